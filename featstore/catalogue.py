@@ -1,0 +1,106 @@
+"""The stores below one folder: listed and found by key, name or path. Reads JSON alone."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from featstore.errors import FeatstoreError, InputError, StoreNotFoundError
+from featstore.store import read_attributes
+
+SUFFIX = ".zarr"
+LAST = ".last"
+MIN_PREFIX = 6
+
+
+class Entry(NamedTuple):
+    """A sealed store and its root attributes."""
+
+    path: Path
+    attributes: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The store key, 64 hexadecimal digits."""
+        return str(self.attributes["key"])
+
+
+def entries(root: Path) -> Iterator[Entry]:
+    """Yield the sealed stores of a folder by name; anything else is passed over."""
+    for path in sorted(root.glob(f"*{SUFFIX}")):
+        try:
+            yield Entry(path, read_attributes(path))
+        except FeatstoreError:
+            continue
+
+
+def store_path(root: Path, slug: str, key: str) -> Path:
+    """Return where the store of this key lies, or would lie: the key decides, not the name."""
+    return next(root.glob(f"*-{key[:12]}{SUFFIX}"), root / f"{slug}-{key[:12]}{SUFFIX}")
+
+
+def find(root: Path, wanted: str | None = None) -> Path:
+    """Find one store.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of stores.
+    wanted : str, optional
+        A path, the beginning of a key or of a store's name; by default the only store, or of
+        several the one built last.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is none.
+    InputError
+        If several fit.
+    """
+    if wanted is not None and Path(wanted).exists():
+        return Path(wanted)
+    found = list(entries(root))
+    if wanted is None:
+        return _default(root, found)
+    fit = [e for e in found if len(wanted) >= MIN_PREFIX and e.key.startswith(wanted)]
+    fit = fit or [entry for entry in found if entry.path.name.startswith(wanted)]
+    if not fit:
+        raise StoreNotFoundError(
+            f"No store has the path, key or name {wanted!r} in {root}; {_listing(found)}"
+        )
+    if len(fit) > 1:
+        raise InputError(
+            f"{wanted!r} fits {len(fit)} stores in {root}; name one by a longer key: "
+            + ", ".join(entry.path.name for entry in fit)
+        )
+    return fit[0].path
+
+
+def remember_last(root: Path, store: Path) -> None:
+    """Note the store that a build ended with, for commands that name none."""
+    descriptor, temporary = tempfile.mkstemp(dir=root, prefix=LAST)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(store.name)
+    Path(temporary).replace(root / LAST)
+
+
+def _default(root: Path, found: list[Entry]) -> Path:
+    if len(found) == 1:
+        return found[0].path
+    last = root / LAST
+    name = last.read_text("utf-8") if last.is_file() else ""
+    for entry in found:
+        if entry.path.name == name:
+            return entry.path
+    if not found:
+        raise StoreNotFoundError(f"There is no store in {root}; run `featstore build` first.")
+    raise InputError(f"Several stores are in {root}; name one with --store: {_listing(found)}")
+
+
+def _listing(found: list[Entry]) -> str:
+    if not found:
+        return "there are none; run `featstore build` first."
+    return "there are: " + ", ".join(entry.path.name for entry in found)

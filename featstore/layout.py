@@ -1,0 +1,69 @@
+"""Where rows lie: offsets of ragged clips, chunks, and units of work. Pure arithmetic, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHUNK_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Contiguous ragged rows, cut into chunks regardless of clips.
+
+    Parameters
+    ----------
+    row_size : ndarray of int64, shape (clips,)
+        Steps of every clip.
+    dim : int
+        Length of a feature vector.
+    chunk_rows : int
+        Rows in a chunk.
+
+    Attributes
+    ----------
+    offsets : ndarray of int64, shape (clips + 1,)
+        Clip ``i`` lies in rows ``offsets[i]:offsets[i + 1]``.
+
+    Examples
+    --------
+    >>> layout = Layout(np.array([3, 4, 2]), dim=8, chunk_rows=5)
+    >>> layout.steps, layout.units()
+    (9, [(0, 5), (5, 9)])
+    """
+
+    row_size: NDArray[np.int64]
+    dim: int
+    chunk_rows: int
+    offsets: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        offsets = np.concatenate([[0], np.cumsum(self.row_size, dtype=np.int64)])
+        object.__setattr__(self, "offsets", offsets.astype(np.int64))
+
+    @property
+    def steps(self) -> int:
+        """Rows in all."""
+        return int(self.offsets[-1])
+
+    def units(self) -> list[tuple[int, int]]:
+        """Row ranges that commit at once: one chunk each, so that writers never share a file."""
+        return [
+            (first, min(first + self.chunk_rows, self.steps))
+            for first in range(0, self.steps, self.chunk_rows)
+        ]
+
+
+def default_chunk_rows(dim: int, steps: int) -> int:
+    """Return the power of two of rows that come nearest below 8 MiB, at most `steps`.
+
+    Examples
+    --------
+    >>> default_chunk_rows(512, 1_000_000), default_chunk_rows(512, 100)
+    (4096, 100)
+    """
+    rows: int = 2 ** int(np.log2(max(1, CHUNK_BYTES // (4 * dim))))
+    return max(1, min(rows, steps))

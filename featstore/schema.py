@@ -1,0 +1,59 @@
+"""Names, dimensions and dtypes of a store's arrays. ``docs/store-format.md`` explains them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from featstore.errors import SchemaError
+
+VERSION: Final = 1
+SCHEMA_ATTRIBUTE: Final = "featstore_schema"
+
+FEATURES: Final = "features"
+
+# Step arrays share the chunks of `features` along their only dimension.
+STEP_COLUMNS: Final = {"frame": "int64", "time": "float64"}
+
+CLIP_COLUMNS: Final = {
+    "clip_id": "string",
+    "row_size": "int64",
+    "status": "int8",
+    "label": "int32",
+    "subject": "int32",
+    "video": "int32",
+    "split": "int8",
+    "start": "int64",
+    "stop": "int64",
+}
+
+# The names behind the integers of the clip columns: array -> its dimension.
+NAME_ARRAYS: Final = {
+    "label_name": "label_index",
+    "subject_name": "subject_index",
+    "split_name": "split_index",
+    "video_name": "video_index",
+    "video_sha256": "video_index",
+    "video_range": "video_index",
+}
+
+STATUS_OK: Final = 0
+STATUS_FAILED: Final = 1
+
+
+def check_version(attributes: Mapping[str, Any], where: str) -> None:
+    """Refuse a store that this version cannot read.
+
+    Raises
+    ------
+    SchemaError
+        If the schema is missing or newer than this version's.
+    """
+    found = attributes.get(SCHEMA_ATTRIBUTE)
+    if not isinstance(found, int):
+        raise SchemaError(f"{where} is not a featstore store: it has no {SCHEMA_ATTRIBUTE!r}.")
+    if found > VERSION:
+        raise SchemaError(
+            f"{where} has schema {found}, and this featstore reads up to schema {VERSION}; "
+            "upgrade featstore to read it."
+        )

@@ -1,0 +1,62 @@
+import pytest
+from stores import contents, write_store
+
+from featstore import InputError, StoreNotFoundError
+from featstore.catalogue import entries, find, remember_last, store_path
+
+FIRST, SECOND = "ab" * 32, "cd" * 32
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_store(tmp_path / "one-abababababab.zarr", contents(key=FIRST))
+    write_store(tmp_path / "two-cdcdcdcdcdcd.zarr", contents(key=SECOND))
+    (tmp_path / "foreign.zarr").mkdir()
+    return tmp_path
+
+
+def test_entries_are_the_sealed_stores(root) -> None:
+    assert [entry.key for entry in entries(root)] == [FIRST, SECOND]
+
+
+@pytest.mark.parametrize("wanted", ["cdcdcd", SECOND, "two", "two-cdcdcdcdcdcd.zarr"])
+def test_find_by_key_and_name(root, wanted: str) -> None:
+    assert find(root, wanted).name == "two-cdcdcdcdcdcd.zarr"
+
+
+def test_find_by_path(root) -> None:
+    path = root / "one-abababababab.zarr"
+    assert find(root / "elsewhere", str(path)) == path
+
+
+def test_find_without_name_takes_the_one_built_last(root) -> None:
+    with pytest.raises(InputError, match="Several stores"):
+        find(root)
+    remember_last(root, root / "two-cdcdcdcdcdcd.zarr")
+    assert find(root).name.startswith("two")
+    remember_last(root, root / "one-abababababab.zarr")
+    assert find(root).name.startswith("one")
+
+
+def test_find_without_name_takes_the_only_one(tmp_path) -> None:
+    path = write_store(tmp_path / "one-abababababab.zarr")
+    assert find(tmp_path) == path
+
+
+def test_find_says_what_there_is(root, tmp_path_factory) -> None:
+    with pytest.raises(StoreNotFoundError, match=r"there are: one-abababababab\.zarr, two-"):
+        find(root, "three")
+    with pytest.raises(StoreNotFoundError, match="run `featstore build` first"):
+        find(tmp_path_factory.mktemp("empty"))
+
+
+def test_find_refuses_what_fits_two(tmp_path) -> None:
+    write_store(tmp_path / "one-abababababab.zarr", contents(key=FIRST))
+    write_store(tmp_path / "one-abababababcd.zarr", contents(key="ab" * 31 + "cd"))
+    with pytest.raises(InputError, match="fits 2 stores"):
+        find(tmp_path, "ababab")
+
+
+def test_store_path_is_found_by_key_under_any_name(root) -> None:
+    assert store_path(root, "renamed", SECOND).name == "two-cdcdcdcdcdcd.zarr"
+    assert store_path(root, "new", "ef" * 32) == root / "new-efefefefefef.zarr"
