@@ -1,0 +1,1 @@
+"""Neural networks only: backbones, temporal heads, losses. No files, no command line."""

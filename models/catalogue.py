@@ -1,0 +1,102 @@
+"""The backbones that can be named, without importing torch.
+
+``docs/backbones.md`` shows the same table for people; a test compares it with torchvision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+TIMM = "timm:"
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    """What is known of a torchvision backbone before it is built.
+
+    Attributes
+    ----------
+    name : str
+        torchvision's builder.
+    classifier : str
+        The last linear or 1x1 convolution; features are the pooled vector that enters it.
+    dim : int
+        Length of that vector.
+    weights : mapping of str to str
+        torchvision's weights by name, the recommended one last, and the file each comes in.
+    kind : {"image", "video"}
+        Whether it takes single frames or windows of frames.
+    size : int or None
+        The only frame size it takes, where there is only one.
+    """
+
+    name: str
+    classifier: str
+    dim: int
+    weights: Mapping[str, str]
+    kind: Literal["image", "video"] = "image"
+    size: int | None = None
+
+
+_SPECS = (
+    BackboneSpec("resnet18", "fc", 512, {"IMAGENET1K_V1": "resnet18-f37072fd.pth"}),
+    BackboneSpec(
+        "resnet50",
+        "fc",
+        2048,
+        {"IMAGENET1K_V1": "resnet50-0676ba61.pth", "IMAGENET1K_V2": "resnet50-11ad3fa6.pth"},
+    ),
+    BackboneSpec(
+        "mobilenet_v2",
+        "classifier.1",
+        1280,
+        {
+            "IMAGENET1K_V1": "mobilenet_v2-b0353104.pth",
+            "IMAGENET1K_V2": "mobilenet_v2-7ebf99e0.pth",
+        },
+    ),
+    BackboneSpec(
+        "mobilenet_v3_small",
+        "classifier.3",
+        1024,
+        {"IMAGENET1K_V1": "mobilenet_v3_small-047dcff4.pth"},
+    ),
+    BackboneSpec(
+        "mobilenet_v3_large",
+        "classifier.3",
+        1280,
+        {
+            "IMAGENET1K_V1": "mobilenet_v3_large-8738ca79.pth",
+            "IMAGENET1K_V2": "mobilenet_v3_large-5c1a4163.pth",
+        },
+    ),
+    BackboneSpec(
+        "squeezenet1_1", "classifier.1", 512, {"IMAGENET1K_V1": "squeezenet1_1-b8a52dc0.pth"}
+    ),
+    BackboneSpec(
+        "efficientnet_b0",
+        "classifier.1",
+        1280,
+        {"IMAGENET1K_V1": "efficientnet_b0_rwightman-7f5810bc.pth"},
+    ),
+    BackboneSpec(
+        "convnext_tiny", "classifier.2", 768, {"IMAGENET1K_V1": "convnext_tiny-983f1562.pth"}
+    ),
+    BackboneSpec(
+        "vit_b_16", "heads.head", 768, {"IMAGENET1K_V1": "vit_b_16-c867db91.pth"}, size=224
+    ),
+    BackboneSpec(
+        "regnet_y_400mf",
+        "fc",
+        440,
+        {
+            "IMAGENET1K_V1": "regnet_y_400mf-c65dace8.pth",
+            "IMAGENET1K_V2": "regnet_y_400mf-e6988f5f.pth",
+        },
+    ),
+    BackboneSpec("r3d_18", "fc", 512, {"KINETICS400_V1": "r3d_18-b3b3357e.pth"}, kind="video"),
+)
+
+BACKBONES: Mapping[str, BackboneSpec] = {spec.name: spec for spec in _SPECS}

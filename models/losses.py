@@ -1,0 +1,109 @@
+"""Classification losses on hard labels and on soft targets, by one code path.
+
+A hard label is its one-hot row from the start, normaliser included, so both ways to say the same
+target give the same number. With targets t (B, C), smoothed targets s and probabilities p:
+
+    cross entropy   sum_ic  w_c s_ic (-log p_ic)  /  sum_ic w_c t_ic
+    focal           sum_ic (1 - p_ic)^gamma s_ic (-log p_ic)  /  sum_ic t_ic
+
+The first is ``torch.nn.functional.cross_entropy`` with hard labels, `weight` and
+`label_smoothing`; torch itself divides by B instead once the targets are soft.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def soft_targets(targets: Tensor, classes: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Give targets as rows of class masses.
+
+    Parameters
+    ----------
+    targets : int64 tensor (B,) or float tensor (B, C)
+    classes : int
+
+    Returns
+    -------
+    float tensor (B, C)
+
+    Raises
+    ------
+    ValueError
+        If the targets have another shape or another number of classes.
+    """
+    if targets.ndim == 1 and not targets.is_floating_point():
+        return functional.one_hot(targets, classes).to(dtype)
+    if targets.ndim != 2 or targets.shape[1] != classes:
+        raise ValueError(f"targets {tuple(targets.shape)}: expected (B,) or (B, {classes})")
+    return targets.to(dtype)
+
+
+def cross_entropy(
+    logits: Tensor, targets: Tensor, *, weight: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross entropy, class-weighted where weights are given.
+
+    Parameters
+    ----------
+    logits : float tensor (B, C)
+    targets : int64 tensor (B,) or float tensor (B, C)
+    weight : float tensor (C,), optional
+    label_smoothing : float
+        Share of the target mass that is spread evenly over all classes.
+
+    Returns
+    -------
+    float tensor ()
+        Zero, not NaN, where the batch carries no weight at all.
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[2.0, 0.0]])
+    >>> hard = cross_entropy(logits, torch.tensor([0]))
+    >>> bool(hard == cross_entropy(logits, torch.tensor([[1.0, 0.0]])))
+    True
+    """
+    log_p = logits.log_softmax(dim=1)
+    mass = soft_targets(targets, logits.shape[1], dtype=log_p.dtype)
+    terms = _smooth(mass, label_smoothing) * -log_p
+    if weight is not None:
+        terms, mass = terms * weight, mass * weight
+    return _ratio(terms.sum(), mass.sum())
+
+
+def focal(
+    logits: Tensor, targets: Tensor, *, gamma: float = 2.0, label_smoothing: float = 0.0
+) -> Tensor:
+    """Focal loss, Lin et al., "Focal loss for dense object detection", ICCV 2017, equation 4.
+
+    On soft targets every class's term has its own ``(1 - p)^gamma`` and its own target mass.
+
+    Parameters
+    ----------
+    logits : float tensor (B, C)
+    targets : int64 tensor (B,) or float tensor (B, C)
+    gamma : float
+        With 0 this is the cross entropy.
+    label_smoothing : float
+
+    Returns
+    -------
+    float tensor ()
+    """
+    log_p = logits.log_softmax(dim=1)
+    mass = soft_targets(targets, logits.shape[1], dtype=log_p.dtype)
+    # expm1 keeps 1 - p exact near p = 1; the floor keeps the slope of the power finite there.
+    rest = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).eps)
+    terms = rest.pow(gamma) * _smooth(mass, label_smoothing) * -log_p
+    return _ratio(terms.sum(), mass.sum())
+
+
+def _smooth(mass: Tensor, label_smoothing: float) -> Tensor:
+    return mass * (1.0 - label_smoothing) + label_smoothing / mass.shape[1]
+
+
+def _ratio(total: Tensor, mass: Tensor) -> Tensor:
+    return total / torch.where(mass > 0, mass, torch.inf)
