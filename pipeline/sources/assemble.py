@@ -1,0 +1,279 @@
+"""From the clips that a source found to a validated data set: the rules that all sources share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from featstore.errors import InputError
+from pipeline.sources.base import SPLITS, Annotation, Dataset, Split
+from pipeline.sources.labels import ClassList, listing
+
+VAL_SHARE = 5  # without val clips, one in this many of the training subjects becomes val
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A clip as found: `Annotation`, with subject and part still open, and where it was found."""
+
+    clip_id: str
+    video: str
+    path: Path
+    label: str
+    where: str
+    start: float | None = None
+    stop: float | None = None
+    unit: Literal["frames", "seconds"] = "frames"
+    subject: str | None = None
+    split: Split | None = None
+
+
+class Fold(NamedTuple):
+    """One way to split by subject into equal folds, and the fold that is tested, from 0."""
+
+    number: int
+    folds: int
+
+    def __str__(self) -> str:
+        return f"fold {self.number} of {self.folds}"
+
+
+def assemble(
+    drafts: Sequence[Draft],
+    *,
+    title: str,
+    classes: ClassList | None = None,
+    fold: Fold | None = None,
+    notes: Sequence[str] = (),
+) -> Dataset:
+    """Check the clips, fill in what is open, and make the data set.
+
+    Parameters
+    ----------
+    drafts : sequence of Draft
+        At least one. Where one has no subject, every video becomes its own.
+    title : str
+    classes : ClassList, optional
+        Labels allowed; without it the classes are the labels found, sorted.
+    fold : Fold, optional
+        Split by subject; replaces the parts of the drafts.
+    notes : sequence of str
+        What the source has to say besides.
+
+    Raises
+    ------
+    InputError
+        If a clip id occurs twice, an interval is empty, a label is unknown, a part is empty, or
+        a subject is in two parts.
+    """
+    for draft in drafts:
+        _check_interval(draft)
+    _check_unique(drafts)
+    known = all(draft.subject is not None for draft in drafts)
+    clips = [_annotation(draft, known, classes) for draft in drafts]
+    said = list(notes)
+    if fold is not None:
+        parts = fold_parts([clip.subject for clip in clips], fold)
+        clips = [replace(clip, split=parts[clip.subject]) for clip in clips]
+        if any(draft.split for draft in drafts):
+            said.append("--folds replaces the parts that the data is sorted into.")
+    _check_filled(clips)
+    if all(clip.split != "val" for clip in clips):
+        clips = _take_val(clips)
+        said.append(_val_note(clips, known))
+    _check_overlap(clips, known)
+    names = classes.names if classes else sort_labels({clip.label for clip in clips})
+    return Dataset(
+        title=f"{title} {fold}" if fold else title,
+        annotations=tuple(clips),
+        classes=names,
+        subjects_known=known,
+        notes=(*said, *_label_notes(clips, names, listed=classes is not None)),
+    )
+
+
+def part_name(text: str, where: str) -> Split:
+    """The part that `text` names, whatever its case.
+
+    Raises
+    ------
+    InputError
+        If it is not train, val or test.
+    """
+    for part in SPLITS:
+        if text.casefold() == part:
+            return part
+    raise InputError(f'{where}: part "{text}" is unknown; write train, val or test')
+
+
+def chosen_fold(folds: int | None, fold: int | None) -> Fold | None:
+    """The fold that ``--folds K --fold I`` chooses; None where neither was given.
+
+    Raises
+    ------
+    InputError
+        If only one of the two was given, or they are out of range.
+    """
+    if folds is None and fold is None:
+        return None
+    if folds is None or fold is None:
+        raise InputError("--folds K and --fold I belong together; give both")
+    if folds < 3:
+        raise InputError(
+            f"--folds {folds} is too few: test and val take one fold each, so give 3 or more"
+        )
+    if not 0 <= fold < folds:
+        raise InputError(f"--fold {fold} is not one of {folds} folds; give 0 to {folds - 1}")
+    return Fold(fold, folds)
+
+
+def assign_folds(subjects: Iterable[str], folds: int) -> dict[str, int]:
+    """Put subjects into folds of about equally many clips, always in the same way.
+
+    Parameters
+    ----------
+    subjects : iterable of str
+        One per clip, in any order.
+    folds : int
+
+    Raises
+    ------
+    InputError
+        If there are fewer subjects than folds.
+
+    Examples
+    --------
+    >>> assign_folds(["a", "a", "a", "b", "b", "c"], 2)
+    {'a': 0, 'b': 1, 'c': 1}
+    """
+    counts = Counter(subjects)
+    if len(counts) < folds:
+        raise InputError(
+            f"{folds} folds need at least {folds} subjects, but there are {len(counts)}: "
+            f"{listing(sorted(counts))}"
+        )
+    # Largest subject first, each into the lightest fold; among equals, the one with the fewest
+    # subjects. So every fold gets at least one.
+    load = [(0, 0, fold) for fold in range(folds)]
+    result = {}
+    for subject in sorted(counts, key=lambda name: (-counts[name], name)):
+        clips, size, fold = min(load)
+        load[fold] = (clips + counts[subject], size + 1, fold)
+        result[subject] = fold
+    return result
+
+
+def fold_parts(subjects: Iterable[str], fold: Fold) -> dict[str, Split]:
+    """Part of each subject: test is the fold, val the next fold, train the rest."""
+    parts: dict[int, Split] = {fold.number: "test", (fold.number + 1) % fold.folds: "val"}
+    folds = assign_folds(subjects, fold.folds)
+    return {subject: parts.get(number, "train") for subject, number in folds.items()}
+
+
+def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Labels in order: by value where all are integers, else by name."""
+    names = sorted(labels)
+    return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
+
+
+def _annotation(draft: Draft, known: bool, classes: ClassList | None) -> Annotation:
+    subject = draft.subject if known else None
+    return Annotation(
+        clip_id=draft.clip_id,
+        video=draft.video,
+        path=draft.path,
+        start=draft.start,
+        stop=draft.stop,
+        unit=draft.unit,
+        label=classes.resolve(draft.label, draft.where) if classes else draft.label,
+        subject=draft.video if subject is None else subject,
+        split=draft.split or "train",  # an open part is replaced by its fold
+    )
+
+
+def _check_interval(draft: Draft) -> None:
+    if draft.start is None or draft.stop is None:
+        return
+    if draft.start < 0:
+        raise InputError(f"{draft.where}: start {draft.start} is negative; correct it")
+    if draft.start >= draft.stop:
+        raise InputError(
+            f"{draft.where}: start {draft.start} is not before end {draft.stop} "
+            "(the end is exclusive); correct the interval"
+        )
+
+
+def _check_unique(drafts: Iterable[Draft]) -> None:
+    seen: dict[str, Draft] = {}
+    for draft in drafts:
+        first = seen.setdefault(draft.clip_id, draft)
+        if first is not draft:
+            raise InputError(
+                f'{first.where} and {draft.where} are both clip "{draft.clip_id}"; '
+                "remove one of them or give them different names"
+            )
+
+
+def _check_filled(clips: Sequence[Annotation]) -> None:
+    for part in ("train", "test"):
+        if not any(clip.split == part for clip in clips):
+            raise InputError(f"no clip is in {part}; put at least one subject there")
+
+
+def _take_val(clips: list[Annotation]) -> list[Annotation]:
+    """Move a share of the training subjects to val."""
+    subjects = [clip.subject for clip in clips if clip.split == "train"]
+    count = len(set(subjects))
+    if count < 2:
+        raise InputError(
+            f"there are no val clips, and train has {count} subject(s) to take them from; "
+            "name some clips as val"
+        )
+    folds = assign_folds(subjects, min(VAL_SHARE, count))
+    return [
+        replace(clip, split="val") if clip.split == "train" and folds[clip.subject] == 0 else clip
+        for clip in clips
+    ]
+
+
+def _val_note(clips: Sequence[Annotation], known: bool) -> str:
+    val = sorted({clip.subject for clip in clips if clip.split == "val"})
+    count = len({clip.subject for clip in clips if clip.split != "test"})
+    what = "subjects" if known else "videos"
+    return (
+        f"There are no val clips: {len(val)} of the {count} training {what} "
+        f"were taken for val: {listing(val)}."
+    )
+
+
+def _check_overlap(clips: Sequence[Annotation], known: bool) -> None:
+    parts: dict[str, set[str]] = {}
+    for clip in clips:
+        parts.setdefault(clip.subject, set()).add(clip.split)
+    shared = [
+        f"{name} ({', '.join(part for part in SPLITS if part in found)})"
+        for name, found in sorted(parts.items())
+        if len(found) > 1
+    ]
+    if shared:
+        what = "subjects" if known else "videos"
+        raise InputError(
+            f"{what} in more than one part would leak into the test: {listing(shared)}; "
+            f"give every one of the {what} a single part"
+        )
+
+
+def _label_notes(clips: Sequence[Annotation], classes: Sequence[str], listed: bool) -> list[str]:
+    found = {part: {clip.label for clip in clips if clip.split == part} for part in SPLITS}
+    notes = []
+    untrained = [name for name in classes if name not in found["train"]]
+    if untrained:
+        notes.append(f"Classes without training clips: {listing(untrained)}.")
+    for part in () if listed else SPLITS:
+        others = set().union(*(found[other] for other in SPLITS if other != part))
+        if only := found[part] - others:
+            notes.append(f"Labels found in {part} only: {listing(sort_labels(only))}.")
+    return notes

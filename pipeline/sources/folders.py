@@ -1,0 +1,93 @@
+"""Videos sorted into one folder per class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from featstore.errors import InputError
+from pipeline.sources.assemble import Draft, Fold, assemble, chosen_fold
+from pipeline.sources.base import SPLITS, Dataset, Source, Split, option
+from pipeline.sources.files import VIDEO_SUFFIXES, group_of, is_image_folder, without_suffix
+from pipeline.sources.labels import listing, read_classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders(Source):
+    """Whole videos in ``DIR/{train,val,test}/<class>/`` or, to be split by folds, ``DIR/<class>/``.
+
+    A folder of numbered images is a video. The group in UCF101's file names is the subject.
+    """
+
+    name: ClassVar[str] = "folders"
+
+    data: Path = option(help="Folder that holds train, val and test, or the classes.")
+    folds: int | None = option(None, help="Split by subject into this many folds.")
+    fold: int | None = option(None, help="Fold that becomes test, from 0; the next becomes val.")
+    classes: Path | None = option(None, help="Class list: a file with one name per line.")
+
+    def read(self) -> Dataset:
+        """Read the folders; see `Source.read`."""
+        fold = chosen_fold(self.folds, self.fold)
+        drafts: list[Draft] = []
+        skipped: list[str] = []
+        for split, folder in self._class_folders(fold):
+            for entry in _entries(folder):
+                if entry.suffix.casefold() in VIDEO_SUFFIXES or is_image_folder(entry):
+                    drafts.append(self._draft(entry, split))
+                else:
+                    skipped.append(entry.relative_to(self.data).as_posix())
+        if not drafts:
+            raise InputError(
+                f"{self.data} holds no video in its class folders; "
+                f"known are folders of numbered images and {listing(sorted(VIDEO_SUFFIXES))}"
+            )
+        return assemble(
+            drafts,
+            title=self.data.resolve().name,
+            classes=read_classes(self.classes) if self.classes else None,
+            fold=fold,
+            notes=[f"Not videos, left out: {listing(skipped)}."] if skipped else (),
+        )
+
+    def _class_folders(self, fold: Fold | None) -> Iterator[tuple[Split | None, Path]]:
+        if not self.data.is_dir():
+            raise InputError(f"{self.data} is not a folder; check --data")
+        top = [entry for entry in _entries(self.data) if entry.is_dir()]
+        parts = [entry.name for entry in top if entry.name in SPLITS]
+        if not parts:
+            if fold is None:
+                raise InputError(
+                    f"{self.data} has no folders train, val and test; give --folds K --fold I"
+                )
+            yield from ((None, folder) for folder in top)
+            return
+        if len(parts) < len(top):
+            others = [entry.name for entry in top if entry.name not in SPLITS]
+            raise InputError(
+                f"{self.data} holds {listing(others)} beside {listing(parts)}; "
+                "only train, val and test may stand there, so rename or move the others"
+            )
+        for split in SPLITS:
+            if split in parts:
+                folders = _entries(self.data / split)
+                yield from ((split, folder) for folder in folders if folder.is_dir())
+
+    def _draft(self, path: Path, split: Split | None) -> Draft:
+        video = path.relative_to(self.data).as_posix()
+        return Draft(
+            clip_id=without_suffix(video),
+            video=video,
+            path=path,
+            label=path.parent.name,
+            where=str(path),
+            subject=group_of(video),
+            split=split,
+        )
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What a folder shows: operating systems leave hidden files behind."""
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))

@@ -1,0 +1,104 @@
+"""Class lists: reading them, looking labels up, and naming the nearest one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from featstore.errors import InputError
+from pipeline.sources.files import read_lines
+
+_NUMBERED = re.compile(r"(\d+)\s+(\S.*)")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The most similar of `names`, whatever the case; there must be at least one.
+
+    Examples
+    --------
+    >>> nearest("Eatin", ["drinking", "eating"])
+    'eating'
+    """
+    folded = {candidate.casefold(): candidate for candidate in names}
+    return folded[difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.0)[0]]
+
+
+def listing(names: Collection[str], limit: int = 20) -> str:
+    """`names` in one line, cut after `limit` of them.
+
+    Examples
+    --------
+    >>> listing(["a", "b", "c"], limit=2)
+    'a, b and 1 more'
+    """
+    shown = ", ".join(list(names)[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassList:
+    """The labels allowed, in the order of their numbers.
+
+    Attributes
+    ----------
+    names : tuple of str
+    numbers : mapping of int to str
+        What an integer label stands for; empty where integers mean nothing.
+    origin : str
+        Where the list comes from, for messages.
+    """
+
+    names: tuple[str, ...]
+    numbers: Mapping[int, str]
+    origin: str
+
+    def resolve(self, label: str, where: str) -> str:
+        """Name of a label that is a name or an integer.
+
+        Raises
+        ------
+        InputError
+            If `label` is neither; `where` says in which row it was found.
+        """
+        if label in self.names:
+            return label
+        if label.isdecimal() and self.numbers:
+            if int(label) in self.numbers:
+                return self.numbers[int(label)]
+            raise InputError(
+                f"{where}: label {label} is not a number of {self.origin}, "
+                f"which holds {min(self.numbers)} to {max(self.numbers)}"
+            )
+        raise InputError(
+            f'{where}: label "{label}" is not in {self.origin}; '
+            f'the nearest name is "{nearest(label, self.names)}"'
+        )
+
+
+def read_classes(path: Path) -> ClassList:
+    """Read a class list: one name per line (numbered from 0), or ``1 Name`` on every line.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or empty, or a name or number occurs twice.
+    """
+    lines = [line for _, line in read_lines(path)]
+    matches = [_NUMBERED.fullmatch(line) for line in lines]
+    pairs = [(int(match[1]), match[2]) for match in matches if match]
+    # A plain name may start with a number, so only a file numbered throughout counts as one.
+    if len(pairs) < len(lines):
+        pairs = list(enumerate(lines))
+    for what, values in (
+        ("number", [str(number) for number, _ in pairs]),
+        ("class", [name for _, name in pairs]),
+    ):
+        twice = [value for value, count in Counter(values).items() if count > 1]
+        if twice:
+            raise InputError(f"{path} lists the {what} {listing(twice)} twice; keep one of them")
+    pairs.sort()
+    return ClassList(tuple(name for _, name in pairs), dict(pairs), str(path))

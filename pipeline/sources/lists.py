@@ -1,0 +1,133 @@
+"""Text files that list videos and labels, one file per part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from featstore.errors import InputError
+from pipeline.sources.assemble import Draft, assemble
+from pipeline.sources.base import Dataset, Source, Split, option
+from pipeline.sources.files import (
+    VIDEO_SUFFIXES,
+    Row,
+    group_of,
+    locate,
+    read_lines,
+    read_table,
+    without_suffix,
+)
+from pipeline.sources.labels import read_classes
+
+KINETICS = ("label", "youtube_id", "time_start", "time_end")
+
+_SUFFIXES = "|".join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES))
+# A path may hold spaces and commas, and so may a label: the video's extension parts them.
+_BY_SUFFIX = re.compile(rf"(.+?(?:{_SUFFIXES}))(?:$|[\s,;]+(.*))", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lists(Source):
+    """Whole videos from lists such as those of UCF101, HMDB51, Jester and Kinetics.
+
+    A line is ``path label``, ``path,label``, ``path;label``, or a path alone, whose folder is the
+    label. A label is a name, or an integer that ``--classes`` resolves. Kinetics' own CSV files
+    are known by their header.
+    """
+
+    name: ClassVar[str] = "lists"
+
+    data: Path = option(help="Folder to which the paths in the lists are relative.")
+    train_list: Path = option(help="List of the training videos.")
+    val_list: Path | None = option(None, help="List of the val videos; else taken from train.")
+    test_list: Path = option(help="List of the test videos.")
+    classes: Path | None = option(None, help="Class list: a file with one name per line.")
+
+    def read(self) -> Dataset:
+        """Read the lists; see `Source.read`."""
+        files: list[tuple[Split, Path | None]] = [
+            ("train", self.train_list),
+            ("val", self.val_list),
+            ("test", self.test_list),
+        ]
+        drafts = [draft for split, file in files if file for draft in self._drafts(file, split)]
+        classes = read_classes(self.classes) if self.classes else None
+        return assemble(
+            drafts if classes else _without_list(drafts),
+            title=f"{self.data.resolve().name} {self.train_list.stem} {self.test_list.stem}",
+            classes=classes,
+        )
+
+    def _drafts(self, file: Path, split: Split) -> list[Draft]:
+        lines = read_lines(file)
+        columns = {name.strip() for name in lines[0][1].casefold().split(",")}
+        if {"youtube_id", "time_start"} <= columns:
+            return [self._kinetics(row, split) for row in read_table(file, KINETICS)]
+        if _parse(lines[0][1]) in _HEADERS:
+            lines = lines[1:]
+        return [self._draft(line, f"{file} row {number}", split) for number, line in lines]
+
+    def _draft(self, line: str, where: str, split: Split) -> Draft:
+        text, label = _parse(line)
+        video, path = locate(self.data, text)
+        if label is None:
+            label = PurePosixPath(video).parent.name
+        if not label:
+            raise InputError(f'{where}: "{line}" has no label; write "path label"')
+        return Draft(
+            clip_id=without_suffix(video),
+            video=video,
+            path=path,
+            label=label,
+            where=where,
+            subject=group_of(video),
+            split=split,
+        )
+
+    def _kinetics(self, row: Row, split: Split) -> Draft:
+        start, stop = (int(row.number_in(column)) for column in ("time_start", "time_end"))
+        label, subject = row.text("label"), row.text("youtube_id")
+        file = f"{subject}_{start:06d}_{stop:06d}.mp4"
+        flat = (self.data / file).exists() or not (self.data / label).is_dir()
+        video, path = locate(self.data, file if flat else f"{label}/{file}")
+        return Draft(
+            clip_id=without_suffix(file),
+            video=video,
+            path=path,
+            label=label,
+            where=row.where,
+            subject=subject,
+            split=split,
+        )
+
+
+_HEADERS = {(path, label) for path in ("path", "video", "file") for label in ("label", "class")}
+
+
+def _parse(line: str) -> tuple[str, str | None]:
+    """Path and label of a line; without a label, None."""
+    if match := _BY_SUFFIX.fullmatch(line):
+        return match[1], match[2]
+    # No extension: a folder of images, and the first separator counts.
+    for separator in (";", ","):
+        if separator in line:
+            path, label = line.split(separator, 1)
+            return path.strip(), label.strip()
+    path, _, label = line.replace("\t", " ").rpartition(" ")
+    return (path.strip(), label) if path else (line, None)
+
+
+def _without_list(drafts: Sequence[Draft]) -> list[Draft]:
+    """Make integer labels comparable; beside names, as in UCF101's lists, they would not be."""
+    numbers = [draft for draft in drafts if draft.label.isdecimal()]
+    names = [draft for draft in drafts if not draft.label.isdecimal()]
+    if numbers and names:
+        raise InputError(
+            f"{numbers[0].where} has the label {numbers[0].label} and {names[0].where} has "
+            f'"{names[0].label}": give --classes FILE, which says what the numbers mean '
+            "(UCF101: classInd.txt)"
+        )
+    return [replace(draft, label=str(int(draft.label))) for draft in numbers] or names

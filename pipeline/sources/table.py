@@ -1,0 +1,174 @@
+"""Intervals in a CSV file: one row per clip."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from featstore.errors import InputError
+from pipeline.sources.assemble import Draft, Fold, assemble, chosen_fold, part_name
+from pipeline.sources.base import Dataset, Source, Split, option
+from pipeline.sources.files import Row, locate, read_table, without_suffix
+from pipeline.sources.labels import listing, nearest, read_classes
+
+OPTIONAL = ("start", "end", "subject", "split", "clip_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Source):
+    """Clips from a CSV file with the columns ``video,start,end,label,subject,split``.
+
+    Videos are found relative to the CSV's folder. Without ``start,end`` a row is a whole video;
+    without ``subject`` every video is its own subject.
+    """
+
+    name: ClassVar[str] = "table"
+
+    data: Path = option(help="The CSV file with one row per clip.")
+    splits: Path | None = option(None, help="CSV file from subject to train, val or test.")
+    split: int | None = option(None, help="Number of the split: N of the column split_N.")
+    folds: int | None = option(None, help="Split by subject into this many folds.")
+    fold: int | None = option(None, help="Fold that becomes test, from 0; the next becomes val.")
+    unit: str = option(
+        "frames", help="Unit of start and end in a table.", choices=("frames", "seconds")
+    )
+    classes: Path | None = option(None, help="Class list: a file with one name per line.")
+
+    def read(self) -> Dataset:
+        """Read the table; see `Source.read`."""
+        rows = read_table(self.data, ("video", "label"))
+        columns = rows[0].cells.keys()
+        _check_interval_columns(self.data, columns)
+        fold = chosen_fold(self.folds, self.fold)
+        parts = self._parts(columns, fold)
+        notes = _unused_columns(columns)
+        if "split" in columns and (parts is not None or fold is not None):
+            flag = "--splits" if fold is None else "--folds"
+            notes.append(f"{flag} replaces the column split of {self.data.name}.")
+        title = f"{self.data.resolve().parent.name} {self.data.stem}"
+        return assemble(
+            [self._draft(row, parts) for row in rows],
+            title=title if self.split is None else f"{title} split {self.split}",
+            classes=read_classes(self.classes) if self.classes else None,
+            fold=fold,
+            notes=notes,
+        )
+
+    def _parts(self, columns: Collection[str], fold: Fold | None) -> Mapping[str, Split] | None:
+        """Part of each subject, where a file says it, after checking that one way is chosen."""
+        if self.split is not None and self.splits is None:
+            raise InputError(f"--split {self.split} needs --splits FILE with subject,split_N")
+        if self.splits is not None and fold is not None:
+            raise InputError(f"--splits {self.splits} and --folds exclude each other; give one")
+        if self.splits is not None:
+            return read_splits(self.splits, self.split)
+        if fold is None and "split" not in columns:
+            raise InputError(
+                f"{self.data} does not say which clips are train, val and test: add a column "
+                "split, or give --splits FILE (subject to part), or --folds K --fold I"
+            )
+        return None
+
+    def _draft(self, row: Row, parts: Mapping[str, Split] | None) -> Draft:
+        video, path = locate(self.data.parent, row.text("video"))
+        subject = row.text("subject") if "subject" in row.cells else None
+        split: Split | None = None
+        if parts is not None:
+            split = self._part_of(subject or video, parts, row)
+        elif self.folds is None:
+            split = part_name(row.text("split"), row.where)
+        unit: Literal["frames", "seconds"] = "seconds" if self.unit == "seconds" else "frames"
+        start, stop = _interval(row, unit)
+        span = "" if start is None or stop is None else f"#{_shown(start)}-{_shown(stop)}"
+        clip_id = row.text("clip_id") if "clip_id" in row.cells else without_suffix(video) + span
+        return Draft(
+            clip_id=clip_id,
+            video=video,
+            path=path,
+            label=row.text("label"),
+            where=row.where,
+            start=start,
+            stop=stop,
+            unit=unit,
+            subject=subject,
+            split=split,
+        )
+
+    def _part_of(self, subject: str, parts: Mapping[str, Split], row: Row) -> Split:
+        if subject not in parts:
+            raise InputError(
+                f'{row.where}: subject "{subject}" is not in {self.splits}; '
+                f'the nearest is "{nearest(subject, parts)}"'
+            )
+        return parts[subject]
+
+
+def read_splits(path: Path, number: int | None) -> dict[str, Split]:
+    """Read which part each subject belongs to.
+
+    Parameters
+    ----------
+    path : Path
+        CSV with ``subject,split`` or ``subject,split_0,split_1,...``.
+    number : int or None
+        N of the column ``split_N``; None takes the column ``split``.
+
+    Raises
+    ------
+    InputError
+        If the column is not there, a subject occurs twice or a part is unknown.
+    """
+    rows = read_table(path, ("subject",))
+    column = "split" if number is None else f"split_{number}"
+    if column not in rows[0].cells:
+        raise InputError(
+            f'{path} has no column "{column}", only {listing(rows[0].cells)}; '
+            "choose one with --split N"
+        )
+    parts: dict[str, Split] = {}
+    for row in rows:
+        subject = row.text("subject")
+        if subject in parts:
+            raise InputError(f'{row.where}: subject "{subject}" was listed before; keep one row')
+        parts[subject] = part_name(row.cells[column], row.where)
+    return parts
+
+
+def _interval(row: Row, unit: Literal["frames", "seconds"]) -> tuple[float | None, float | None]:
+    if not row.cells.get("start") and not row.cells.get("end"):
+        return None, None
+    if unit == "seconds":
+        return row.number_in("start"), row.number_in("end")
+    remedy = "use --unit seconds if these are seconds, not frames"
+    return row.whole_number_in("start", remedy), row.whole_number_in("end", remedy)
+
+
+def _shown(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(value)
+
+
+def _check_interval_columns(path: Path, columns: Collection[str]) -> None:
+    for column, other in (("start", "end"), ("end", "start")):
+        if column in columns and other not in columns:
+            raise InputError(
+                f'{path} has a column "{column}" but no column "{other}"; add it, '
+                "or remove both for whole videos"
+            )
+
+
+def _unused_columns(columns: Collection[str]) -> list[str]:
+    """Notes on columns that look like a misspelt optional one, which would be silently lost."""
+    notes = []
+    for wanted in OPTIONAL:
+        close = [
+            column
+            for column in columns
+            if wanted in column.split("_")
+            or difflib.get_close_matches(wanted, [column], cutoff=0.8)
+        ]
+        if close and wanted not in columns:
+            notes.append(f'Column "{close[0]}" is not used; rename it if it is "{wanted}".')
+    return notes
