@@ -1,0 +1,1 @@
+"""The two stages and what surrounds them: sources, video, statistics, build, train, report."""

@@ -1,0 +1,208 @@
+"""What is said to people about builds and stores, as lines and small tables."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from featstore.catalogue import Entry, entries
+from featstore.keys import differences
+from featstore.store import Store
+from models.catalogue import BACKBONES
+from pipeline.build import Prepared, store_bytes
+from pipeline.clips import counts
+from pipeline.plan import clip_inputs
+from pipeline.progress import human_time
+from pipeline.provenance import read_provenance
+from pipeline.sources.base import SPLITS
+from pipeline.video.decode import looks_grey
+from pipeline.weights import load_backbone
+
+UNKNOWN_SUBJECTS = (
+    "Subjects are not known: each video counts as its own, so one person may be in two parts."
+)
+
+
+def table(rows: Sequence[Sequence[object]]) -> str:
+    """Return rows in aligned columns: the first to the left, the others to the right.
+
+    Examples
+    --------
+    >>> print(table([["decode", 12], ["write", 3]]))
+    decode  12
+    write    3
+    """
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in texts) for i in range(len(texts[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in texts
+    )
+
+
+def describe(prepared: Prepared, *, weights: bool = True) -> Iterator[str]:
+    """Yield what a user should know before features are extracted."""
+    dataset, options = prepared.dataset, prepared.options
+    yield (
+        f"{dataset.title}: {len(prepared.clips)} clips of {len(dataset.classes)} classes in "
+        f"{len(prepared.videos)} videos"
+    )
+    clips = counts(prepared.clips, "label")
+    subjects = counts(prepared.clips, "subject")
+    for part in SPLITS:
+        names = ", ".join(sorted(subjects[part], key=_natural)) if dataset.subjects_known else "?"
+        shown = names if len(names) <= 60 else f"{names[:57]}..."
+        yield f"  {part:5} {sum(clips[part].values()):6} clips  subjects: {shown or 'none'}"
+    if not dataset.subjects_known:
+        yield UNKNOWN_SUBJECTS
+    yield from dataset.notes
+    if prepared.dropped:
+        yield f"dropped {len(prepared.dropped)} clips shorter than {prepared.min_frames} frames"
+    rate = f"{float(prepared.fps):g} frames a second" if prepared.fps else "every frame"
+    yield f"pixels {prepared.pixels}, {rate}, {options.size} x {options.size} ({options.fit})"
+    if weights:
+        yield f"backbone {options.backbone}, {prepared.weights}"
+    if prepared.pixels == "rgb" and looks_grey(prepared.videos[0].path, prepared.videos[0].index):
+        yield f"{prepared.videos[0].path} has no colour; --pixels luma reads infrared as it is."
+    if weights and options.normalise == "split":
+        yield (
+            "mean and std belong to this split's training clips, so another split is extracted "
+            "anew; --normalise MEAN,STD makes features that do not depend on the split"
+        )
+
+
+def differs_from(prepared: Prepared) -> Iterator[str]:
+    """Yield how this store differs from the most similar one in the same folder."""
+    found = [
+        (differences(entry.attributes["features"], prepared.configuration), entry)
+        for entry in entries(prepared.options.store)
+        if entry.key != prepared.key
+    ]
+    if not found:
+        return
+    fields, entry = min(found, key=lambda pair: len(pair[0]))
+    if fields:
+        yield f"unlike {entry.path.name}: {'; '.join(fields)}"
+    elif entry.attributes["title"] == prepared.dataset.title:
+        yield f"unlike {entry.path.name}: videos, clips, labels, classes or splits changed"
+
+
+def dry_run_table(prepared: Prepared) -> str:
+    """Return how large the store would be."""
+    options = prepared.options
+    spec = BACKBONES.get(options.backbone)
+    inputs, _ = clip_inputs(prepared.clips, prepared.videos, options, prepared.fps)
+    steps = sum(map(len, inputs))
+    dim = spec.dim if spec else _timm_dim(prepared)
+    folder = options.store if options.store.is_dir() else options.store.absolute().parent
+    return table(
+        [
+            ["clips", len(prepared.clips)],
+            ["steps", steps],
+            ["features", f"{steps} x {dim}"],
+            ["size", f"{store_bytes(steps, dim) / 1e9:.3f} GB"],
+            ["free", f"{shutil.disk_usage(folder).free / 1e9:.1f} GB"],
+            ["built", "yes" if prepared.built else "no"],
+        ]
+    )
+
+
+def _timm_dim(prepared: Prepared) -> int:
+    import torch
+
+    from pipeline.extract import batch_shape, feature_dim
+
+    device = torch.device("cpu")
+    backbone = load_backbone(prepared.options.backbone, prepared.weights)
+    return feature_dim(backbone, batch_shape(prepared.options, device), device)
+
+
+def timing_table(prepared: Prepared, seconds: dict[str, float]) -> str:
+    """Return where the time of a build went; decoding runs beside the other stages."""
+    total = seconds["total"]
+    rows = [
+        [stage, human_time(value), f"{100 * value / total:.0f} %"]
+        for stage, value in seconds.items()
+    ]
+    heading = f"built {len(prepared.clips)} clips, {len(prepared.clips) / total:.1f} clips a second"
+    return f"{heading}\n{table(rows)}"
+
+
+def listing(found: Sequence[Entry]) -> str:
+    """Return a table of stores."""
+    rows: list[Sequence[object]] = [["store", "key", "clips", "steps", "dim", "GB", "built"]]
+    for entry in found:
+        own = entry.attributes
+        size = sum(path.stat().st_size for path in entry.path.rglob("*") if path.is_file())
+        clips = sum(own["clips"].values())
+        built = read_provenance(entry.path).get("built", "?")[:16]
+        shape = own["steps"], own["dim"]
+        rows.append([entry.path.name, entry.key[:12], clips, *shape, f"{size / 1e9:.3f}", built])
+    return table(rows)
+
+
+def details(store: Store) -> str:
+    """Return what a store holds, for people."""
+    own = store.attributes
+    statistics, features = own["statistics"], own["features"]
+    rows: list[Sequence[object]] = [
+        ["path", store.path],
+        ["key", store.key],
+        ["title", store.title],
+        ["features", f"{own['steps']} steps x {store.dim}, float32"],
+        ["mean", ", ".join(f"{value:.6f}" for value in statistics["mean"])],
+        ["std", ", ".join(f"{value:.6f}" for value in statistics["std"])],
+        ["measured on", _origin(statistics)],
+        *([name, _plain(value)] for name, value in features.items()),
+        ["dropped", f"{own['dropped']} clips shorter than {own['min_frames']} frames"],
+        ["short", f"{own['repeated_last_frame']} clips repeat their last frame"],
+        ["failed", f"{int((store.status != 0).sum())} clips"],
+        *([name, _plain(value)] for name, value in own["numerics"].items()),
+        *([name, _plain(value)] for name, value in read_provenance(store.path).items()),
+    ]
+    lines = ["\n".join(f"{name:15} {value}" for name, value in rows)]
+    if own["untrained"]:
+        lines.append("UNTRAINED backbone: its weights are random.")
+    if not store.subjects_known:
+        lines.append(UNKNOWN_SUBJECTS)
+    return "\n\n".join([*lines, _class_table(store)])
+
+
+def _class_table(store: Store) -> str:
+    rows: list[Sequence[object]] = [["class", *SPLITS]]
+    rows += [
+        [name, *(int(np.sum(store.labels[store.split(part)] == label)) for part in SPLITS)]
+        for label, name in enumerate(store.classes)
+    ]
+    rows.append(["all", *(len(store.split(part)) for part in SPLITS)])
+    if store.subjects_known:
+        subjects = [len(np.unique(store.subjects[store.split(part)])) for part in SPLITS]
+        rows.append(["subjects", *subjects])
+    return table(rows)
+
+
+def _origin(statistics: dict[str, Any]) -> str:
+    if statistics["origin"] != "split":
+        return f"nothing: {statistics['origin']} values"
+    return (
+        f"{statistics['pixels']} pixels of {statistics['frames']} frames of "
+        f"{statistics['clips']} training clips"
+    )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(own)}" for name, own in value.items())
+    if isinstance(value, list):
+        return " x ".join(map(str, value))
+    return "-" if value is None else str(value)
+
+
+def _natural(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isdigit() else (10**9, name)

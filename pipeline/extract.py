@@ -1,0 +1,247 @@
+"""Features of one unit after the other: decode ahead, preprocess, run the backbone in batches."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featstore.errors import InputError
+from models.backbones import Backbone
+from pipeline.options import BuildOptions, PixelMode
+from pipeline.plan import Segment
+from pipeline.preprocess import prepare
+from pipeline.read_ahead import read_ahead
+from pipeline.statistics import Statistics
+from pipeline.video.catalogue import Video
+from pipeline.video.decode import Picture, decode
+
+BLOCK_FRAMES = 32
+BATCH_SIZES = {("cpu", False): 16, ("cpu", True): 4, ("cuda", False): 128, ("cuda", True): 16}
+
+
+@dataclass(slots=True)
+class Timings:
+    """Seconds spent by stage; decoding runs beside the others."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, since: float) -> float:
+        """Add the time since `since` to a stage and return the time now."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
+        return now
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Frames of one segment, of one size, as decoded."""
+
+    numbers: list[int]
+    pictures: Picture
+
+
+def batch_shape(options: BuildOptions, device: torch.device) -> list[int]:
+    """Return the one shape that every forward has."""
+    windowed = options.takes_windows
+    size = options.batch_size or BATCH_SIZES.get((device.type, windowed), 16)
+    frames = [options.window] if windowed else []
+    return [size, 3, *frames, options.size, options.size]
+
+
+def numerics(device: torch.device, shape: Sequence[int]) -> dict[str, Any]:
+    """Return what decides the last bits of features, beside what the keys cover."""
+    import torchvision  # behind torch, and after the backbone has declared its operators
+
+    on_gpu = device.type == "cuda"
+    return {
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "pyav": av.__version__,
+        "ffmpeg": ".".join(map(str, av.library_versions["libavcodec"])),
+        "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "precision": "float32",
+        "memory_format": "channels_last",
+        "batch_shape": list(shape),
+    }
+
+
+@torch.inference_mode()
+def feature_dim(backbone: Backbone, shape: Sequence[int], device: torch.device) -> int:
+    """Return the length of a feature vector, from one forward.
+
+    Raises
+    ------
+    InputError
+        If the backbone cannot take inputs of this shape.
+    """
+    try:
+        return int(backbone(torch.zeros([2, *shape[1:]], device=device)).shape[1])
+    except (RuntimeError, AssertionError) as error:  # torch raises one, timm the other
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(
+            f"--size is {shape[-1]}, and the backbone cannot take it ({reason}); give another size."
+        ) from None
+
+
+class Extractor:
+    """Computes features in batches of one shape.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    videos : sequence of Video
+    options : BuildOptions
+    mode : {"luma", "rgb"}
+    statistics : Statistics
+    device : torch.device
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        videos: Sequence[Video],
+        options: BuildOptions,
+        mode: PixelMode,
+        statistics: Statistics,
+        device: torch.device,
+    ) -> None:
+        self._videos, self._options, self._mode = videos, options, mode
+        self._statistics, self._device = statistics, device
+        self._shape = batch_shape(options, device)
+        self._format = torch.channels_last_3d if options.takes_windows else torch.channels_last
+        self._backbone = backbone.to(device, memory_format=self._format)  # type: ignore[call-overload]
+        self.timings = Timings()
+        keep_freed_memory()
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+    def dim(self) -> int:
+        """Return the length of a feature vector; see `feature_dim`."""
+        return feature_dim(self._backbone, self._shape, self._device)
+
+    def units(self, work: Sequence[list[Segment]]) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Yield (rows, frames decoded for them) of every unit, shape (rows, dim), in order.
+
+        Raises
+        ------
+        DecodeError
+            If a frame does not decode.
+        """
+        with read_ahead(self._decode(work)) as blocks:
+            for unit in work:
+                yield self._unit(unit, blocks)
+
+    def _decode(self, work: Sequence[list[Segment]]) -> Iterator[Block]:
+        """Yield the frames of all units in the order in which `_unit` asks for them."""
+        for unit in work:
+            for segment in unit:
+                video = self._videos[segment.video]
+                wanted = np.unique(segment.inputs)
+                threads = self._options.workers
+                frames = decode(video.path, video.index, wanted, self._mode, threads=threads)
+                yield from self._blocks(frames)
+
+    def _blocks(self, frames: Iterator[tuple[int, Picture]]) -> Iterator[Block]:
+        numbers: list[int] = []
+        pictures: list[Picture] = []
+        since = time.perf_counter()
+        for number, picture in frames:
+            if len(numbers) == BLOCK_FRAMES or (pictures and picture.shape != pictures[0].shape):
+                self.timings.add("decode", since)
+                yield Block(numbers, np.stack(pictures))  # type: ignore[arg-type]
+                numbers, pictures = [], []
+                since = time.perf_counter()
+            numbers.append(number)
+            pictures.append(picture)
+        self.timings.add("decode", since)
+        yield Block(numbers, np.stack(pictures))  # type: ignore[arg-type]
+
+    @torch.inference_mode()
+    def _unit(
+        self, unit: list[Segment], blocks: Iterator[Block]
+    ) -> tuple[NDArray[np.float32], int]:
+        features: list[Tensor] = []
+        pending: list[Tensor] = []
+        frames = 0
+        for segment in unit:
+            for x in self._inputs(segment, blocks):
+                pending.append(x)
+                if len(pending) == self._shape[0]:
+                    features.append(self._forward(pending))
+                    pending = []
+            frames += len(np.unique(segment.inputs))
+        if pending:
+            features.append(self._forward(pending))
+        computed = torch.cat(features).numpy()
+        sizes = np.cumsum([0, *(len(segment.inputs) for segment in unit)])
+        rows = [
+            segment.rows + offset for segment, offset in zip(unit, sizes.tolist(), strict=False)
+        ]
+        return computed[np.concatenate(rows)], frames
+
+    def _inputs(self, segment: Segment, blocks: Iterator[Block]) -> Iterator[Tensor]:
+        """Yield the backbone's inputs of one segment, keeping frames as long as they are needed."""
+        index = self._videos[segment.video].index
+        frames: dict[int, Tensor] = {}
+        for wanted in segment.inputs.tolist():
+            while wanted[-1] not in frames:
+                since = time.perf_counter()
+                block = next(blocks)
+                since = self.timings.add("wait for frames", since)
+                prepared = prepare(
+                    block.pictures,
+                    index,
+                    size=self._options.size,
+                    fit=self._options.fit,
+                    mean=self._statistics.mean,
+                    std=self._statistics.std,
+                    device=self._device,
+                )
+                self.timings.add("preprocess", since)
+                frames |= zip(block.numbers, prepared, strict=True)
+            if self._options.takes_windows:
+                yield torch.stack([frames[number] for number in wanted], dim=1)
+            else:
+                yield frames[wanted[0]]
+            for number in [number for number in frames if number < wanted[0]]:
+                del frames[number]
+
+    def _forward(self, inputs: list[Tensor]) -> Tensor:
+        """Return features of up to a batch of inputs, on the CPU; the batch is filled with zeros.
+
+        Every forward has one shape, because another shape can give other last bits.
+        """
+        since = time.perf_counter()
+        batch = torch.zeros(self._shape, device=self._device)
+        torch.stack(inputs, out=batch[: len(inputs)])
+        out = self._backbone(batch.contiguous(memory_format=self._format))
+        features: Tensor = out[: len(inputs)].float().cpu()
+        self.timings.add("backbone", since)
+        return features
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep large blocks that are freed instead of returning them to the system.
+
+    A forward frees and takes hundreds of megabytes. By default each block is mapped and unmapped
+    anew, and half of the processor's time goes into clearing pages. Does nothing with another C
+    library.
+    """
+    mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)

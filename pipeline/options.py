@@ -1,0 +1,177 @@
+"""What a user asks of ``featstore build``, checked, and the feature configuration it makes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from featstore.errors import InputError
+from models.catalogue import BACKBONES, TIMM
+from pipeline.sources.base import Source
+
+Fit = Literal["squash", "crop", "pad"]
+PixelMode = Literal["luma", "rgb"]
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+DEFAULT_STORE_ROOT = Path("features")
+
+
+def default_workers() -> int:
+    """Return how many threads the decoder gets: the processors this process may use, up to 4."""
+    return min(4, len(os.sched_getaffinity(0)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """Everything that ``featstore build`` can be told.
+
+    Attributes
+    ----------
+    source : Source
+    store : Path
+        Folder of stores.
+    backbone : str
+        A name of `models.catalogue.BACKBONES`, or ``timm:NAME``.
+    weights : str
+        A file, ``default`` or the name of torchvision's weights, ``random`` or ``random:SEED``.
+    pixels : {"luma", "rgb"} or None
+        None takes the source's advice, as do `fps` and `min_frames`.
+    size : int
+        Side of the square that the backbone sees, in pixels.
+    fit : {"squash", "crop", "pad"}
+    fps : Fraction or None
+    every_frame : bool
+        Sample every frame whatever the source advises.
+    window, hop : int
+        Frames in a step of a video backbone, and between two of them.
+    min_frames : int or None
+    normalise : str
+        ``split``, ``imagenet`` or ``MEAN,STD``.
+    image_fps : Fraction or None
+        Rate of folders of numbered images.
+    device, batch_size, workers
+        How it is computed; no part of any key.
+    """
+
+    source: Source
+    store: Path = DEFAULT_STORE_ROOT
+    backbone: str = "resnet18"
+    weights: str = "default"
+    pixels: PixelMode | None = None
+    size: int = 224
+    fit: Fit = "squash"
+    fps: Fraction | None = None
+    every_frame: bool = False
+    window: int = 16
+    hop: int = 8
+    min_frames: int | None = None
+    normalise: str = "split"
+    image_fps: Fraction | None = None
+    device: str = "auto"
+    batch_size: int | None = None
+    workers: int = field(default_factory=default_workers)
+
+    def __post_init__(self) -> None:
+        check_backbone(self.backbone, self.size)
+        fixed_normalisation(self.normalise)
+        for name in ("size", "window", "hop", "workers", "batch_size", "min_frames"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} is {value}; it must be 1 or more.")
+        if self.fit not in get_args(Fit):
+            raise InputError(f"--fit is {self.fit!r}; it is one of {', '.join(get_args(Fit))}.")
+
+    @property
+    def takes_windows(self) -> bool:
+        """Whether the backbone takes windows of frames."""
+        spec = BACKBONES.get(self.backbone)
+        return spec is not None and spec.kind == "video"
+
+
+def check_backbone(name: str, size: int) -> None:
+    """Refuse a backbone that is not known, or a size that it cannot take.
+
+    Raises
+    ------
+    InputError
+    """
+    if name.startswith(TIMM):
+        return
+    if name not in BACKBONES:
+        near = get_close_matches(name, BACKBONES, 1, 0)
+        raise InputError(
+            f"--backbone is {name!r}; did you mean {near[0]!r}? There are "
+            f"{', '.join(BACKBONES)} and timm:NAME."
+        )
+    only = BACKBONES[name].size
+    if only is not None and size != only:
+        raise InputError(f"--size is {size}, and {name} takes {only} only; give --size {only}.")
+
+
+def fixed_normalisation(text: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return (mean, std) in 0..1 that ``--normalise`` fixes, or None for ``split``.
+
+    One mean and one std stand for every channel; three means and then three stds stand for red,
+    green and blue.
+
+    Raises
+    ------
+    InputError
+        If the text is none of the forms, or a std is not positive.
+
+    Examples
+    --------
+    >>> fixed_normalisation("0.4,0.2")
+    ((0.4,), (0.2,))
+    """
+    if text == "split":
+        return None
+    if text == "imagenet":
+        return IMAGENET
+    try:
+        values = [float(value) for value in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (2, 6):
+        raise InputError(
+            f"--normalise is {text!r}; it is split, imagenet, MEAN,STD or R,G,B,R,G,B "
+            "(three means, then three stds) of pixels in 0..1, such as 0.45,0.22."
+        )
+    half = len(values) // 2
+    mean, std = tuple(values[:half]), tuple(values[half:])
+    if min(std) <= 0:
+        raise InputError(f"--normalise is {text!r}; a standard deviation must be above 0.")
+    return mean, std
+
+
+def feature_configuration(
+    options: BuildOptions, pixels: PixelMode, fps: Fraction | None, weights: str
+) -> dict[str, Any]:
+    """Return the configuration that both keys cover.
+
+    Parameters
+    ----------
+    options : BuildOptions
+    pixels : {"luma", "rgb"}
+    fps : Fraction or None
+    weights : str
+        What names the weights' content: ``sha256:...`` or ``random:SEED``.
+    """
+    fixed = fixed_normalisation(options.normalise)
+    return {
+        "decoder": "pyav",
+        "pixels": pixels,
+        "fps": str(fps) if fps is not None else "every frame",
+        "image_fps": str(options.image_fps) if options.image_fps is not None else None,
+        "window": [options.window, options.hop] if options.takes_windows else None,
+        "size": options.size,
+        "fit": options.fit,
+        "normalise": {"from": "split"}
+        if fixed is None
+        else {"mean": list(fixed[0]), "std": list(fixed[1])},
+        "backbone": options.backbone,
+        "weights": weights,
+    }

@@ -1,0 +1,105 @@
+"""From pixels as decoded to what a backbone takes: scaled, fitted to a square, normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.options import Fit, PixelMode
+from pipeline.statistics import value_scale
+from pipeline.video.decode import Picture
+from pipeline.video.index import VideoIndex
+
+
+def unit_values(pictures: Picture, index: VideoIndex, device: torch.device) -> Tensor:
+    """Return pixels as float32 in 0..1.
+
+    Parameters
+    ----------
+    pictures : ndarray, shape (frames, height, width) or (frames, height, width, 3)
+    index : VideoIndex
+        Says which range luma has.
+    device : torch.device
+
+    Returns
+    -------
+    Tensor of float32, shape (frames, 1 or 3, height, width)
+    """
+    signed = pictures.astype(np.int32) if pictures.dtype == np.uint16 else pictures
+    values = torch.from_numpy(signed).to(device).to(torch.float32)
+    values = values.permute(0, 3, 1, 2) if values.ndim == 4 else values.unsqueeze(1)
+    mode: PixelMode = "rgb" if pictures.ndim == 4 else "luma"
+    offset, span = value_scale(index, mode, pictures.dtype)
+    return ((values - offset) / span).clamp_(0, 1)
+
+
+def fit_square(values: Tensor, size: int, fit: Fit) -> Tensor:
+    """Resize to ``size`` x ``size``: bilinear with antialiasing, in float32, on any device.
+
+    Parameters
+    ----------
+    values : Tensor of float32, shape (frames, channels, height, width)
+    size : int
+    fit : {"squash", "crop", "pad"}
+        ``squash`` changes the aspect; ``crop`` keeps the centre; ``pad`` leaves NaN at the
+        borders for the caller to fill.
+    """
+    height, width = values.shape[-2:]
+    if fit == "squash":
+        return _resize(values, size, size)
+    scale = size / (min(height, width) if fit == "crop" else max(height, width))
+    tall, wide = max(1, round(height * scale)), max(1, round(width * scale))
+    values = _resize(values, tall, wide)
+    if fit == "crop":
+        top, left = (tall - size) // 2, (wide - size) // 2
+        return values[..., top : top + size, left : left + size]
+    top, left = (size - tall) // 2, (size - wide) // 2
+    borders = (left, size - wide - left, top, size - tall - top)
+    return functional.pad(values, borders, value=float("nan"))
+
+
+def prepare(
+    pictures: Picture,
+    index: VideoIndex,
+    *,
+    size: int,
+    fit: Fit,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device,
+) -> Tensor:
+    """Return frames as a backbone takes them.
+
+    Borders of ``pad`` get the mean. A grey picture is repeated to three channels.
+
+    Parameters
+    ----------
+    pictures : ndarray, shape (frames, height, width) or (frames, height, width, 3)
+    index : VideoIndex
+    size, fit
+        See `fit_square`.
+    mean, std : sequence of float
+        Of pixels in 0..1, one value for every channel or three.
+    device : torch.device
+
+    Returns
+    -------
+    Tensor of float32, shape (frames, 3, size, size)
+    """
+    values = fit_square(unit_values(pictures, index, device), size, fit)
+    centre = torch.tensor(mean, dtype=torch.float32, device=device).view(-1, 1, 1)
+    spread = torch.tensor(std, dtype=torch.float32, device=device).view(-1, 1, 1)
+    normalised = (values - centre) / spread
+    if fit == "pad":
+        normalised = normalised.nan_to_num(0.0)
+    return normalised.expand(-1, 3, -1, -1)
+
+
+def _resize(values: Tensor, height: int, width: int) -> Tensor:
+    return functional.interpolate(
+        values, (height, width), mode="bilinear", align_corners=False, antialias=True
+    )

@@ -1,0 +1,89 @@
+"""Which frames of a video a clip takes: by time stamp, in exact arithmetic, without I/O."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.video.index import VideoIndex
+
+Frames = NDArray[np.int64]
+
+
+def sample(index: VideoIndex, start: int, stop: int, fps: Fraction | None) -> Frames:
+    """Return the frames that a clip takes.
+
+    Step k takes the frame nearest to ``time(start) + k / fps``, the earlier one of two equally
+    near; sampling ends at the first step whose frame is no longer in the clip. Where the video
+    stalls for longer than a step, its last frame stands for several steps, as on a screen.
+
+    Parameters
+    ----------
+    index : VideoIndex
+    start, stop : int
+        The interval ``[start, stop)`` in frames, not empty.
+    fps : Fraction or None
+        Steps per second; None takes every frame.
+
+    Returns
+    -------
+    ndarray of int64, shape (steps,)
+        At least `start` itself.
+    """
+    if fps is None:
+        return np.arange(start, stop, dtype=np.int64)
+    # In units of time_base / denominator, every bound and every target is an integer.
+    period = 1 / (fps * index.time_base)
+    end = index.pts[stop] if stop < len(index) else index.end
+    bounds = np.append(index.pts[start:stop], end) * period.denominator
+    count = (bounds[-1] - bounds[0]) // period.numerator + 1
+    targets = bounds[0] + np.arange(count, dtype=np.int64) * period.numerator
+    after = np.searchsorted(bounds, targets).clip(1, stop - start)
+    nearest = after - (targets - bounds[after - 1] <= bounds[after] - targets)
+    frames: Frames = start + nearest[nearest < stop - start]
+    return frames
+
+
+def windows(frames: Frames, window: int, hop: int) -> Frames:
+    """Cut a clip's frames into windows, one a step.
+
+    Windows start every `hop` frames; the last one is shifted back so that it ends with the clip.
+    A clip shorter than one window repeats its last frame.
+
+    Parameters
+    ----------
+    frames : ndarray of int64, shape (frames,)
+    window, hop : int
+
+    Returns
+    -------
+    ndarray of int64, shape (steps, window)
+
+    Examples
+    --------
+    >>> windows(np.arange(7), window=4, hop=2).tolist()
+    [[0, 1, 2, 3], [2, 3, 4, 5], [3, 4, 5, 6]]
+    >>> windows(np.arange(2), window=4, hop=2).tolist()
+    [[0, 1, 1, 1]]
+    """
+    if len(frames) <= window:
+        short = window - len(frames)
+        return np.concatenate([frames, np.repeat(frames[-1:], short)])[None]
+    last = len(frames) - window
+    starts = np.unique(np.append(np.arange(0, last + 1, hop), last))
+    return frames[starts[:, None] + np.arange(window)]
+
+
+def frame_at(index: VideoIndex, seconds: float) -> int:
+    """Return the frame boundary nearest to a time since the first frame, 0 to ``len(index)``."""
+    bounds = np.append(index.pts, index.end) - index.pts[0]
+    wanted = Fraction(str(seconds)) / index.time_base
+    after = int(np.searchsorted(bounds, float(wanted)))
+    if after == 0:
+        return 0
+    if after == len(bounds):
+        return len(index)
+    nearer_before = wanted - int(bounds[after - 1]) <= int(bounds[after]) - wanted
+    return after - int(nearer_before)

@@ -1,0 +1,205 @@
+"""Mean and std of the pixels of the training clips, exact, by counting every value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.errors import InputError
+from featstore.keys import digest
+from pipeline.clips import Clip
+from pipeline.options import PixelMode, fixed_normalisation
+from pipeline.progress import Progress
+from pipeline.read_ahead import read_ahead
+from pipeline.sampling import sample
+from pipeline.video.cache import Cache
+from pipeline.video.catalogue import Video
+from pipeline.video.decode import Picture, decode
+from pipeline.video.index import VideoIndex
+
+Counts = NDArray[np.int64]
+Scale = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Mean and std of pixels in 0..1, and what they were measured on.
+
+    Attributes
+    ----------
+    mean, std : tuple of float
+        One value for luma, three for RGB; the std is that of the population.
+    origin : str
+        ``split``, ``imagenet`` or ``fixed``.
+    pixels, frames, clips : int
+        How many they come from; 0 where they were not measured. A frame that several clips share
+        counts once.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    origin: str
+    pixels: int = 0
+    frames: int = 0
+    clips: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as JSON has them."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+
+def value_scale(index: VideoIndex, mode: PixelMode, dtype: np.dtype[Any]) -> Scale:
+    """Return (offset, span): a pixel ``v`` stands for ``(v - offset) / span``, clipped to 0..1.
+
+    Limited luma is 16 to 235; full values divide by the largest that their bits allow. RGB comes
+    from FFmpeg in full range.
+    """
+    if mode == "luma" and dtype == np.uint16:
+        return 0, 2**index.bits - 1
+    return (16, 219) if mode == "luma" and index.pixel_range == "limited" else (0, 255)
+
+
+def statistics_of(
+    normalise: str,
+    videos: Sequence[Video],
+    clips: Sequence[Clip],
+    *,
+    mode: PixelMode,
+    fps: Fraction | None,
+    workers: int,
+    cache: Cache,
+    log: Callable[[str], None],
+) -> Statistics:
+    """Return the statistics that ``--normalise`` asks for, measured at most once.
+
+    Parameters
+    ----------
+    normalise : str
+        ``split``, ``imagenet`` or ``MEAN,STD``.
+    videos : sequence of Video
+    clips : sequence of Clip
+        All clips; only those of the training part are looked at.
+    mode : {"luma", "rgb"}
+    fps : Fraction or None
+    workers : int
+        Threads of the decoder.
+    cache : Cache
+        Keeps what was measured, under the content of the videos and the clips.
+    log : callable
+
+    Raises
+    ------
+    InputError
+        If there is no training clip, or all of its pixels have one value.
+    """
+    fixed = fixed_normalisation(normalise)
+    if fixed is not None:
+        origin = "imagenet" if normalise == "imagenet" else "fixed"
+        return Statistics(mean=fixed[0], std=fixed[1], origin=origin)
+    train = [clip for clip in clips if clip.split == "train"]
+    if not train:
+        raise InputError(
+            "The split has no training clip to measure mean and std on; give --normalise MEAN,STD."
+        )
+    content = [list(clip.key(videos)[1:5]) for clip in train]
+    rates = sorted({str(videos[clip.video].index.time_base) for clip in train})
+    key = digest({"pixels": mode, "fps": str(fps), "time_bases": rates, "clips": content})
+    known = cache.statistics(key)
+    if known is None:
+        known = _measure(videos, train, mode, fps, workers, log).as_json()
+        cache.keep_statistics(key, known)
+    return Statistics(**{**known, "mean": tuple(known["mean"]), "std": tuple(known["std"])})
+
+
+def _measure(
+    videos: Sequence[Video],
+    clips: Sequence[Clip],
+    mode: PixelMode,
+    fps: Fraction | None,
+    workers: int,
+    log: Callable[[str], None],
+) -> Statistics:
+    """Decode the training clips' frames once and count their values."""
+    wanted: dict[int, list[Clip]] = {}
+    for clip in clips:
+        wanted.setdefault(clip.video, []).append(clip)
+
+    def counted() -> Any:
+        for number, own in wanted.items():
+            index = videos[number].index
+            frames = np.unique(np.concatenate([sample(index, c.start, c.stop, fps) for c in own]))
+            pictures = decode(videos[number].path, index, frames, mode, threads=workers)
+            for _, picture in pictures:
+                yield len(own), index, picture
+            # One message a video tells the consumer that its clips are done.
+            yield len(own), index, None
+
+    histograms: dict[Scale, Counts] = {}
+    frames = 0
+    with (
+        Progress("statistics", len(clips), "clips", log) as progress,
+        read_ahead(counted()) as all_,
+    ):
+        for own, index, picture in all_:
+            if picture is None:
+                progress.advance(own)
+                continue
+            scale = value_scale(index, mode, picture.dtype)
+            histogram = _histogram(picture)
+            histograms[scale] = histograms.get(scale, 0) + histogram
+            frames += 1
+            progress.advance(0, frames=1)
+    mean, std, pixels = moments(histograms)
+    if min(std) == 0:
+        raise InputError(
+            f"All pixels of the {len(clips)} training clips have one value, so they cannot be "
+            "normalised; look at the videos, or give --normalise MEAN,STD."
+        )
+    return Statistics(
+        mean=mean, std=std, origin="split", pixels=pixels, frames=frames, clips=len(clips)
+    )
+
+
+def _histogram(picture: Picture) -> Counts:
+    """Count values by channel, shape (channels, 2 ** bits of the dtype)."""
+    channels = [picture] if picture.ndim == 2 else [picture[..., c] for c in range(3)]
+    levels = int(np.iinfo(picture.dtype).max) + 1
+    return np.stack([np.bincount(c.ravel(), minlength=levels) for c in channels])
+
+
+def moments(
+    histograms: dict[Scale, Counts],
+) -> tuple[tuple[float, ...], tuple[float, ...], int]:
+    """Return mean, population std and number of pixels of histograms, in exact arithmetic.
+
+    Parameters
+    ----------
+    histograms : dict of (offset, span) to ndarray of int64, shape (channels, levels)
+
+    Examples
+    --------
+    >>> moments({(0, 4): np.array([[1, 0, 0, 0, 1]])})
+    ((0.5,), (0.5,), 2)
+    """
+    channels = {len(counts) for counts in histograms.values()}.pop()
+    means, stds = [], []
+    pixels = 0
+    for channel in range(channels):
+        total, first, second = 0, Fraction(0), Fraction(0)
+        for (offset, span), counts in histograms.items():
+            values = np.clip(np.arange(counts.shape[1]) - offset, 0, span).tolist()
+            own = list(zip(counts[channel].tolist(), values, strict=True))
+            total += sum(count for count, _ in own)
+            first += Fraction(sum(count * value for count, value in own), span)
+            second += Fraction(sum(count * value * value for count, value in own), span**2)
+        mean = first / total
+        means.append(float(mean))
+        stds.append(math.sqrt(second / total - mean * mean))
+        pixels = total
+    return tuple(means), tuple(stds), pixels

@@ -1,0 +1,1 @@
+"""Videos: their time stamps, their content hash, their pixels."""

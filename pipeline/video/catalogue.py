@@ -1,0 +1,117 @@
+"""The videos of a data set: found, hashed and indexed, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from featstore.errors import InputError
+from pipeline.progress import Progress
+from pipeline.video.cache import Cache, content_hash, signature
+from pipeline.video.images import index_images
+from pipeline.video.index import VideoIndex, read_index
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A video that clips refer to.
+
+    Attributes
+    ----------
+    name : str
+        As annotated: a relative path with forward slashes.
+    path : Path
+    sha256 : str
+        Of its content, hexadecimal.
+    index : VideoIndex
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    index: VideoIndex
+
+
+def read_videos(
+    named: dict[str, Path], cache: Cache, *, image_rate: Fraction | None, workers: int, log: Log
+) -> list[Video]:
+    """Hash and index videos, reading only those that the cache does not know.
+
+    Parameters
+    ----------
+    named : dict of str to Path
+        Name to path.
+    cache : Cache
+    image_rate : Fraction or None
+        Rate of folders of numbered images.
+    workers : int
+        Files read at once.
+    log : callable
+
+    Returns
+    -------
+    list of Video
+        In the order of their names.
+
+    Raises
+    ------
+    InputError
+        If videos are missing, or one cannot be read.
+    """
+    missing = [path for path in named.values() if not path.exists()]
+    if missing:
+        raise InputError(_missing(missing, len(named)))
+    paths = list(named.values())
+    hashes = cache.known_hashes(paths)
+    packed = cache.indexes() if hashes else {}
+    unread = [path for path in paths if hashes.get(path) not in packed and not path.is_dir()]
+    unread += [path for path in paths if path.is_dir() and path not in hashes]
+    indexes = _read_new(unread, hashes, cache, workers, log) if unread else {}
+    videos = []
+    for name, path in sorted(named.items()):
+        sha256 = hashes[path]
+        if path.is_dir():
+            index = index_images(path, image_rate)
+        else:
+            index = indexes.get(path) or VideoIndex.unpack(packed[sha256])
+        videos.append(Video(name, path, sha256, index))
+    return videos
+
+
+def _read_new(
+    paths: Sequence[Path], hashes: dict[Path, str], cache: Cache, workers: int, log: Log
+) -> dict[Path, VideoIndex]:
+    """Hash and index files, filling `hashes` and the cache."""
+
+    def read(path: Path) -> tuple[tuple[int, int], str, VideoIndex | None]:
+        # The signature comes first: a file that changes meanwhile is read again next time.
+        seen = signature(path)
+        return seen, content_hash(path), None if path.is_dir() else read_index(path)
+
+    indexes: dict[Path, VideoIndex] = {}
+    with (
+        ThreadPoolExecutor(max(1, workers)) as pool,
+        Progress("videos read", len(paths), "videos", log) as progress,
+    ):
+        for path, (seen, sha256, index) in zip(paths, pool.map(read, paths), strict=True):
+            hashes[path] = sha256
+            cache.keep_hash(path, seen, sha256)
+            if index is not None:
+                cache.keep_index(sha256, index)
+                indexes[path] = index
+            progress.advance(1)
+    return indexes
+
+
+def _missing(paths: Sequence[Path], total: int) -> str:
+    shown = ", ".join(str(path) for path in paths[:3])
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return (
+        f"{len(paths)} of {total} annotated videos are missing: {shown}{more}; put them there, "
+        "point --data to where they are, or remove their clips."
+    )

@@ -1,0 +1,197 @@
+"""Frames of a video by index, front to back, each checked against the index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.errors import InputError
+from pipeline.video.images import numbered_images
+from pipeline.video.index import VideoIndex
+
+PixelMode = Literal["luma", "rgb"]
+Picture = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class DecodeError(InputError):
+    """A frame did not decode as the index says.
+
+    Parameters
+    ----------
+    path : Path
+    frame : int
+        The first frame that is missing or wrong.
+    reason : str
+    """
+
+    def __init__(self, path: Path, frame: int, reason: str) -> None:
+        super().__init__(
+            f"{path}: frame {frame} did not decode ({reason}); replace the video or remove the "
+            "clips that need this frame."
+        )
+        self.path = path
+        self.frame = frame
+
+
+def decode(
+    path: Path,
+    index: VideoIndex,
+    frames: NDArray[np.int64],
+    mode: PixelMode,
+    *,
+    threads: int = 0,
+) -> Iterator[tuple[int, Picture]]:
+    """Yield frames of one video in ascending order, decoding front to back.
+
+    Parameters
+    ----------
+    path : Path
+        A video or a folder of numbered images.
+    index : VideoIndex
+    frames : ndarray of int64
+        Ascending, each once.
+    mode : {"luma", "rgb"}
+    threads : int
+        The decoder's threads; 0 leaves it to FFmpeg.
+
+    Yields
+    ------
+    frame : int
+    picture : ndarray of uint8 or uint16, shape (height, width) or (height, width, 3)
+        Upright. Luma as stored, RGB in 0..255.
+
+    Raises
+    ------
+    DecodeError
+        If a frame is missing, corrupt, or not where the index has it.
+    """
+    import av
+
+    wanted = iter(frames.tolist())
+    due = next(wanted)
+    found = _image_frames(path, frames) if path.is_dir() else _frames(path, index, due, threads)
+    damaged = False  # until the next key frame, pictures may be predicted from a corrupt one
+    try:
+        for number, frame in found:
+            damaged = frame.is_corrupt or (damaged and not frame.key_frame)
+            if number < due:
+                continue
+            if number > due or damaged:
+                reason = "its data are corrupt" if number == due else f"frame {number} came instead"
+                raise DecodeError(path, due, reason)
+            yield number, picture(frame, mode)
+            if (following := next(wanted, None)) is None:
+                return
+            due = following
+    except (av.FFmpegError, OSError) as error:
+        raise DecodeError(path, due, str(getattr(error, "strerror", None) or error)) from None
+    raise DecodeError(path, due, "the video ended before it")
+
+
+def _image_frames(path: Path, frames: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
+    import av
+
+    images = numbered_images(path)
+    for number in frames.tolist():
+        with av.open(str(images[number]), metadata_errors="ignore") as container:
+            # Without this, half a JPEG is a picture with a grey half.
+            container.streams.video[0].codec_context.options = {"err_detect": "explode"}
+            yield number, next(container.decode(video=0))
+
+
+def _frames(path: Path, index: VideoIndex, first: int, threads: int) -> Iterator[tuple[int, Any]]:
+    """Yield (frame number, decoded frame) from a key frame at or before `first`.
+
+    Some containers are sought by decoding time, which lies before the time stamp, so that a seek
+    ends behind the key frame asked for; and pictures that are refreshed in parts are whole only
+    some frames after it. Then it is tried from further back, at last from the beginning.
+    """
+    import av
+
+    keys = index.keys[: np.searchsorted(index.keys, first, "right")]
+    starts = [int(index.pts[keys[-back]]) for back in (1, 2, 4, 8) if back < len(keys)]
+    for start in (*starts, None):
+        with av.open(str(path), metadata_errors="ignore") as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            stream.codec_context.thread_count = threads
+            if not len(index.keys):
+                yield from enumerate(container.decode(stream))
+                return
+            numbered = _numbered(path, container, index, start, first)
+            if start is None:
+                yield from numbered
+                return
+            head = None
+            with suppress(DecodeError, av.FFmpegError):
+                head = next(numbered, None)
+            if head is not None and head[0] <= first:
+                yield head
+                yield from numbered
+                return
+
+
+def _numbered(
+    path: Path, container: Any, index: VideoIndex, start: int | None, first: int
+) -> Iterator[tuple[int, Any]]:
+    """Yield decoded frames behind a seek, if it ends at or before the time stamp `start`.
+
+    Numbers come from the time stamps, never from counting, which is wrong after a seek.
+    """
+    numbers = {pts: number for number, pts in enumerate(index.pts.tolist())}
+    stream = container.streams.video[0]
+    if start is not None:
+        container.seek(start, stream=stream)
+    for place, packet in enumerate(container.demux(stream)):
+        if place == 0 and start is not None and (packet.pts is None or packet.pts > start):
+            return
+        for frame in packet.decode():
+            if frame.pts not in numbers:
+                raise DecodeError(path, first, f"time stamp {frame.pts} is not indexed")
+            yield numbers[frame.pts], frame
+
+
+def picture(frame: Any, mode: PixelMode) -> Picture:
+    """Return the pixels of a decoded frame, upright.
+
+    Parameters
+    ----------
+    frame : av.VideoFrame
+    mode : {"luma", "rgb"}
+        ``luma`` takes the Y plane as stored, or a grey picture made by FFmpeg where the format
+        has none; ``rgb`` is converted by FFmpeg, which expands the range that the file states.
+    """
+    turns = round(frame.rotation / 90) % 4
+    pixels = _luma(frame) if mode == "luma" else frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def _luma(frame: Any) -> Picture:
+    if not has_luma_plane(frame.format):
+        # Packed YUV keeps its values; RGB becomes grey in full range.
+        frame = frame.reformat(format="gray" if frame.format.is_rgb else "yuv444p")
+    bits = frame.format.components[0].bits
+    plane = frame.planes[0]
+    dtype = np.dtype("u1" if bits <= 8 else ">u2" if frame.format.is_big_endian else "<u2")
+    rows: Picture = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)
+    # A copy, for the decoder reuses its buffer.
+    return rows[: frame.height, : frame.width].astype(dtype.newbyteorder("="), copy=True)
+
+
+def has_luma_plane(pixel_format: Any) -> bool:
+    """Tell whether a format's first plane is luma alone: planar YUV, NV12 or grey."""
+    return not pixel_format.is_rgb and (
+        pixel_format.name.startswith("gray")
+        or (pixel_format.is_planar and len(pixel_format.components) >= 3)
+    )
+
+
+def looks_grey(path: Path, index: VideoIndex) -> bool:
+    """Tell whether the first frame's chroma is neutral, as in infrared stored as colour."""
+    _, rgb = next(decode(path, index, np.array([0]), "rgb", threads=1))
+    return bool(np.ptp(rgb.astype(np.int16), axis=2).max() <= 4)

@@ -1,0 +1,61 @@
+"""A folder of numbered images that counts as a video."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from featstore.errors import InputError
+from pipeline.sources.files import IMAGE_SUFFIXES
+from pipeline.video.index import VideoIndex, read_index
+
+
+def numbered_images(folder: Path) -> list[Path]:
+    """Return the images of a folder in the order of the last number in their names.
+
+    Raises
+    ------
+    InputError
+        If there is no image, one has no number, or two have the same number.
+    """
+    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        raise InputError(f"{folder} holds no images; a folder counts as a video if it does.")
+    numbers: dict[int, Path] = {}
+    for path in sorted(images):
+        digits = re.findall(r"\d+", path.stem)
+        if not digits:
+            raise InputError(f"{path} has no number in its name, so its place is unknown.")
+        other = numbers.setdefault(int(digits[-1]), path)
+        if other != path:
+            raise InputError(f"{other.name} and {path.name} in {folder} have the same number.")
+    return [numbers[number] for number in sorted(numbers)]
+
+
+def index_images(folder: Path, rate: Fraction | None) -> VideoIndex:
+    """Return the index of a folder of numbered images.
+
+    Parameters
+    ----------
+    folder : Path
+    rate : Fraction or None
+        Images per second; None where nobody said, and then times only count images.
+    """
+    images = numbered_images(folder)
+    first = read_index(images[0])
+    frames = np.arange(len(images), dtype=np.int64)
+    return VideoIndex(
+        pts=frames,
+        keys=frames,
+        time_base=1 / rate if rate else Fraction(1),
+        end=len(images),
+        width=first.width,
+        height=first.height,
+        pixel_format=first.pixel_format,
+        bits=first.bits,
+        pixel_range="full",
+        timed=rate is not None,
+    )

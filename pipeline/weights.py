@@ -1,0 +1,192 @@
+"""Pretrained weights: named by their content, read from a file, downloaded only if asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featstore.errors import InputError
+from models.catalogue import BACKBONES
+from pipeline.video.cache import Cache, content_hash, signature
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.backbones import Backbone
+
+SAFETENSORS = ".safetensors"
+SUFFIXES = (SAFETENSORS, ".pth", ".pt")
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Which weights a backbone gets.
+
+    Attributes
+    ----------
+    identity : str
+        ``sha256:...`` of the file, or ``random:SEED``: what a key covers.
+    path : Path or None
+        The file; None for random weights.
+    seed : int
+        Seed of random weights.
+    """
+
+    identity: str
+    path: Path | None = None
+    seed: int = 0
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the weights are random."""
+        return self.path is None
+
+    def __str__(self) -> str:
+        if self.path is None:
+            return f"random weights, seed {self.seed}: this backbone is UNTRAINED"
+        return self.path.name
+
+
+def find_weights(text: str, backbone: str, cache: Cache, log: Callable[[str], None]) -> Weights:
+    """Return the weights that ``--weights`` names, downloading torchvision's if need be.
+
+    Parameters
+    ----------
+    text : str
+        A file, ``default`` or the name of torchvision's weights, ``random`` or ``random:SEED``.
+    backbone : str
+    cache : Cache
+        Knows the hashes of files that have not changed.
+    log : callable
+
+    Raises
+    ------
+    InputError
+        If there is no such file or name, or it cannot be downloaded.
+    """
+    kind, _, seed = text.partition(":")
+    if kind == "random":
+        if seed and not seed.isdigit():
+            raise InputError(f"--weights is {text!r}; a seed is a whole number: random:0.")
+        return Weights(f"random:{int(seed or 0)}", seed=int(seed or 0))
+    path = Path(text)
+    if not path.is_file():
+        path = _torchvision_file(text, backbone, log)
+    elif path.suffix not in SUFFIXES:
+        raise InputError(f"--weights is {text!r}; a weights file ends in {', '.join(SUFFIXES)}.")
+    known = cache.known_hashes([path])
+    if path not in known:
+        seen = signature(path)
+        known[path] = content_hash(path)
+        cache.keep_hash(path, seen, known[path])
+    return Weights(f"sha256:{known[path]}", path)
+
+
+def load_backbone(name: str, weights: Weights) -> Backbone:
+    """Build a backbone and load its weights.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is of another architecture: the message lists tensors.
+    """
+    from models.backbones import build_backbone
+
+    try:
+        backbone = build_backbone(name, weights.seed)
+    except ValueError as error:
+        raise InputError(f"--backbone is {name!r}: {error}.") from None
+    if weights.path is not None:
+        try:
+            backbone.load(read_tensors(weights.path))
+        except ValueError as error:
+            raise InputError(
+                f"{weights.path} does not fit {name}: {error}; name the backbone that it was "
+                "made for, or another file."
+            ) from None
+    return backbone
+
+
+def read_tensors(path: Path) -> Mapping[str, Tensor]:
+    """Read named tensors from a safetensors file, or from a ``.pth`` that holds nothing else.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or holds anything but tensors.
+    """
+    import pickle
+
+    import safetensors.torch
+    import torch
+
+    found: Any
+    try:
+        if path.suffix == SAFETENSORS:
+            found = safetensors.torch.load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path} holds more than tensors, and loading it could run code; convert it to "
+            "safetensors where you trust it."
+        ) from None
+    except Exception as error:  # the two loaders raise half a dozen types on damaged files
+        raise InputError(f"{path} cannot be read as weights: {error}") from None
+    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    if not isinstance(found, Mapping) or not all(map(torch.is_tensor, found.values())):
+        raise InputError(f"{path} is not a mapping of names to tensors; save a state_dict.")
+    return found
+
+
+def _torchvision_file(text: str, backbone: str, log: Callable[[str], None]) -> Path:
+    spec = BACKBONES.get(backbone)
+    names = dict(spec.weights) if spec else {}
+    if names and text == "default":
+        text = list(names)[-1]
+    if text not in names:
+        near = get_close_matches(text, names, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        offered = f"{', '.join(names)} or default, " if names else ""
+        raise InputError(
+            f"--weights is {text!r}, and there is no such file; {hint}{backbone} takes a FILE "
+            f"({', '.join(SUFFIXES)}), {offered}or random."
+        )
+    path = _hub_folder() / names[text]
+    if not path.is_file():
+        _download(backbone, text, path, log)
+    return path
+
+
+def _hub_folder() -> Path:
+    """Return where torch.hub keeps downloads, without importing torch."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    return Path(os.environ.get("TORCH_HOME", cache / "torch")).expanduser() / "hub" / "checkpoints"
+
+
+def _download(backbone: str, name: str, path: Path, log: Callable[[str], None]) -> None:
+    import torch
+
+    from models.operators import declare_missing_operators
+
+    declare_missing_operators()
+    from torchvision.models import get_model_weights
+
+    url = get_model_weights(backbone)[name].url
+    log(f"downloading {url}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # The digits in the name are the beginning of the file's hash, checked on arrival.
+        prefix = path.stem.rpartition("-")[2]
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"The weights {name} of {backbone} are not at {path} and cannot be downloaded "
+            f"({error}); give a file with --weights FILE, or --weights random for an untrained "
+            "backbone."
+        ) from None
