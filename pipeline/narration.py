@@ -1,0 +1,86 @@
+"""What a training says while it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from featstore import Store
+from pipeline.checks import Parts
+from pipeline.config import Recipe, Train
+from pipeline.imbalance import classes_without_clips
+from pipeline.metrics import Metrics
+
+
+def introduction(store: Store, recipe: Recipe, parts: Parts, *, size: int) -> list[str]:
+    """Say what will be trained, and what to keep in mind about its scores.
+
+    Parameters
+    ----------
+    store : Store
+    recipe : Recipe
+    parts : dict
+        Positions of the clips of train, val and test.
+    size : int
+        Number of weights of the head.
+    """
+    counts = ", ".join(f"{len(clips)} {part}" for part, clips in parts.items())
+    lines = [
+        f"clips: {counts}; {len(store.classes)} classes, {store.dim} features a step",
+        f"recipe {recipe.name}: {size:,} weights",
+    ]
+    if absent := classes_without_clips(store.labels[parts["train"]], store.classes):
+        lines.append(f"no training clips, so never learnt: {', '.join(absent)}")
+    if not len(parts["test"]):
+        lines.append("no test clips: only val is scored")
+    if not store.subjects_known:
+        lines.append("subjects are not known: parts may share people")
+    if store.attributes.get("untrained"):
+        lines.append("the backbone is untrained: its features are those of random weights")
+    if recipe.train.imbalance == "sampler":
+        lines.append("sampler: train scores are over the clips drawn")
+    if recipe.augment.mixup:
+        lines.append("mixup: train mass, the target mass of the predicted class, is no accuracy")
+    return lines
+
+
+def progress(row: dict[str, Any], options: Train) -> str:
+    """Say one row of the history in a line.
+
+    Examples
+    --------
+    >>> row = {"epoch": 3, "train_loss": 0.5, "train_top1": 0.75}
+    >>> row |= {"val_loss": 0.6, "val_mean_class_accuracy": 0.5}
+    >>> progress(row, Train())
+    'epoch   3  train loss 0.500 top1 0.750  val loss 0.600 mean_class_accuracy 0.500'
+    """
+    shown = "top1" if options.monitor == "loss" else options.monitor
+    mixed = "train_target_mass" in row
+    train = f"mass {row['train_target_mass']:.3f}" if mixed else f"top1 {row['train_top1']:.3f}"
+    return (
+        f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.3f} {train}"
+        f"  val loss {row['val_loss']:.3f} {shown} {row[f'val_{shown}']:.3f}"
+    )
+
+
+def why_stopped(stopped: str, options: Train) -> str:
+    """Say why training ended; `stopped` is ``patience`` or ``epochs``.
+
+    Examples
+    --------
+    >>> why_stopped("patience", Train(patience=5))
+    'val mean_class_accuracy had not improved for 5 epochs'
+    """
+    if stopped == "epochs":
+        return f"all {options.epochs} epochs had run"
+    return f"val {options.monitor} had not improved for {options.patience} epochs"
+
+
+def conclusion(best_epoch: int, stopped: str, test: Metrics, recipe: Recipe) -> str:
+    """Say how a training ended."""
+    text = f"best epoch {best_epoch}; training ended because {why_stopped(stopped, recipe.train)}"
+    if not test.clips:
+        return text
+    return (
+        f"{text}; test top1 {test.top1:.3f}, mean class accuracy {test.mean_class_accuracy:.3f} "
+        f"over {test.classes_with_support} classes"
+    )

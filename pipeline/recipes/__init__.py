@@ -1,0 +1,1 @@
+"""Named training configurations, one YAML file each."""

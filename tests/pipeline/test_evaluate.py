@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from models.heads import RecurrentHead
+from pipeline.evaluate import attention_entropy, predict
+from tests.fakes import ordered_store
+
+
+def head_of(pool: str) -> RecurrentHead:
+    torch.manual_seed(0)
+    return RecurrentHead(6, 2, bidirectional=True, hidden=4, pool=pool, dropout=0.5)  # type: ignore[arg-type]
+
+
+def test_predictions_do_not_depend_on_the_batch() -> None:
+    store, head = ordered_store(30), head_of("attention")
+    clips = np.arange(30)
+    one = predict(head, store, clips, batch_size=1, steps=None)
+    many = predict(head, store, clips, batch_size=8, steps=None)
+    np.testing.assert_allclose(one.log_probabilities, many.log_probabilities, atol=1e-5)
+    assert [len(a) for a in many.attention] == store.row_size.tolist()
+    for a, b in zip(one.attention, many.attention, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_predictions_equal_plain_torch() -> None:
+    store, head = ordered_store(10), head_of("mean")
+    got = predict(head, store, np.array([7, 2]), batch_size=4, steps=5)
+    batch = store.batch(np.array([7, 2]), 5)
+    logits = head(torch.from_numpy(batch.features), torch.from_numpy(batch.mask)).logits
+    expected = functional.cross_entropy(logits, torch.from_numpy(batch.labels)).item()
+    assert got.loss == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(got.probability, logits.softmax(1).amax(1).detach(), rtol=1e-5)
+    assert got.predicted.tolist() == logits.argmax(1).tolist()
+    assert got.attention is None
+
+
+def test_no_clips() -> None:
+    got = predict(head_of("attention"), ordered_store(10), np.array([], int), batch_size=4, steps=5)
+    assert np.isnan(got.loss)
+    assert got.metrics.clips == 0
+
+
+def test_attention_entropy() -> None:
+    uniform, sharp = np.full(5, 0.2, np.float32), np.array([1, 0, 0], np.float32)
+    assert attention_entropy([uniform]) == pytest.approx(1)
+    assert attention_entropy([sharp]) == pytest.approx(0)
+    assert attention_entropy([uniform, sharp, np.ones(1, np.float32)]) == pytest.approx(0.5)
+    assert np.isnan(attention_entropy([np.ones(1, np.float32)]))

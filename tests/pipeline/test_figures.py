@@ -1,0 +1,85 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import figures
+from pipeline.config import load_recipe
+from pipeline.evaluate import Predictions
+from pipeline.metrics import metrics_of
+from tests.fakes import FakeStore, ordered_store
+
+CLASSES = ("looking_or_moving_around (e.g. searching)", "costs $_$")
+HISTORY = [
+    {"epoch": i, "train_loss": 2 / i, "val_loss": 2 / i, "train_target_mass": 0.2}
+    | {"val_top1": 0.1 * i, "val_mean_class_accuracy": score}
+    for i, score in ((1, 0.2), (2, 0.5), (3, 0.4))
+]
+
+
+def predictions(store: FakeStore, part: str, *, attends: bool) -> Predictions:
+    clips = store.split(part)
+    rng = np.random.default_rng(0)
+    attention = [rng.dirichlet(np.ones(n)).astype(np.float32) for n in store.row_size[clips]]
+    return Predictions(
+        clips=clips,
+        labels=store.labels[clips],
+        log_probabilities=np.log(rng.dirichlet(np.ones(2), len(clips))).reshape(-1, 2),
+        attention=attention if attends else None,
+    )
+
+
+@pytest.mark.parametrize("attends", [False, True])
+def test_every_figure_is_drawn_even_for_awkward_names(tmp_path: Path, attends: bool) -> None:
+    store = ordered_store(40, classes=CLASSES)
+    store.splits[store.splits == "test"] = "val"
+    parts = {part: predictions(store, part, attends=attends) for part in ("val", "test")}
+    figures.draw_figures(tmp_path / "f", store, load_recipe("bilstm"), HISTORY, parts)
+    names = {path.stem for path in (tmp_path / "f").glob("*.png")}
+    assert names == {"curves", "confusion", "per_class"} | ({"attention"} if attends else set())
+    for path in (tmp_path / "f").iterdir():
+        with Image.open(path) as image:
+            assert min(image.size) > 200
+            assert image.convert("L").getextrema()[0] < 100  # something is drawn
+
+
+def test_curves_mark_the_best_epoch() -> None:
+    labels = [text.get_text() for text in _legends(figures.curves(HISTORY, "mean_class_accuracy"))]
+    assert labels.count("best epoch, 2") == 2
+    assert "train target mass" in labels
+    labels = [text.get_text() for text in _legends(figures.curves(HISTORY, "loss"))]
+    assert "best epoch, 3" in labels
+
+
+def test_confusion_shows_shares_as_colour_and_counts_as_text() -> None:
+    metrics = metrics_of(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]))
+    axes = figures.confusion(metrics, ("a", "b", "c"), "val").axes[0]
+    shares = np.asarray(axes.images[0].get_array())
+    np.testing.assert_allclose(shares[:2], [[0.75, 0.25, 0], [0, 1, 0]])
+    assert np.isnan(shares[2].astype(float)).all()  # grey
+    assert sorted(text.get_text() for text in axes.texts) == ["1", "2", "3"]
+
+
+def test_per_class_is_sorted_by_clips() -> None:
+    metrics = metrics_of(np.array([[1, 0, 0], [0, 5, 0], [0, 0, 0]]))
+    axes = figures.per_class(metrics, ("few", "many", "absent"), "val").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["many", "few", "absent"]
+    assert [text.get_text() for text in axes.texts] == ["5", "1", "none", "clips"]
+
+
+def test_no_global_plotting_state() -> None:
+    code = (
+        "import sys, pipeline.figures as f; from pipeline.metrics import metrics_of; import numpy;"
+        "assert 'matplotlib' not in sys.modules and 'torch' not in sys.modules;"
+        "f.confusion(metrics_of(numpy.eye(2, dtype=int)), ('a', 'b'), 'val');"
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def _legends(figure: object) -> list:
+    return [t for axes in figure.axes for t in axes.get_legend().get_texts()]  # type: ignore[attr-defined]

@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from featstore.errors import InputError
+from pipeline.run import new_run, read_metrics, write_csv, write_json
+
+
+def test_run_appears_whole_with_its_parents(tmp_path: Path) -> None:
+    out = tmp_path / "runs" / "one"
+    with new_run(out) as folder:
+        (folder / "a").write_text("a")
+        assert not out.exists()
+    assert (out / "a").read_text() == "a"
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_failed_run_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with new_run(tmp_path / "one") as folder:
+            (folder / "a").write_text("a")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir())
+
+
+def test_empty_folder_is_taken_and_a_full_one_refused(tmp_path: Path) -> None:
+    with new_run(tmp_path / "one") as folder:
+        (tmp_path / "one").mkdir()
+        (folder / "a").write_text("a")
+    with pytest.raises(InputError, match="not an empty folder"), new_run(tmp_path / "one"):
+        pass
+    assert (tmp_path / "one" / "a").exists()
+
+
+def test_parent_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be made"), new_run(tmp_path / "file" / "one"):
+        pass
+
+
+def test_json_is_strict_and_unchanged(tmp_path: Path) -> None:
+    value = {
+        "a": float("nan"),
+        "b": [{"c": float("nan")}, {}],
+        "d": [[1, 2], [3]],
+        "e": {},
+        "f": [],
+    }
+    write_json(tmp_path / "x.json", value | {"g": "ä\n[ ]"})
+    text = (tmp_path / "x.json").read_text("utf-8")
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "a": None,
+        "b": [{"c": None}, {}],
+        "d": [[1, 2], [3]],
+        "e": {},
+        "f": [],
+        "g": "ä\n[ ]",
+    }
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "y.json", {"a": float("inf")})
+
+
+def test_csv_quotes_names(tmp_path: Path) -> None:
+    write_csv(tmp_path / "x.csv", [{"name": "a, b", "value": 1 / 3}])
+    assert (tmp_path / "x.csv").read_text() == 'name,value\n"a, b",0.333333\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "not a run"), ("{", "cannot be read"), ("[]", "cannot be read"), ("{}", "lacks")],
+)
+def test_folders_that_are_no_run(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "metrics.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_metrics(tmp_path)
