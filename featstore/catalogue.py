@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,10 +80,9 @@ def find(root: Path, wanted: str | None = None) -> Path:
 
 def remember_last(root: Path, store: Path) -> None:
     """Note the store that a build ended with, for commands that name none."""
-    descriptor, temporary = tempfile.mkstemp(dir=root, prefix=LAST)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(store.name)
-    Path(temporary).replace(root / LAST)
+    temporary = root / f"{LAST}.{os.getpid()}"
+    temporary.write_text(store.name, "utf-8")
+    temporary.replace(root / LAST)
 
 
 def _default(root: Path, found: list[Entry]) -> Path:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from stores import write_store
+from tests.stores import write_store
 
 import featstore
 

@@ -1,5 +1,5 @@
 import pytest
-from stores import contents, write_store
+from tests.stores import contents, write_store
 
 from featstore import InputError, StoreNotFoundError
 from featstore.catalogue import entries, find, remember_last, store_path

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from stores import DIM, SIZES, contents, features, write_store
+from tests.stores import DIM, SIZES, contents, features, write_store
 
 import featstore
 from featstore import schema

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from stores import DIM, SIZES
+from tests.stores import DIM, SIZES
 
 from featstore.stream import resampled
 

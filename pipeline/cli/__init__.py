@@ -1,0 +1,48 @@
+"""The command line. Every command's work is imported inside it, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from featstore.errors import FeatstoreError
+from pipeline.cli.build import build, stats
+from pipeline.cli.demo import demo_data
+from pipeline.cli.stores import info, ls
+from pipeline.cli.train import report, train
+
+
+class Group(click.Group):
+    """Shows a user's mistake as one sentence, with exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; errors that a user can mend lose their traceback."""
+        try:
+            return super().invoke(ctx)
+        except FeatstoreError as error:
+            message = str(error)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            message = f"{place}{error.strerror or error}"
+        click.echo(f"Error: {message.rstrip('.')}.", err=True)
+        sys.exit(2)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="featstore")
+def main() -> None:
+    """Video features for action recognition, extracted once and trained on for ever.
+
+    First `featstore build` turns annotated videos into a store of features; then `featstore train`
+    trains on it, again and again, without opening a video.
+    """
+    # torch's threads would spin while they wait, and take the processor from the decoder and from
+    # whatever else runs here. Read by its OpenMP library when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+for command in (build, train, stats, ls, info, report, demo_data):
+    main.add_command(command)

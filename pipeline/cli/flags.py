@@ -1,0 +1,156 @@
+"""The flags that say what to extract; shared by every command that names a store by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
+from difflib import get_close_matches
+from fractions import Fraction
+from pathlib import Path
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import click
+
+from featstore.errors import InputError
+from models.catalogue import BACKBONES
+from pipeline.options import BuildOptions
+from pipeline.sources import Source, sources
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+ALL = "all"
+
+
+class Rate(click.ParamType[Any]):
+    """A positive number, kept exact: 10, 12.5 or 30000/1001."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Fraction:
+        """Return the number as a fraction."""
+        try:
+            rate = Fraction(str(value))
+        except (ValueError, ZeroDivisionError):
+            rate = Fraction(0)
+        if rate <= 0:
+            self.fail(f"{value!r} is not a positive number such as 10 or 30000/1001.", param, ctx)
+        return rate
+
+
+class FrameRate(Rate):
+    """A rate, or ``all`` for every frame."""
+
+    name = "number|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a fraction, or ``all``."""
+        return value if value == ALL else super().convert(value, param, ctx)
+
+
+FEATURE_FLAGS = (
+    click.option("--backbone", help=f"{', '.join(BACKBONES)} or timm:NAME.  [default: resnet18]"),
+    click.option("--weights", help="A .safetensors or .pth file, `default` or the name of "
+                 "torchvision's weights (downloaded), or random[:SEED].  [default: default]"),
+    click.option("--pixels", type=click.Choice(["luma", "rgb"]),
+                 help="luma for infrared.  [default: as the source advises, else rgb]"),
+    click.option("--size", type=int, help="Side of the backbone's input, pixels.  [default: 224]"),
+    click.option("--fit", type=click.Choice(["squash", "crop", "pad"]),
+                 help="How a frame becomes a square.  [default: squash]"),
+    click.option("--fps", type=FrameRate(),
+                 help="Frames sampled a second, or `all`.  [default: as the source advises, "
+                 "else all]"),
+    click.option("--window", type=int, help="Frames a step of a video backbone.  [default: 16]"),
+    click.option("--hop", type=int, help="Frames from step to step of one.  [default: 8]"),
+    click.option("--min-frames", type=int,
+                 help="Drop shorter clips.  [default: as the source advises, else 1]"),
+    click.option("--normalise", help="split (measured on its training clips), imagenet, or "
+                 "MEAN,STD of pixels in 0..1.  [default: split]"),
+    click.option("--image-fps", type=Rate(), help="Rate of folders of numbered images."),
+    click.option("--workers", type=int, help="Threads of the decoder."),
+)  # fmt: skip
+
+
+def feature_flags(command: Command) -> Command:
+    """Add the flags that decide what is extracted from what."""
+    for flag in reversed((*source_flags(), *FEATURE_FLAGS)):
+        command = flag(command)
+    return command
+
+
+def source_flags() -> list[Callable[[Command], Command]]:
+    """Make the flags of every source from the fields of its dataclass."""
+    known = sources()
+    owners: dict[str, list[str]] = {}
+    examples: dict[str, tuple[Field[Any], Any]] = {}
+    for name, source in known.items():
+        hints = get_type_hints(source)
+        for field in fields(source):  # type: ignore[arg-type]
+            owners.setdefault(field.name, []).append(name)
+            examples.setdefault(field.name, (field, hints[field.name]))
+    made: list[Callable[[Command], Command]] = [
+        click.option("--source", help=f"{', '.join(known)}.  [default: driveact]")
+    ]
+    for name, (field, hint) in examples.items():
+        help_text = f"{field.metadata['help']}  [{', '.join(owners[name])}]"
+        made.append(click.option(flag_of(name), name, type=_type(field, hint), help=help_text))
+    return made
+
+
+def flag_of(field: str) -> str:
+    """Return the flag of a field."""
+    return f"--{field.replace('_', '-')}"
+
+
+def _type(field: Field[Any], hint: Any) -> Any:
+    if field.metadata["choices"]:
+        return click.Choice(list(field.metadata["choices"]))
+    plain = next((own for own in get_args(hint) if own is not NoneType), hint)
+    return click.Path(path_type=Path) if plain is Path else plain
+
+
+def build_options(given: dict[str, Any], **more: Any) -> BuildOptions:
+    """Make options of the flags that were given.
+
+    Parameters
+    ----------
+    given : dict
+        Values by parameter name; None where a flag was not given. Entries that are used are
+        taken out.
+    **more
+        Further fields of BuildOptions.
+
+    Raises
+    ------
+    InputError
+        If the source is unknown, lacks a flag, or does not have one that was given.
+    """
+    known = sources()
+    name = given.pop("source", None) or "driveact"
+    if name not in known:
+        near = get_close_matches(name, known, 1, 0)
+        raise InputError(
+            f"--source is {name!r}; did you mean {near[0]!r}? There are {', '.join(known)}."
+        )
+    source = _source(known[name], {f.name for s in known.values() for f in fields(s)}, given)  # type: ignore[arg-type]
+    every_frame = given.get("fps") == ALL
+    values = {**given, **more} | ({"fps": None} if every_frame else {})
+    chosen = {key: value for key, value in values.items() if value is not None}
+    return BuildOptions(source=source, every_frame=every_frame, **chosen)
+
+
+def _source(cls: type[Source], all_fields: set[str], given: dict[str, Any]) -> Source:
+    values = {key: given.pop(key) for key in list(given) if key in all_fields}
+    values = {key: value for key, value in values.items() if value is not None}
+    own = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in own:
+            raise InputError(
+                f"{flag_of(key)} is no flag of --source {cls.name}, which has "
+                f"{', '.join(map(flag_of, own))}; leave it out, or name the source it is for."
+            )
+    for key, field in own.items():
+        if field.default is MISSING and key not in values:
+            raise InputError(f"--source {cls.name} needs {flag_of(key)}: {field.metadata['help']}")
+    return cls(**values)
