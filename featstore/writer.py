@@ -54,7 +54,11 @@ class StoreWriter:
         self._building = final.with_name(f".{final.name}.building")
         self._contents = contents
         discard(self._building)
-        self._features = self._create()
+        try:
+            self._features = self._create()
+        except BaseException:
+            discard(self._building)
+            raise
 
     def write(self, first: int, rows: NDArray[np.float32]) -> None:
         """Write one unit: whole chunks from row `first` on.

@@ -96,8 +96,8 @@ def prepare(options: BuildOptions, cache: Cache, log: Log) -> Prepared:
     InputError
         For whatever is wrong with the flags, the annotations, the videos or the weights.
     """
+    dataset = options.source.read()  # first, for weights may have to be downloaded
     weights = find_weights(options.weights, options.backbone, cache, log)
-    dataset = options.source.read()
     named = {annotation.video: annotation.path for annotation in dataset.annotations}
     videos = read_videos(
         named, cache, image_rate=options.image_fps, workers=options.workers, log=log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -135,7 +136,7 @@ def fixed_normalisation(text: str) -> tuple[tuple[float, ...], tuple[float, ...]
         values = [float(value) for value in text.split(",")]
     except ValueError:
         values = []
-    if len(values) not in (2, 6):
+    if len(values) not in (2, 6) or not all(map(math.isfinite, values)):
         raise InputError(
             f"--normalise is {text!r}; it is split, imagenet, MEAN,STD or R,G,B,R,G,B "
             "(three means, then three stds) of pixels in 0..1, such as 0.45,0.22."

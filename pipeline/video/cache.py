@@ -16,6 +16,7 @@ from typing import Any
 from featstore.errors import InputError
 from featstore.keys import digest
 from featstore.seal import sha256_of_file
+from pipeline.video.images import numbered_images
 from pipeline.video.index import VideoIndex
 
 TABLES = """
@@ -40,14 +41,16 @@ class Cache:
     @cached_property
     def _database(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        database = None
         try:
+            database = sqlite3.connect(self._path, timeout=60, isolation_level=None)
             # What a power cut destroys can be learnt again, so nothing waits for the disk.
             database.execute("PRAGMA synchronous = OFF")
             database.executescript(TABLES)
         except sqlite3.DatabaseError as error:
-            database.close()
-            raise InputError(f"{self._path} is damaged ({error}); delete it.") from None
+            if database is not None:
+                database.close()
+            raise InputError(f"{self._path} cannot be used ({error}); delete it.") from None
         return database
 
     def close(self) -> None:
@@ -103,7 +106,7 @@ def signature(path: Path) -> tuple[int, int]:
 
 
 def content_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the names and hashes of a folder's files."""
+    """Return the SHA-256 of a file, or of the names and hashes of a folder's numbered images."""
     if not path.is_dir():
         return sha256_of_file(path)
-    return digest([[child.name, sha256_of_file(child)] for child in sorted(path.iterdir())])
+    return digest([[image.name, sha256_of_file(image)] for image in numbered_images(path)])

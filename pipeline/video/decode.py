@@ -193,5 +193,8 @@ def has_luma_plane(pixel_format: Any) -> bool:
 
 def looks_grey(path: Path, index: VideoIndex) -> bool:
     """Tell whether the first frame's chroma is neutral, as in infrared stored as colour."""
-    _, rgb = next(decode(path, index, np.array([0]), "rgb", threads=1))
+    try:
+        _, rgb = next(decode(path, index, np.array([0]), "rgb", threads=1))
+    except DecodeError:  # no clip may need this frame, and this is but a hint
+        return False
     return bool(np.ptp(rgb.astype(np.int16), axis=2).max() <= 4)

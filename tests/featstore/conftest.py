@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from tests.stores import write_store
 
 import featstore
+from tests.stores import write_store
 
 
 @pytest.fixture

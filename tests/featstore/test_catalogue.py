@@ -1,8 +1,8 @@
 import pytest
-from tests.stores import contents, write_store
 
 from featstore import InputError, StoreNotFoundError
 from featstore.catalogue import entries, find, remember_last, store_path
+from tests.stores import contents, write_store
 
 FIRST, SECOND = "ab" * 32, "cd" * 32
 

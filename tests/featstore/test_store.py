@@ -2,11 +2,11 @@ import json
 
 import numpy as np
 import pytest
-from tests.stores import DIM, SIZES, contents, features, write_store
 
 import featstore
 from featstore import schema
 from featstore import store as store_module
+from tests.stores import DIM, SIZES, contents, features, write_store
 
 CLIPS = np.split(features(), np.cumsum(SIZES)[:-1])
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from tests.stores import DIM, SIZES
 
 from featstore.stream import resampled
+from tests.stores import DIM, SIZES
 
 ALL = np.arange(len(SIZES))
 

@@ -1,0 +1,101 @@
+"""A small data set on disk, and stores built of it."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import featstore
+from featstore import Store
+from pipeline import build as stage
+from pipeline.build import Prepared
+from pipeline.options import BuildOptions
+from pipeline.sources.table import Table
+from tests.videos import GOP_8, textured, write_table, write_video
+
+FRAMES = 24
+
+
+def silent(line: str) -> None:
+    """Log nothing."""
+
+
+def row(video: str, start: int, end: int, part: str, label: str = "a") -> dict[str, Any]:
+    """A row of a table; the subject is its part's."""
+    return {
+        "video": video,
+        "start": start,
+        "end": end,
+        "label": label,
+        "subject": f"of {part}",
+        "split": part,
+    }
+
+
+ROWS = [
+    row("train.mp4", 0, 10, "train"),
+    row("train.mp4", 4, 16, "train", "b"),  # overlaps
+    row("train.mp4", 6, 9, "train"),  # nested
+    row("val.mkv", 3, 20, "val", "b"),
+    row("test.avi", 0, FRAMES, "test"),
+]
+
+
+def write_videos(folder: Path) -> None:
+    """Write one video for each part, each in another container."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_video(folder / "train.mp4", textured(FRAMES, seed=1), options=GOP_8)
+    write_video(folder / "val.mkv", textured(FRAMES, seed=2), codec="ffv1", pixel_format="gray")
+    lossy = {"qmin": "2", "qmax": "2", "bf": "2"}
+    write_video(folder / "test.avi", textured(FRAMES, seed=3), codec="mpeg4", options=lossy)
+
+
+def write_dataset(folder: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
+    """Write the videos and the table of their clips; return the table."""
+    write_videos(folder)
+    return write_table(folder / "clips.csv", rows)
+
+
+def options_of(data: Path, store: Path, *, source: dict[str, Any] | None = None, **more: Any):
+    """Options of a quick build of a table."""
+    quick: dict[str, Any] = {
+        "backbone": "squeezenet1_1",
+        "weights": "random",
+        "size": 32,
+        "pixels": "luma",
+        "workers": 1,
+        "device": "cpu",
+        "batch_size": 8,
+    }
+    return BuildOptions(source=Table(data=data, **(source or {})), store=store, **(quick | more))
+
+
+def prepare(options: BuildOptions) -> Prepared:
+    """Prepare a build, with the cache of its folder of stores."""
+    cache = stage.cache_of(options.store)
+    try:
+        return stage.prepare(options, cache, silent)
+    finally:
+        cache.close()
+
+
+def build(options: BuildOptions) -> Store:
+    """Build a store and open it."""
+    cache = stage.cache_of(options.store)
+    try:
+        prepared = stage.prepare(options, cache, silent)
+        stage.build(prepared, cache, silent)
+    finally:
+        cache.close()
+    return featstore.open(prepared.path)
+
+
+def fraction(value: str | None) -> Fraction | None:
+    """A rate, or None."""
+    return None if value is None else Fraction(value)
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Norm of the difference over norm, for each row."""
+    return np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)

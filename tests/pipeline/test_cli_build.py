@@ -1,0 +1,264 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+import featstore
+from featstore.locks import writer_lock
+from models.backbones import build_backbone
+from pipeline.cli import main
+from tests.builds import ROWS, options_of, prepare, row, write_dataset
+from tests.videos import GOP_8, textured, write_table, write_video
+
+QUICK = ("--backbone", "squeezenet1_1", "--weights", "random", "--size", "32", "--workers", "1")
+QUICK = (*QUICK, "--pixels", "luma", "--device", "cpu", "--batch-size", "8")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_dataset(tmp_path / "data").relative_to(tmp_path)
+
+
+def arguments(*more: str, data: str = "data/clips.csv") -> list[str]:
+    return ["build", "--source", "table", "--data", data, *QUICK, *more]
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(main, list(args))
+
+
+def build(*more: str) -> Result:
+    return run(*arguments(*more))
+
+
+def refused(result: Result, *words: str) -> None:
+    """One sentence, exit code 2, and no store."""
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code == 2
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("Error: ")
+    assert last.endswith(".")
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in last
+    # A lock's file may stay, for only the lock itself counts.
+    assert not [
+        path for path in Path().glob("features/*") if path.is_dir() and ".zarr" in path.name
+    ]
+
+
+def in_one_line(result: Result, *words: str) -> None:
+    refused(result, *words)
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_last_line_is_path_and_key(data: Path) -> None:
+    result = build()
+    assert result.exit_code == 0, result.output
+    path, key = result.stdout.splitlines()[-1].split(" ")
+    store = featstore.open(path)
+    assert (store.key, len(store)) == (key, len(ROWS))
+    assert Path(path).parent == Path("features")
+    assert "UNTRAINED" in result.stdout
+    assert "clips a second" in result.stdout
+
+
+def test_second_run_does_nothing(data: Path) -> None:
+    first = build()
+    before = {p: p.stat().st_mtime_ns for p in Path("features").rglob("*.zarr/**/*")}
+    code = (
+        "import sys\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open'"
+        " else None)\n"
+        "from pipeline.cli import main\n"
+        "main(sys.argv[1:], standalone_mode=False)\n"
+        "heavy = {'torch', 'zarr', 'dask', 'av', 'torchvision'} & sys.modules.keys()\n"
+        "videos = [name for name in opened if name.endswith(('.mp4', '.mkv', '.avi'))]\n"
+        "tables = [name for name in opened if name.endswith('clips.csv')]\n"
+        "print(sorted(heavy), videos, len(tables), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments()], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip() == "[] [] 1"
+    assert "already built: nothing to do" in done.stdout
+    assert done.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
+    assert before == {p: p.stat().st_mtime_ns for p in Path("features").rglob("*.zarr/**/*")}
+
+
+def test_json_is_one_object(data: Path) -> None:
+    for result in (build("--json"), build("--json"), build("--json", "--dry-run")):
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        assert found.keys() == {"path", "key"}
+        assert featstore.open(found["path"]).key == found["key"]
+
+
+def test_dry_run_writes_no_store(data: Path) -> None:
+    result = build("--dry-run")
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["clips", "5"] in lines
+    assert ["steps", str(sum(r["end"] - r["start"] for r in ROWS))] in lines
+    assert ["built", "no"] in lines
+    assert list(Path("features").glob("*zarr*")) == []
+    assert build().exit_code == 0
+    assert "yes" in build("--dry-run").stdout
+
+
+def test_another_setting_says_what_changed(data: Path) -> None:
+    build()
+    result = build("--size", "48")
+    assert "size: 32 -> 48" in result.stdout
+    assert len(list(Path("features").glob("*.zarr"))) == 2
+
+
+def test_sampling_by_the_command_line(data: Path) -> None:
+    path = build("--fps", "7.5").stdout.splitlines()[-1].split()[0]
+    assert featstore.open(path).frames(0).tolist() == [0, 4, 8, 12, 16, 20]
+
+
+def test_stats(data: Path) -> None:
+    result = run("stats", "--source", "table", "--data", str(data), "--pixels", "luma", "--json")
+    found = json.loads(result.stdout)
+    assert (found["frames"], found["pixels"], found["clips"]) == (16, 16 * 48 * 64, 3)
+    build()
+    [store] = Path("features").glob("*.zarr")
+    assert featstore.open(store).attributes["statistics"] == found
+
+
+class TestBadInput:
+    """Every mistake is one sentence, with exit code 2, and leaves no store."""
+
+    def table(self, *rows: dict) -> None:
+        write_table(Path("data/clips.csv"), list(rows))
+
+    def test_missing_video(self, data: Path) -> None:
+        Path("data/val.mkv").unlink()
+        in_one_line(build(), "1 of 3 annotated videos are missing", "val.mkv")
+
+    def test_truncated_video(self, data: Path) -> None:
+        path = Path("data/train.mp4")
+        write_video(path, textured(24), options=GOP_8, container={"movflags": "faststart"})
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+        in_one_line(build(), "train.mp4 is truncated")
+
+    def test_truncated_video_without_a_table(self, data: Path) -> None:
+        path = Path("data/val.mkv")
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        in_one_line(build(), "1 of 5 clips end after their video", "val.mkv")
+
+    def test_corrupt_video(self, data: Path) -> None:
+        path = Path("data/train.mp4")
+        content = bytearray(path.read_bytes())
+        half = len(content) // 2
+        content[half : half + 3000] = bytes(3000)
+        path.write_bytes(content)
+        refused(build(), "train.mp4: frame ", " did not decode")
+
+    @pytest.mark.parametrize("content", [b"", b"hello" * 99])
+    def test_no_video(self, data: Path, content: bytes) -> None:
+        Path("data/test.avi").write_bytes(content)
+        in_one_line(build(), "test.avi cannot be read as a video")
+
+    def test_missing_table(self, data: Path) -> None:
+        in_one_line(run(*arguments(data="data/no.csv")), "data/no.csv does not exist")
+
+    def test_bad_table_is_seen_before_weights_are_downloaded(self, data, monkeypatch) -> None:
+        monkeypatch.setattr("pipeline.weights._download", None)
+        monkeypatch.setenv("TORCH_HOME", "nowhere")
+        result = run("build", "--source", "table", "--data", "data/no.csv")
+        in_one_line(result, "data/no.csv does not exist")
+
+    @pytest.mark.parametrize("text", ["", "\n \n", "video,start,end,label,subject,split\n"])
+    def test_empty_table(self, data: Path, text: str) -> None:
+        data.write_text(text)
+        in_one_line(build(), "data/clips.csv")
+
+    def test_unknown_label(self, data: Path) -> None:
+        Path("data/classes.txt").write_text("a\nbb\n")
+        in_one_line(build("--classes", "data/classes.txt"), '"b"', '"bb"')
+
+    def test_start_after_end(self, data: Path) -> None:
+        self.table(*ROWS, row("train.mp4", 9, 3, "train"))
+        in_one_line(build(), "row 7", "9", "3")
+
+    def test_negative_start(self, data: Path) -> None:
+        self.table(*ROWS, row("train.mp4", -2, 3, "train"))
+        in_one_line(build(), "row 7", "-2")
+
+    def test_past_the_end(self, data: Path) -> None:
+        self.table(*ROWS, row("val.mkv", 9, 25, "val"))
+        in_one_line(build(), "1 of 6 clips end after their video", "9 to 25 of 24")
+
+    def test_shared_subject(self, data: Path) -> None:
+        self.table(*ROWS, row("val.mkv", 9, 12, "val") | {"subject": "of train"})
+        in_one_line(build(), "of train")
+
+    def test_no_clip_long_enough(self, data: Path) -> None:
+        in_one_line(build("--min-frames", "99"), "None of 5 clips has 99 frames")
+
+    def test_weights_of_another_architecture(self, data: Path) -> None:
+        torch.save(build_backbone("mobilenet_v3_small").network.state_dict(), "other.pth")
+        refused(build("--weights", "other.pth"), "other.pth does not fit squeezenet1_1", "missing")
+
+    def test_weights_that_are_none(self, data: Path) -> None:
+        Path("w.pth").write_bytes(b"no weights")
+        refused(build("--weights", "w.pth"), "w.pth")
+
+    @pytest.mark.parametrize(
+        ("more", "words"),
+        [
+            (["--weights", "missing.pth"], ["missing.pth", "no such file"]),
+            (["--backbone", "squeezenet"], ["'squeezenet'", "did you mean 'squeezenet1_1'"]),
+            (["--fps", "31"], ["--fps is 31", "30 frames a second"]),
+            (["--normalise", "nan,1"], ["--normalise"]),
+            (["--batch-size", "0"], ["--batch-size is 0"]),
+            (["--source", "tables"], ["did you mean 'table'"]),
+            (["--view", "kinect_ir"], ["--view is no flag of --source table"]),
+            (["--split", "1"], ["--splits"]),
+        ],
+    )
+    def test_flags(self, data: Path, more: list[str], words: list[str]) -> None:
+        in_one_line(build(*more), *words)
+
+    @pytest.mark.parametrize(
+        ("more", "words"),
+        [
+            (["--backbone", "timm:nothing"], ["timm has no model 'nothing'"]),
+            (["--device", "cuda:99"], ["--device is 'cuda:99'"]),
+            (["--size", "8"], ["--size is 8"]),
+        ],
+    )
+    def test_flags_that_torch_refuses(self, data: Path, more, words) -> None:
+        refused(build(*more), *words)
+
+    @pytest.mark.parametrize("value", ["0", "-1", "x", "1/0"])
+    def test_rates(self, data: Path, value: str) -> None:
+        result = build("--fps", value)
+        assert result.exit_code == 2
+        assert "is not a positive number" in result.stderr
+
+    def test_source_without_its_flag(self, data: Path) -> None:
+        in_one_line(run("build", "--source", "table"), "--source table needs --data")
+
+    def test_busy(self, data: Path) -> None:
+        path = prepare(options_of(data, Path("features"))).path
+        with writer_lock(path):
+            refused(build(), "Another process is building")
+
+    @pytest.mark.parametrize("damage", ["text", "folder"])
+    def test_damaged_cache(self, data: Path, damage: str) -> None:
+        cache = Path("features/.cache.sqlite")
+        cache.parent.mkdir()
+        if damage == "text":
+            cache.write_text("not a database" * 99)
+        else:
+            cache.mkdir()
+        in_one_line(build(), "features/.cache.sqlite cannot be used")

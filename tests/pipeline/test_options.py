@@ -1,0 +1,89 @@
+from fractions import Fraction
+
+import pytest
+
+from featstore.errors import InputError
+from featstore.keys import digest
+from pipeline.options import BuildOptions, feature_configuration, fixed_normalisation
+
+
+def options(**more) -> BuildOptions:
+    return BuildOptions(source=None, **more)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"backbone": "resnet81"}, ["'resnet81'", "did you mean 'resnet18'"]),
+        ({"backbone": "vit_b_16", "size": 128}, ["--size is 128", "--size 224"]),
+        ({"fit": "stretch"}, ["--fit is 'stretch'", "squash, crop, pad"]),
+        *(({name: 0}, [f"--{name.replace('_', '-')} is 0"]) for name in
+          ("size", "window", "hop", "workers", "batch_size", "min_frames")),
+    ],
+)  # fmt: skip
+def test_refused(given: dict, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        options(**given)
+    assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("split", None),
+        ("imagenet", ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))),
+        ("0.4,0.2", ((0.4,), (0.2,))),
+        (".1,.2,.3,.4,.5,.6", ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))),
+    ],
+)
+def test_normalisation(text: str, expected) -> None:
+    assert fixed_normalisation(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "image", "0.4", "0.4,0", "0.4,-1", "1,2,3", "nan,1", "0.5,nan", "0.5,inf", "1;2"]
+)
+def test_normalisation_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--normalise"):
+        options(normalise=text)
+
+
+def configured(pixels="luma", fps=None, weights="random:0", **more) -> str:
+    return digest(feature_configuration(options(**more), pixels, fps, weights))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pixels": "rgb"},
+        {"fps": Fraction(10)},
+        {"weights": "random:1"},
+        {"size": 112},
+        {"fit": "pad"},
+        {"normalise": "imagenet"},
+        {"normalise": "0.4,0.2"},
+        {"backbone": "resnet50"},
+        {"backbone": "r3d_18"},
+        {"image_fps": Fraction(5)},
+    ],
+)
+def test_what_decides_features_is_in_the_configuration(change: dict) -> None:
+    assert configured(**change) != configured()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"workers": 3}, {"batch_size": 2}, {"device": "cuda"}, {"window": 8}, {"hop": 2}],
+)
+def test_what_does_not_decide_them_is_not(change: dict) -> None:
+    assert configured(**change) == configured()
+
+
+@pytest.mark.parametrize("change", [{"window": 8}, {"hop": 2}])
+def test_windows_count_for_video_backbones(change: dict) -> None:
+    assert configured(backbone="r3d_18", **change) != configured(backbone="r3d_18")
+
+
+def test_numbers_written_differently_are_the_same() -> None:
+    assert configured(normalise="0.40,.2") == configured(normalise="0.4,0.2")
+    assert configured(fps=Fraction("10.0")) == configured(fps=Fraction(10))

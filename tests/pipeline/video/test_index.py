@@ -1,0 +1,181 @@
+import shutil
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from featstore.errors import InputError
+from pipeline.video.images import index_images, numbered_images
+from pipeline.video.index import VideoIndex, assumed_range, read_index
+from tests.videos import GOP_8, textured, write_images, write_video
+
+
+def test_constant_rate(tmp_path: Path) -> None:
+    index = read_index(write_video(tmp_path / "a.mp4", textured(20), rate=25, options=GOP_8))
+    assert len(index) == 20
+    np.testing.assert_allclose(index.seconds, np.arange(20) / 25)
+    assert index.keys.tolist() == [0, 8, 16]
+    assert (index.rate, index.duration) == (25.0, 0.8)
+    assert (index.width, index.height, index.pixel_format) == (64, 48, "yuv420p")
+
+
+def test_variable_rate(tmp_path: Path) -> None:
+    times = [0, 40, 50, 200, 230, 900]
+    index = read_index(write_video(tmp_path / "a.mkv", textured(6), times=times))
+    np.testing.assert_allclose(index.seconds, np.array(times) / 1000)
+
+
+@pytest.mark.parametrize(("gaps", "rate"), [([40] * 8 + [400], 25), ([33, 34, 33], 30)])
+def test_rate_survives_dropped_frames(gaps: list[int], rate: float) -> None:
+    pts = np.cumsum([0, *gaps])
+    index = VideoIndex(pts, pts[:1], Fraction(1, 1000), int(pts[-1]) + 40, 8, 8, "gray", 8, "full")
+    assert index.rate == pytest.approx(rate, rel=0.02)
+
+
+def test_key_frames_are_numbered_in_the_order_of_display(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", textured(30), options=GOP_8)
+    index = read_index(path)
+    with av.open(str(path)) as container:
+        decoded = [(frame.pts, frame.key_frame) for frame in container.decode(video=0)]
+    assert index.pts.tolist() == [pts for pts, _ in decoded]
+    assert index.keys.tolist() == [number for number, (_, key) in enumerate(decoded) if key]
+
+
+def test_packing_loses_nothing(tmp_path: Path) -> None:
+    index = read_index(write_video(tmp_path / "a.mkv", textured(5), times=[7, 9, 30, 31, 99]))
+    again = VideoIndex.unpack(index.pack())
+    for name in VideoIndex.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(again, name), getattr(index, name))
+    assert (again.pts.dtype, again.keys.dtype) == (np.int64, np.int64)
+    assert isinstance(again.time_base, Fraction)
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "bits", "tag", "codec", "expected"),
+    [
+        ("yuv420p", 8, 0, "h264", "limited"),
+        ("yuv420p", 8, 1, "h264", "limited"),
+        ("yuv420p", 8, 2, "h264", "full"),
+        ("yuvj420p", 8, 0, "mjpeg", "full"),
+        ("gray", 8, 0, "ffv1", "full"),
+        ("gray", 8, 0, "h264", "limited"),
+        ("gray", 8, 1, "ffv1", "limited"),
+        ("yuv420p10le", 10, 1, "hevc", "full"),
+        ("gray16le", 16, 0, "ffv1", "full"),
+        ("rgb24", 8, 0, "png", "full"),
+        ("gbrp", 8, 0, "h264", "full"),
+    ],
+)
+def test_range(pixel_format: str, bits: int, tag: int, codec: str, expected: str) -> None:
+    assert assumed_range(pixel_format, bits, tag, codec) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "limited"),
+        ({"color_range": 2}, "full"),
+        ({"pixel_format": "yuvj420p"}, "full"),
+        ({"codec": "ffv1", "pixel_format": "gray"}, "full"),
+    ],
+)
+def test_range_of_a_file(tmp_path: Path, options: dict, expected: str) -> None:
+    assert read_index(write_video(tmp_path / "a.mkv", textured(3), **options)).pixel_range == (
+        expected
+    )
+
+
+def audio_only(path: Path) -> None:
+    with av.open(str(path), "w", format="mp4") as output:
+        stream = output.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 8000
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+
+
+def without_frames(path: Path) -> None:
+    with av.open(str(path), "w", format="matroska") as output:
+        stream = output.add_stream("ffv1", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 8, 8, "gray"
+
+
+def cut(share: float):
+    def write(path: Path) -> None:
+        write_video(path, textured(20), container={"movflags": "faststart"})
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(share * len(whole))])
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (Path.touch, "cannot be read as a video"),
+        (lambda path: path.write_bytes(b"not a video" * 500), "cannot be read as a video"),
+        (Path.mkdir, "cannot be read as a video"),
+        (cut(0.01), "cannot be read as a video"),
+        (cut(0.5), "is truncated"),
+        (cut(0.98), "is truncated"),
+        (audio_only, "no video stream"),
+        (without_frames, "holds no frames|cannot be read"),
+    ],
+    ids=["empty", "text", "folder", "header", "half", "end", "audio", "no frames"],
+)
+def test_unusable_files_are_refused_in_one_sentence(tmp_path: Path, write, reason: str) -> None:
+    path = tmp_path / "bad.mp4"
+    write(path)
+    with pytest.raises(InputError, match=reason) as caught:
+        read_index(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_frames_of_one_time_are_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", textured(4), codec="ffv1", times=[0, 40, 80, 120])
+    cluster = path.read_bytes()
+    marked = struct.pack(">h", 80)
+    assert cluster.count(b"\x81" + marked) == 1  # track 1, then the block's time
+    path.write_bytes(cluster.replace(b"\x81" + marked, b"\x81" + struct.pack(">h", 40)))
+    with pytest.raises(InputError, match=r"time stamp 0\.040 s"):
+        read_index(path)
+
+
+def test_broken_text_in_the_header_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    write_video(path, textured(3), metadata={"title": "ABCDEFGH"})
+    path.write_bytes(path.read_bytes().replace(b"ABCDEFGH", b"\xe9\xff\xe8DEFGH"))
+    assert len(read_index(path)) == 3
+
+
+class TestImages:
+    def test_order_is_by_number(self, tmp_path: Path) -> None:
+        folder = write_images(tmp_path / "images", textured(3))
+        for old, new in (("1", "9"), ("2", "10"), ("3", "100")):
+            (folder / f"frame_000{old}.png").rename(folder / f"cam2_{new}.png")
+        assert [path.stem for path in numbered_images(folder)] == ["cam2_9", "cam2_10", "cam2_100"]
+
+    def test_rate(self, tmp_path: Path) -> None:
+        folder = write_images(tmp_path / "images", textured(4))
+        index = index_images(folder, Fraction(5, 2))
+        np.testing.assert_allclose(index.seconds, [0, 0.4, 0.8, 1.2])
+        assert (index.rate, index.duration, index.timed) == (2.5, 1.6, True)
+        unknown = index_images(folder, None)
+        assert (unknown.rate, unknown.timed) == (None, False)
+
+    @pytest.mark.parametrize(
+        ("names", "reason"),
+        [([], "holds no images"), (["a.png"], "no number"), (["a1.png", "b01.png"], "same number")],
+    )
+    def test_refused(self, tmp_path: Path, names: list[str], reason: str) -> None:
+        image = write_images(tmp_path / "images", textured(1)) / "frame_0001.png"
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        for name in names:
+            shutil.copy(image, folder / name)
+        with pytest.raises(InputError, match=reason):
+            index_images(folder, None)
