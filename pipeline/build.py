@@ -57,8 +57,8 @@ class Prepared:
         The feature configuration.
     key : str
         The store key.
-    path : Path
-        Where the store lies, built or not.
+    slug : str
+        What the store's name begins with.
     """
 
     options: BuildOptions
@@ -72,7 +72,12 @@ class Prepared:
     weights: Weights
     configuration: dict[str, Any]
     key: str
-    path: Path
+    slug: str
+
+    @property
+    def path(self) -> Path:
+        """Where the store lies, or would lie; another name of the data does not build it twice."""
+        return store_path(self.options.store, self.slug, self.key)
 
     @property
     def built(self) -> bool:
@@ -123,7 +128,7 @@ def prepare(options: BuildOptions, cache: Cache, log: Log) -> Prepared:
         weights=weights,
         configuration=configuration,
         key=key,
-        path=store_path(options.store, slug, key),
+        slug=slug,
     )
 
 
@@ -161,7 +166,7 @@ def build(prepared: Prepared, cache: Cache, log: Log) -> dict[str, float]:
     if prepared.built:
         remember_last(prepared.options.store, prepared.path)
         return {}
-    with writer_lock(prepared.path):
+    with writer_lock(prepared.options.store, prepared.key):
         if prepared.built:  # by whoever held the lock before
             return {}
         began = time.perf_counter()

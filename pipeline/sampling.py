@@ -17,7 +17,7 @@ def sample(index: VideoIndex, start: int, stop: int, fps: Fraction | None) -> Fr
 
     Step k takes the frame nearest to ``time(start) + k / fps``, the earlier one of two equally
     near; sampling ends at the first step whose frame is no longer in the clip. Where the video
-    stalls for longer than a step, its last frame stands for several steps, as on a screen.
+    stalls for longer than a step, the nearest frame stands for several steps.
 
     Parameters
     ----------

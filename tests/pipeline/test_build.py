@@ -236,7 +236,7 @@ class TestFailure:
     def test_two_at_once(self, tmp_path: Path, data: Path) -> None:
         options = options_of(data, tmp_path / "features")
         with (
-            writer_lock(prepare(options).path),
+            writer_lock(options.store, prepare(options).key),
             pytest.raises(BusyError, match="Another process is building"),
         ):
             build(options)
@@ -257,6 +257,18 @@ class TestFailure:
         finally:
             cache.close()
         assert checksums(store.path) == before
+
+
+def test_a_renamed_data_folder_meets_the_same_lock(tmp_path: Path, data: Path) -> None:
+    first = prepare(options_of(data, tmp_path / "features"))
+    renamed = data.parent.rename(data.parent.with_name("renamed")) / data.name
+    second = prepare(options_of(renamed, tmp_path / "features"))
+    assert first.path != second.path
+    with (
+        writer_lock(tmp_path / "features", first.key),
+        pytest.raises(BusyError, match="Another process is building"),
+    ):
+        build(options_of(renamed, tmp_path / "features"))
 
 
 def test_a_changed_video_is_noticed(tmp_path: Path, data: Path) -> None:

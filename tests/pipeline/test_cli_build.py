@@ -249,8 +249,8 @@ class TestBadInput:
         in_one_line(run("build", "--source", "table"), "--source table needs --data")
 
     def test_busy(self, data: Path) -> None:
-        path = prepare(options_of(data, Path("features"))).path
-        with writer_lock(path):
+        options = options_of(data, Path("features"))
+        with writer_lock(options.store, prepare(options).key):
             refused(build(), "Another process is building")
 
     @pytest.mark.parametrize("damage", ["text", "folder"])
