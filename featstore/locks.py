@@ -31,7 +31,7 @@ def writer_lock(root: Path, key: str) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyError(
-                f"Another process is building the store {key[:12]} in {root}; wait for it, then run "
-                "the same command again: it will find the finished store."
+                f"Another process is building the store {key[:12]} in {root}; wait for it, then "
+                "run the same command again: it will find the finished store."
             ) from None
         yield
