@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,14 +31,16 @@ BATCH_SIZES = {("cpu", False): 16, ("cpu", True): 4, ("cuda", False): 128, ("cud
 
 @dataclass(slots=True)
 class Timings:
-    """Seconds spent by stage; decoding runs beside the others."""
+    """Seconds spent by stage; decoding runs beside the others, in as many threads as workers."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, stage: str, since: float) -> float:
         """Add the time since `since` to a stage and return the time now."""
         now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
+        with self._lock:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
         return now
 
 
@@ -138,19 +141,17 @@ class Extractor:
         DecodeError
             If a frame does not decode.
         """
-        with read_ahead(self._decode(work)) as blocks:
+        # In the order in which `_unit` asks for them.
+        streams = (self._decode(segment) for unit in work for segment in unit)
+        with read_ahead(streams, threads=self._options.workers) as blocks:
             for unit in work:
                 yield self._unit(unit, blocks)
 
-    def _decode(self, work: Sequence[list[Segment]]) -> Iterator[Block]:
-        """Yield the frames of all units in the order in which `_unit` asks for them."""
-        for unit in work:
-            for segment in unit:
-                video = self._videos[segment.video]
-                wanted = np.unique(segment.inputs)
-                threads = self._options.workers
-                frames = decode(video.path, video.index, wanted, self._mode, threads=threads)
-                yield from self._blocks(frames)
+    def _decode(self, segment: Segment) -> Iterator[Block]:
+        """Yield the frames of one segment."""
+        video = self._videos[segment.video]
+        wanted = np.unique(segment.inputs)
+        yield from self._blocks(decode(video.path, video.index, wanted, self._mode))
 
     def _blocks(self, frames: Iterator[tuple[int, Picture]]) -> Iterator[Block]:
         numbers: list[int] = []

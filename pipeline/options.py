@@ -21,7 +21,7 @@ DEFAULT_STORE_ROOT = Path("features")
 
 
 def default_workers() -> int:
-    """Return how many threads the decoder gets: the processors this process may use, up to 4."""
+    """Return how many videos are decoded at once: the processors of this process, up to 4."""
     return min(4, len(os.sched_getaffinity(0)))
 
 

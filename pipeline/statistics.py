@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
@@ -88,7 +88,7 @@ def statistics_of(
     mode : {"luma", "rgb"}
     fps : Fraction or None
     workers : int
-        Threads of the decoder.
+        Videos decoded at once.
     cache : Cache
         Keeps what was measured, under the content of the videos and the clips.
     log : callable
@@ -130,31 +130,27 @@ def _measure(
     for clip in clips:
         wanted.setdefault(clip.video, []).append(clip)
 
-    def counted() -> Any:
-        for number, own in wanted.items():
-            index = videos[number].index
-            frames = np.unique(np.concatenate([sample(index, c.start, c.stop, fps) for c in own]))
-            pictures = decode(videos[number].path, index, frames, mode, threads=workers)
-            for _, picture in pictures:
-                yield len(own), index, picture
-            # One message a video tells the consumer that its clips are done.
-            yield len(own), index, None
+    def counted(number: int, own: list[Clip]) -> Iterator[tuple[int, Scale, Counts | None]]:
+        """Yield the histogram of every frame, then one item that says that the clips are done."""
+        video = videos[number]
+        frames = [sample(video.index, clip.start, clip.stop, fps) for clip in own]
+        wanted = np.unique(np.concatenate(frames))
+        for _, picture in decode(video.path, video.index, wanted, mode):
+            yield 0, value_scale(video.index, mode, picture.dtype), _histogram(picture)
+        yield len(own), (0, 0), None
 
     histograms: dict[Scale, Counts] = {}
     frames = 0
+    streams = (counted(number, own) for number, own in wanted.items())
     with (
         Progress("statistics", len(clips), "clips", log) as progress,
-        read_ahead(counted()) as all_,
+        read_ahead(streams, threads=workers) as counts,
     ):
-        for own, index, picture in all_:
-            if picture is None:
-                progress.advance(own)
-                continue
-            scale = value_scale(index, mode, picture.dtype)
-            histogram = _histogram(picture)
-            histograms[scale] = histograms.get(scale, 0) + histogram
-            frames += 1
-            progress.advance(0, frames=1)
+        for done, scale, histogram in counts:
+            if histogram is not None:
+                histograms[scale] = histograms.get(scale, 0) + histogram
+                frames += 1
+            progress.advance(done, frames=int(histogram is not None))
     mean, std, pixels = moments(histograms)
     if min(std) == 0:
         raise InputError(

@@ -68,7 +68,7 @@ FEATURE_FLAGS = (
     click.option("--normalise", help="split (measured on its training clips), imagenet, or "
                  "MEAN,STD of pixels in 0..1.  [default: split]"),
     click.option("--image-fps", type=Rate(), help="Rate of folders of numbered images."),
-    click.option("--workers", type=int, help="Threads of the decoder."),
+    click.option("--workers", type=int, help="Videos decoded at once."),
 )  # fmt: skip
 
 

@@ -43,8 +43,6 @@ def decode(
     index: VideoIndex,
     frames: NDArray[np.int64],
     mode: PixelMode,
-    *,
-    threads: int = 0,
 ) -> Iterator[tuple[int, Picture]]:
     """Yield frames of one video in ascending order, decoding front to back.
 
@@ -56,8 +54,6 @@ def decode(
     frames : ndarray of int64
         Ascending, each once.
     mode : {"luma", "rgb"}
-    threads : int
-        The decoder's threads; 0 leaves it to FFmpeg.
 
     Yields
     ------
@@ -74,11 +70,9 @@ def decode(
 
     wanted = iter(frames.tolist())
     due = next(wanted)
-    found = _image_frames(path, frames) if path.is_dir() else _frames(path, index, due, threads)
-    damaged = False  # until the next key frame, pictures may be predicted from a corrupt one
+    found = _image_frames(path, frames) if path.is_dir() else _frames(path, index, due)
     try:
-        for number, frame in found:
-            damaged = frame.is_corrupt or (damaged and not frame.key_frame)
+        for number, frame, damaged in _judged(found):
             if number < due:
                 continue
             if number > due or damaged:
@@ -93,6 +87,25 @@ def decode(
     raise DecodeError(path, due, "the video ended before it")
 
 
+def _judged(found: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any, bool]]:
+    """Yield (frame number, decoded frame, whether it may be damaged).
+
+    FFmpeg marks corrupt frames, but not those that are predicted from one: the frames behind it up
+    to the next key frame, and the B-frames just before it, which therefore wait for it.
+    """
+    from av.video.frame import PictureType
+
+    damaged = False
+    waiting: list[tuple[int, Any, bool]] = []
+    for number, frame in found:
+        damaged = frame.is_corrupt or (damaged and not frame.key_frame)
+        waiting.append((number, frame, damaged))
+        if frame.pict_type != PictureType.B:
+            yield from ((own, held, bad or frame.is_corrupt) for own, held, bad in waiting)
+            waiting = []
+    yield from waiting
+
+
 def _image_frames(path: Path, frames: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
     import av
 
@@ -104,7 +117,7 @@ def _image_frames(path: Path, frames: NDArray[np.int64]) -> Iterator[tuple[int, 
             yield number, next(container.decode(video=0))
 
 
-def _frames(path: Path, index: VideoIndex, first: int, threads: int) -> Iterator[tuple[int, Any]]:
+def _frames(path: Path, index: VideoIndex, first: int) -> Iterator[tuple[int, Any]]:
     """Yield (frame number, decoded frame) from a key frame at or before `first`.
 
     Some containers are sought by decoding time, which lies before the time stamp, so that a seek
@@ -118,8 +131,9 @@ def _frames(path: Path, index: VideoIndex, first: int, threads: int) -> Iterator
     for start in (*starts, None):
         with av.open(str(path), metadata_errors="ignore") as container:
             stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            stream.codec_context.thread_count = threads
+            # One thread a video: with threads a frame, FFmpeg may return a damaged frame before it
+            # has marked it.
+            stream.codec_context.thread_count = 1
             if not len(index.keys):
                 yield from enumerate(container.decode(stream))
                 return
@@ -194,7 +208,7 @@ def has_luma_plane(pixel_format: Any) -> bool:
 def looks_grey(path: Path, index: VideoIndex) -> bool:
     """Tell whether the first frame's chroma is neutral, as in infrared stored as colour."""
     try:
-        _, rgb = next(decode(path, index, np.array([0]), "rgb", threads=1))
+        _, rgb = next(decode(path, index, np.array([0]), "rgb"))
     except DecodeError:  # no clip may need this frame, and this is but a hint
         return False
     return bool(np.ptp(rgb.astype(np.int16), axis=2).max() <= 4)
