@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from pipeline.sources.base import SPLITS
 from pipeline.video.decode import looks_grey
 from pipeline.weights import load_backbone
 
+UNTRAINED = "UNTRAINED backbone: its weights are random."
 UNKNOWN_SUBJECTS = (
     "Subjects are not known: each video counts as its own, so one person may be in two parts."
 )
@@ -59,8 +61,6 @@ def describe(prepared: Prepared, *, weights: bool = True) -> Iterator[str]:
         names = ", ".join(sorted(subjects[part], key=_natural)) if dataset.subjects_known else "?"
         shown = names if len(names) <= 60 else f"{names[:57]}..."
         yield f"  {part:5} {sum(clips[part].values()):6} clips  subjects: {shown or 'none'}"
-    if not dataset.subjects_known:
-        yield UNKNOWN_SUBJECTS
     yield from dataset.notes
     if prepared.dropped:
         yield f"dropped {len(prepared.dropped)} clips shorter than {prepared.min_frames} frames"
@@ -75,6 +75,12 @@ def describe(prepared: Prepared, *, weights: bool = True) -> Iterator[str]:
             "mean and std belong to this split's training clips, so another split is extracted "
             "anew; --normalise MEAN,STD makes features that do not depend on the split"
         )
+
+
+def caveats(*, subjects_known: bool, untrained: bool) -> list[str]:
+    """Return what every output says of such features."""
+    unknown = [] if subjects_known else [UNKNOWN_SUBJECTS]
+    return [*unknown, *([UNTRAINED] if untrained else [])]
 
 
 def differs_from(prepared: Prepared) -> Iterator[str]:
@@ -136,14 +142,19 @@ def timing_table(prepared: Prepared, seconds: dict[str, float]) -> str:
 
 def listing(found: Sequence[Entry]) -> str:
     """Return a table of stores."""
-    rows: list[Sequence[object]] = [["store", "key", "clips", "steps", "dim", "GB", "built"]]
+    rows: list[Sequence[object]] = [
+        ["store", "key", "clips", "steps", "dim", "GB", "built", "notes"]
+    ]
     for entry in found:
         own = entry.attributes
         size = sum(path.stat().st_size for path in entry.path.rglob("*") if path.is_file())
         clips = sum(own["clips"].values())
         built = read_provenance(entry.path).get("built", "?")[:16]
         shape = own["steps"], own["dim"]
-        rows.append([entry.path.name, entry.key[:12], clips, *shape, f"{size / 1e9:.3f}", built])
+        notes = [] if own["subjects_known"] else ["subjects unknown"]
+        notes += ["UNTRAINED"] if own["untrained"] else []
+        known = [entry.path.name, entry.key[:12], clips, *shape, f"{size / 1e9:.3f}", built]
+        rows.append([*known, ", ".join(notes)])
     return table(rows)
 
 
@@ -167,10 +178,7 @@ def details(store: Store) -> str:
         *([name, _plain(value)] for name, value in read_provenance(store.path).items()),
     ]
     lines = ["\n".join(f"{name:15} {value}" for name, value in rows)]
-    if own["untrained"]:
-        lines.append("UNTRAINED backbone: its weights are random.")
-    if not store.subjects_known:
-        lines.append(UNKNOWN_SUBJECTS)
+    lines += caveats(subjects_known=store.subjects_known, untrained=own["untrained"])
     return "\n\n".join([*lines, _class_table(store)])
 
 
@@ -204,5 +212,6 @@ def _plain(value: Any) -> str:
     return "-" if value is None else str(value)
 
 
-def _natural(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdigit() else (10**9, name)
+def _natural(name: str) -> list[tuple[str, int]]:
+    """Return what sorts vp2 before vp10."""
+    return [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", name)]

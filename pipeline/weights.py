@@ -48,7 +48,7 @@ class Weights:
 
     def __str__(self) -> str:
         if self.path is None:
-            return f"random weights, seed {self.seed}: this backbone is UNTRAINED"
+            return f"random weights, seed {self.seed} (UNTRAINED)"
         return self.path.name
 
 

@@ -35,7 +35,7 @@ def build(dry_run: bool, as_json: bool, **given: Any) -> None:
     is the store's path and key. A store that is already there is not built again.
     """
     from pipeline import build as stage
-    from pipeline.describe import describe, differs_from, dry_run_table, timing_table
+    from pipeline.describe import caveats, describe, differs_from, dry_run_table, timing_table
 
     options = build_options(given)
     cache = stage.cache_of(options.store)
@@ -45,6 +45,9 @@ def build(dry_run: bool, as_json: bool, **given: Any) -> None:
         if not prepared.built or dry_run:
             for line in (*describe(prepared), *differs_from(prepared)):
                 log(line)
+        known, untrained = prepared.dataset.subjects_known, prepared.weights.untrained
+        for line in caveats(subjects_known=known, untrained=untrained):
+            log(line)
         if dry_run:
             _finish(prepared, as_json, dry_run_table(prepared))
             return
@@ -62,7 +65,7 @@ def build(dry_run: bool, as_json: bool, **given: Any) -> None:
 def stats(as_json: bool, **given: Any) -> None:
     """Measure mean and std of the pixels of a split's training clips, and nothing else."""
     from pipeline import build as stage
-    from pipeline.describe import describe
+    from pipeline.describe import caveats, describe
 
     # No weights are needed to look at pixels.
     options = build_options(given | {"weights": "random"})
@@ -71,6 +74,8 @@ def stats(as_json: bool, **given: Any) -> None:
     try:
         prepared = stage.prepare(options, cache, log)
         for line in describe(prepared, weights=False):
+            log(line)
+        for line in caveats(subjects_known=prepared.dataset.subjects_known, untrained=False):
             log(line)
         statistics = stage.measure(prepared, cache, log)
     finally:
@@ -91,7 +96,9 @@ def _log(as_json: bool) -> Callable[[str], None]:
 
 def _finish(prepared: Prepared, as_json: bool, table: str | None) -> None:
     if as_json:
-        click.echo(json.dumps({"path": str(prepared.path), "key": prepared.key}))
+        known, untrained = prepared.dataset.subjects_known, prepared.weights.untrained
+        found = {"path": str(prepared.path), "key": prepared.key}
+        click.echo(json.dumps({**found, "subjects_known": known, "untrained": untrained}))
     elif table is not None:
         click.echo(table)
     else:

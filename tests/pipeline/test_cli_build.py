@@ -96,8 +96,15 @@ def test_json_is_one_object(data: Path) -> None:
     for result in (build("--json"), build("--json"), build("--json", "--dry-run")):
         assert result.exit_code == 0, result.output
         found = json.loads(result.stdout)
-        assert found.keys() == {"path", "key"}
+        assert found.keys() == {"path", "key", "subjects_known", "untrained"}
+        assert (found["subjects_known"], found["untrained"]) == (True, True)
         assert featstore.open(found["path"]).key == found["key"]
+
+
+def test_every_output_says_that_the_backbone_is_untrained(data: Path) -> None:
+    for result in (build("--dry-run"), build(), build(), run("ls")):
+        assert result.exit_code == 0, result.output
+        assert "UNTRAINED" in result.stdout
 
 
 def test_dry_run_writes_no_store(data: Path) -> None:
