@@ -8,7 +8,8 @@ DEMO := demo
 .PHONY: demo test lint clean
 
 demo: $(VENV)/demo.stamp
-	test -d $(DEMO)/data || $(BIN)/featstore demo-data $(DEMO)/data
+	test -f $(DEMO)/data/weights/tf_efficientnet_lite0.safetensors \
+		|| { rm -rf $(DEMO)/data && $(BIN)/featstore demo-data $(DEMO)/data; }
 	$(BIN)/featstore build --data $(DEMO)/data --split 0 --fps 5 --size 128 \
 		--backbone timm:tf_efficientnet_lite0 \
 		--weights $(DEMO)/data/weights/tf_efficientnet_lite0.safetensors --store $(DEMO)/features

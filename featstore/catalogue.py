@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,10 +31,17 @@ class Entry(NamedTuple):
 def entries(root: Path) -> Iterator[Entry]:
     """Yield the sealed stores of a folder by name; anything else is passed over."""
     for path in sorted(root.glob(f"*{SUFFIX}")):
-        try:
+        with suppress(FeatstoreError):
             yield Entry(path, read_attributes(path))
-        except FeatstoreError:
-            continue
+
+
+def unreadable(root: Path) -> Iterator[str]:
+    """Yield why folders that are named like stores cannot be opened."""
+    for path in sorted(root.glob(f"*{SUFFIX}")):
+        try:
+            read_attributes(path)
+        except FeatstoreError as error:
+            yield str(error)
 
 
 def store_path(root: Path, slug: str, key: str) -> Path:
@@ -59,6 +67,8 @@ def find(root: Path, wanted: str | None = None) -> Path:
     InputError
         If several fit.
     """
+    if wanted is not None and not wanted.strip():
+        raise InputError("The name of the store is empty; leave it out or give a path or a key.")
     if wanted is not None and Path(wanted).exists():
         return Path(wanted)
     found = list(entries(root))
@@ -68,7 +78,8 @@ def find(root: Path, wanted: str | None = None) -> Path:
     fit = fit or [entry for entry in found if entry.path.name.startswith(wanted)]
     if not fit:
         raise StoreNotFoundError(
-            f"No store has the path, key or name {wanted!r} in {root}; {_listing(found)}"
+            f"No store has the path, name or key {wanted!r} in {root} (of a key, give at least "
+            f"{MIN_PREFIX} digits); {_listing(found)}"
         )
     if len(fit) > 1:
         raise InputError(

@@ -56,7 +56,13 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def store_key(features: Mapping[str, Any], classes: Sequence[str], clips: Iterable[ClipKey]) -> str:
+def store_key(
+    features: Mapping[str, Any],
+    classes: Sequence[str],
+    clips: Iterable[ClipKey],
+    *,
+    subjects_known: bool = True,
+) -> str:
     """Return the key of a store, 64 hexadecimal digits.
 
     Parameters
@@ -67,9 +73,16 @@ def store_key(features: Mapping[str, Any], classes: Sequence[str], clips: Iterab
     classes : sequence of str
     clips : iterable of ClipKey
         In the order of the store.
+    subjects_known : bool
+        Whether `ClipKey.subject` is a subject, and not a video that stands in for one.
     """
     return digest(
-        {"features": features, "classes": list(classes), "clips": [list(clip) for clip in clips]}
+        {
+            "features": features,
+            "classes": list(classes),
+            "subjects_known": subjects_known,
+            "clips": [list(clip) for clip in clips],
+        }
     )
 
 

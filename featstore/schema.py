@@ -37,6 +37,8 @@ NAME_ARRAYS: Final = {
     "video_range": "video_index",
 }
 
+PARTS: Final = ("train", "val", "test")
+
 STATUS_OK: Final = 0
 STATUS_FAILED: Final = 1
 

@@ -57,6 +57,25 @@ def check_seal(attributes: Mapping[str, Any], where: str) -> None:
         )
 
 
+def check_small_files(root: Path, attributes: Mapping[str, Any]) -> None:
+    """Compare every file but the chunks of the features with its checksum; they are small.
+
+    Raises
+    ------
+    CorruptStoreError
+        If a file is missing or was changed.
+    """
+    for name, checksum in attributes["seal"]["files"].items():
+        if name.startswith("features/c/"):
+            continue
+        path = root / name
+        if not path.is_file() or sha256_of_file(path) != checksum:
+            state = "was changed after the store was sealed" if path.is_file() else "is missing"
+            raise CorruptStoreError(
+                f"{path} {state}; restore the store from a copy, or remove it and build it again."
+            )
+
+
 def sync_tree(root: Path) -> None:
     """Force every file and folder below `root` onto the disk."""
     for path in (root, *root.rglob("*")):

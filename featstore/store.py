@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from featstore import schema
 from featstore.errors import CorruptStoreError, StoreNotFoundError
 from featstore.layout import Layout
-from featstore.seal import ROOT_FILE, check_seal
+from featstore.seal import ROOT_FILE, check_seal, check_small_files
 from featstore.stream import Batch, Clips, gather, stream
 
 # Python keeps a descriptor per map; few enough of them stay open for any usual limit.
@@ -100,6 +100,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.attributes = read_attributes(path)
+        check_small_files(path, self.attributes)
         self.key: str = self.attributes["key"]
         self.title: str = self.attributes["title"]
         self.subjects_known: bool = self.attributes["subjects_known"]
@@ -156,7 +157,15 @@ class Store:
         return self._times[slice(*self._rows(clip))]
 
     def split(self, part: str) -> Clips:
-        """Return the positions of the usable clips of ``train``, ``val`` or ``test``."""
+        """Return the positions of the usable clips of ``train``, ``val`` or ``test``.
+
+        Raises
+        ------
+        ValueError
+            If there is no such part.
+        """
+        if part not in schema.PARTS:
+            raise ValueError(f"part is {part!r}; it is one of {', '.join(schema.PARTS)}")
         return np.flatnonzero((self.splits == part) & (self.status == schema.STATUS_OK))
 
     def batch(self, clips: Clips, steps: int | None = None) -> Batch:

@@ -45,7 +45,7 @@ def gather(store: Store, clips: Clips, steps: int | None = None) -> Batch:
     clips : ndarray of int64, shape (n,)
         Positions in the store, in the order of the batch.
     steps : int, optional
-        Resample every clip to so many steps, each the nearest in time; by default clips are
+        Resample every clip to so many steps, evenly spread over its own; by default clips are
         padded to the longest of the batch.
     """
     sizes = store.row_size[clips]
@@ -102,8 +102,10 @@ def stream(
     Raises
     ------
     ValueError
-        If `probabilities` come without `rng`.
+        If `probabilities` come without `rng`, or `batch_size` is below 1.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
     if probabilities is not None:
         if rng is None:
             raise ValueError("probabilities need rng, a numpy.random.Generator.")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from featstore import schema
 from featstore.catalogue import remember_last, store_path
-from featstore.errors import InputError, StoreNotFoundError
+from featstore.errors import CorruptStoreError, InputError, StoreNotFoundError
 from featstore.keys import store_key
 from featstore.locks import writer_lock
 from featstore.store import read_attributes
@@ -33,6 +33,8 @@ from pipeline.weights import Weights, find_weights, load_backbone
 
 if TYPE_CHECKING:
     from featstore.layout import Layout
+    from featstore.writer import StoreWriter
+    from pipeline.extract import Extractor
     from pipeline.sampling import Frames
     from pipeline.statistics import Statistics
 
@@ -59,6 +61,8 @@ class Prepared:
         The store key.
     slug : str
         What the store's name begins with.
+    seconds : float
+        How long it took to find all this out.
     """
 
     options: BuildOptions
@@ -73,6 +77,7 @@ class Prepared:
     configuration: dict[str, Any]
     key: str
     slug: str
+    seconds: float
 
     @property
     def path(self) -> Path:
@@ -85,7 +90,15 @@ class Prepared:
         try:
             return bool(read_attributes(self.path)["key"] == self.key)
         except StoreNotFoundError:
+            if self.path.exists():
+                raise InputError(
+                    f"{self.path} is in the way and is not a store; remove it and build again."
+                ) from None
             return False
+        except CorruptStoreError as error:
+            raise CorruptStoreError(
+                f"{error} To build it again, remove {self.path} first."
+            ) from None
 
 
 def cache_of(root: Path) -> Cache:
@@ -101,6 +114,7 @@ def prepare(options: BuildOptions, cache: Cache, log: Log) -> Prepared:
     InputError
         For whatever is wrong with the flags, the annotations, the videos or the weights.
     """
+    began = time.perf_counter()
     dataset = options.source.read()  # first, for weights may have to be downloaded
     weights = find_weights(options.weights, options.backbone, cache, log)
     named = {annotation.video: annotation.path for annotation in dataset.annotations}
@@ -114,7 +128,12 @@ def prepare(options: BuildOptions, cache: Cache, log: Log) -> Prepared:
     clips, dropped = resolve(dataset, videos, min_frames)
     pixels = options.pixels or dataset.pixels
     configuration = feature_configuration(options, pixels, fps, weights.identity)
-    key = store_key(configuration, dataset.classes, (clip.key(videos) for clip in clips))
+    key = store_key(
+        configuration,
+        dataset.classes,
+        (clip.key(videos) for clip in clips),
+        subjects_known=dataset.subjects_known,
+    )
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", f"{dataset.title} {options.backbone}").strip("-")
     return Prepared(
         options=options,
@@ -129,6 +148,7 @@ def prepare(options: BuildOptions, cache: Cache, log: Log) -> Prepared:
         configuration=configuration,
         key=key,
         slug=slug,
+        seconds=time.perf_counter() - began,
     )
 
 
@@ -168,40 +188,47 @@ def build(prepared: Prepared, cache: Cache, log: Log) -> dict[str, float]:
         return {}
     with writer_lock(prepared.options.store, prepared.key):
         if prepared.built:  # by whoever held the lock before
+            remember_last(prepared.options.store, prepared.path)
             return {}
         began = time.perf_counter()
-        seconds = _build(prepared, cache, log)
-        seconds["total"] = time.perf_counter() - began
-        write_provenance(prepared.path, seconds, prepared.weights)
+        seconds = {"index": prepared.seconds, **_build(prepared, cache, log)}
+        seconds["total"] = prepared.seconds + time.perf_counter() - began
+        write_provenance(
+            prepared.path,
+            seconds,
+            weights=str(prepared.weights),
+            dropped=f"{len(prepared.dropped)} clips shorter than {prepared.min_frames} frames",
+        )
         remember_last(prepared.options.store, prepared.path)
         return seconds
 
 
 def _build(prepared: Prepared, cache: Cache, log: Log) -> dict[str, float]:
+    since = time.perf_counter()
     # Imported here, because a build that finds its store must not pay for torch and zarr.
     from featstore.layout import Layout, default_chunk_rows
     from featstore.writer import Contents, StoreWriter
     from pipeline.device import choose_device
-    from pipeline.extract import Extractor, batch_shape, numerics
+    from pipeline.extract import Extractor, batch_shape, feature_dim, numerics
 
     options = prepared.options
-    since = time.perf_counter()
     device = choose_device(options.device)
     backbone = load_backbone(options.backbone, prepared.weights)
     inputs, repeated = clip_inputs(prepared.clips, prepared.videos, options, prepared.fps)
     table = columns(prepared.clips, prepared.videos, prepared.dataset.classes, inputs)
+    shape = batch_shape(options, device)
+    dim = feature_dim(backbone, shape, device)
+    layout = Layout(table["row_size"], dim, default_chunk_rows(dim, int(table["row_size"].sum())))
+    check_space(prepared.path.parent, layout)
     loading = time.perf_counter() - since
     since = time.perf_counter()
     statistics = measure(prepared, cache, log)
     measuring = time.perf_counter() - since
 
     extractor = Extractor(backbone, prepared.videos, options, prepared.pixels, statistics, device)
-    dim = extractor.dim()
-    layout = Layout(table["row_size"], dim, default_chunk_rows(dim, int(table["row_size"].sum())))
-    check_space(prepared.path.parent, layout)
     attributes = _attributes(prepared, statistics, repeated)
     attributes |= {"steps": layout.steps, "dim": dim}
-    attributes["numerics"] = numerics(device, batch_shape(options, device))
+    attributes["numerics"] = numerics(device, shape)
     writer = StoreWriter(prepared.path, Contents(layout, table, attributes))
     try:
         sealing = _extract(prepared, extractor, inputs, layout, writer, log)
@@ -214,24 +241,31 @@ def _build(prepared: Prepared, cache: Cache, log: Log) -> dict[str, float]:
 
 def _extract(
     prepared: Prepared,
-    extractor: Any,
+    extractor: Extractor,
     inputs: list[Frames],
     layout: Layout,
-    writer: Any,
+    writer: StoreWriter,
     log: Log,
 ) -> float:
     """Write every unit and seal; return the seconds that sealing took."""
     units = layout.units()
     work = [segments(prepared.clips, inputs, layout, first, last) for first, last in units]
     with Progress("extracting", len(prepared.clips), "clips", log) as progress:
-        done = 0
-        for (first, last), (rows, frames) in zip(units, extractor.units(work), strict=True):
+        finished = rows_done = 0
+
+        def tick(inputs: int, frames: int) -> None:
+            # A row that shares its input with another is counted when its unit is written.
+            nonlocal finished, rows_done
+            rows_done += inputs
+            now = int(layout.offsets.searchsorted(rows_done, "right")) - 1
+            progress.advance(now - finished, frames)
+            finished = now
+
+        for (first, last), rows in zip(units, extractor.units(work, tick), strict=True):
             since = time.perf_counter()
             writer.write(first, rows)
             extractor.timings.add("write", since)
-            finished = int(layout.offsets.searchsorted(last, "right")) - 1
-            progress.advance(finished - done, frames)
-            done = finished
+            tick(last - rows_done, 0)
     since = time.perf_counter()
     writer.seal({})
     return time.perf_counter() - since
@@ -268,7 +302,5 @@ def _attributes(prepared: Prepared, statistics: Statistics, repeated: int) -> di
         "subjects_known": prepared.dataset.subjects_known,
         "untrained": prepared.weights.untrained,
         "clips": {part: sum(labels.values()) for part, labels in parts.items()},
-        "min_frames": prepared.min_frames,
-        "dropped": len(prepared.dropped),
         "repeated_last_frame": repeated,
     }

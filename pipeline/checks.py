@@ -23,7 +23,7 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
     ------
     InputError
         If the recipe's number of classes is not the store's, train or val is empty, or parts
-        share a subject. An empty test part is allowed.
+        share a subject, or a video where subjects are not known. An empty test part is allowed.
     """
     wanted, given = recipe.head.num_classes, len(store.classes)
     if wanted is not None and wanted != given:
@@ -31,8 +31,7 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
             f"head.num_classes is {wanted}, but the class list of {store.path} has {given}; leave "
             "it out, or train on the store that the recipe was written for"
         )
-    if store.subjects_known:
-        _refuse_shared_subjects(store)
+    _refuse_shared_subjects(store)
     parts = {part: store.split(part) for part in ("train", "val", "test")}
     for part in ("train", "val"):
         if not len(parts[part]):
@@ -44,12 +43,15 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
 
 
 def _refuse_shared_subjects(store: Store) -> None:
+    """Refuse one person in two parts; where people are not known, one video."""
+    known = store.subjects_known
+    who_is_in, what = (store.subjects, "subjects") if known else (store.videos, "videos")
     homes: dict[str, set[str]] = {}
-    for subject, part in zip(store.subjects.tolist(), store.splits.tolist(), strict=True):
+    for subject, part in zip(who_is_in.tolist(), store.splits.tolist(), strict=True):
         homes.setdefault(subject, set()).add(part)
     shared = [f"{who} ({', '.join(sorted(home))})" for who, home in homes.items() if len(home) > 1]
     if shared:
         raise InputError(
-            f"{store.path} has subjects in more than one part: {'; '.join(sorted(shared))}; scores "
+            f"{store.path} has {what} in more than one part: {'; '.join(sorted(shared))}; scores "
             "on people seen in training say nothing about others: build with another split"
         )

@@ -98,6 +98,7 @@ def resolve(
             "these the annotations of another view, or in another unit?"
         )
     clips.sort(key=lambda clip: (videos[clip.video].name, clip.start, clip.stop, clip.clip_id))
+    _check_copies(clips, videos)
     kept = [clip for clip in clips if clip.stop - clip.start >= min_frames]
     dropped = [clip for clip in clips if clip.stop - clip.start < min_frames]
     if not kept:
@@ -131,6 +132,18 @@ def _interval(annotation: Annotation, video: Video, late: list[str]) -> tuple[in
             f"{index.duration:.3f} s in {video.path}"
         )
     return frame_at(index, annotation.start), frame_at(index, annotation.stop)
+
+
+def _check_copies(clips: Sequence[Clip], videos: Sequence[Video]) -> None:
+    """Refuse one video under two names in two parts: a leak, whatever the subjects are called."""
+    seen: dict[str, tuple[int, str]] = {}
+    for clip in clips:
+        video, part = seen.setdefault(videos[clip.video].sha256, (clip.video, clip.split))
+        if video != clip.video and part != clip.split:
+            raise InputError(
+                f"{videos[video].path} ({part}) and {videos[clip.video].path} ({clip.split}) are "
+                "the same video; remove one of the two."
+            )
 
 
 def _check_rates(dataset: Dataset, videos: Sequence[Video]) -> None:

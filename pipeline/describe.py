@@ -71,10 +71,7 @@ def describe(prepared: Prepared, *, weights: bool = True) -> Iterator[str]:
     if prepared.pixels == "rgb" and looks_grey(prepared.videos[0].path, prepared.videos[0].index):
         yield f"{prepared.videos[0].path} has no colour; --pixels luma reads infrared as it is."
     if weights and options.normalise == "split":
-        yield (
-            "mean and std belong to this split's training clips, so another split is extracted "
-            "anew; --normalise MEAN,STD makes features that do not depend on the split"
-        )
+        yield "mean and std belong to this split's training clips: another split is extracted anew"
 
 
 def caveats(*, subjects_known: bool, untrained: bool) -> list[str]:
@@ -85,18 +82,16 @@ def caveats(*, subjects_known: bool, untrained: bool) -> list[str]:
 
 def differs_from(prepared: Prepared) -> Iterator[str]:
     """Yield how this store differs from the most similar one in the same folder."""
+    new = {**prepared.configuration, "data": prepared.dataset.title}
     found = [
-        (differences(entry.attributes["features"], prepared.configuration), entry)
-        for entry in entries(prepared.options.store)
-        if entry.key != prepared.key
+        (differences({**own["features"], "data": own["title"]}, new), path)
+        for path, own in entries(prepared.options.store)
+        if own["key"] != prepared.key
     ]
-    if not found:
-        return
-    fields, entry = min(found, key=lambda pair: len(pair[0]))
-    if fields:
-        yield f"unlike {entry.path.name}: {'; '.join(fields)}"
-    elif entry.attributes["title"] == prepared.dataset.title:
-        yield f"unlike {entry.path.name}: videos, clips, labels, classes or splits changed"
+    if found:
+        fields, path = min(found, key=lambda pair: len(pair[0]))
+        changed = "; ".join(fields) or "videos, clips, labels, subjects, classes or splits"
+        yield f"unlike {path.name}: {changed}"
 
 
 def dry_run_table(prepared: Prepared) -> str:
@@ -132,9 +127,11 @@ def _timm_dim(prepared: Prepared) -> int:
 def timing_table(prepared: Prepared, seconds: dict[str, float]) -> str:
     """Return where the time of a build went; decoding runs beside the other stages."""
     total = seconds["total"]
+    # Decoding runs beside the other stages, which follow each other.
+    other = 2 * total - sum(seconds.values()) + seconds.get("decode", 0.0)
     rows = [
         [stage, human_time(value), f"{100 * value / total:.0f} %"]
-        for stage, value in seconds.items()
+        for stage, value in {**seconds, "other": other, "total": total}.items()
     ]
     heading = f"built {len(prepared.clips)} clips, {len(prepared.clips) / total:.1f} clips a second"
     return f"{heading}\n{table(rows)}"
@@ -171,7 +168,6 @@ def details(store: Store) -> str:
         ["std", ", ".join(f"{value:.6f}" for value in statistics["std"])],
         ["measured on", _origin(statistics)],
         *([name, _plain(value)] for name, value in features.items()),
-        ["dropped", f"{own['dropped']} clips shorter than {own['min_frames']} frames"],
         ["short", f"{own['repeated_last_frame']} clips repeat their last frame"],
         ["failed", f"{int((store.status != 0).sum())} clips"],
         *([name, _plain(value)] for name, value in own["numerics"].items()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,9 @@ from pipeline.statistics import Statistics
 from pipeline.video.catalogue import Video
 from pipeline.video.decode import Picture, decode
 
+# Frames travel from the decoder in blocks of one size, small enough that a few fit in memory.
 BLOCK_FRAMES = 32
+BLOCK_BYTES = 16 * 2**20
 BATCH_SIZES = {("cpu", False): 16, ("cpu", True): 4, ("cuda", False): 128, ("cuda", True): 16}
 
 
@@ -129,12 +131,16 @@ class Extractor:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
 
-    def dim(self) -> int:
-        """Return the length of a feature vector; see `feature_dim`."""
-        return feature_dim(self._backbone, self._shape, self._device)
+    def units(
+        self, work: Sequence[list[Segment]], tick: Callable[[int, int], None]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the rows of every unit, shape (rows, dim), in order.
 
-    def units(self, work: Sequence[list[Segment]]) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Yield (rows, frames decoded for them) of every unit, shape (rows, dim), in order.
+        Parameters
+        ----------
+        work : sequence of list of Segment
+        tick : callable
+            Told, as work goes on, how many more inputs were computed and frames were decoded.
 
         Raises
         ------
@@ -145,7 +151,7 @@ class Extractor:
         streams = (self._decode(segment) for unit in work for segment in unit)
         with read_ahead(streams, threads=self._options.workers) as blocks:
             for unit in work:
-                yield self._unit(unit, blocks)
+                yield self._unit(unit, blocks, tick)
 
     def _decode(self, segment: Segment) -> Iterator[Block]:
         """Yield the frames of one segment."""
@@ -158,7 +164,8 @@ class Extractor:
         pictures: list[Picture] = []
         since = time.perf_counter()
         for number, picture in frames:
-            if len(numbers) == BLOCK_FRAMES or (pictures and picture.shape != pictures[0].shape):
+            most = max(1, min(BLOCK_FRAMES, BLOCK_BYTES // picture.nbytes))
+            if pictures and (len(numbers) >= most or picture.shape != pictures[0].shape):
                 self.timings.add("decode", since)
                 yield Block(numbers, np.stack(pictures))  # type: ignore[arg-type]
                 numbers, pictures = [], []
@@ -170,28 +177,31 @@ class Extractor:
 
     @torch.inference_mode()
     def _unit(
-        self, unit: list[Segment], blocks: Iterator[Block]
-    ) -> tuple[NDArray[np.float32], int]:
+        self, unit: list[Segment], blocks: Iterator[Block], tick: Callable[[int, int], None]
+    ) -> NDArray[np.float32]:
         features: list[Tensor] = []
         pending: list[Tensor] = []
-        frames = 0
         for segment in unit:
-            for x in self._inputs(segment, blocks):
+            for x in self._inputs(segment, blocks, tick):
                 pending.append(x)
                 if len(pending) == self._shape[0]:
                     features.append(self._forward(pending))
+                    tick(len(pending), 0)
                     pending = []
-            frames += len(np.unique(segment.inputs))
         if pending:
             features.append(self._forward(pending))
-        computed = torch.cat(features).numpy()
+            tick(len(pending), 0)
+        computed: NDArray[np.float32] = torch.cat(features).numpy()
         sizes = np.cumsum([0, *(len(segment.inputs) for segment in unit)])
         rows = [
             segment.rows + offset for segment, offset in zip(unit, sizes.tolist(), strict=False)
         ]
-        return computed[np.concatenate(rows)], frames
+        unit_rows: NDArray[np.float32] = computed[np.concatenate(rows)]
+        return unit_rows
 
-    def _inputs(self, segment: Segment, blocks: Iterator[Block]) -> Iterator[Tensor]:
+    def _inputs(
+        self, segment: Segment, blocks: Iterator[Block], tick: Callable[[int, int], None]
+    ) -> Iterator[Tensor]:
         """Yield the backbone's inputs of one segment, keeping frames as long as they are needed."""
         index = self._videos[segment.video].index
         frames: dict[int, Tensor] = {}
@@ -199,6 +209,7 @@ class Extractor:
             while wanted[-1] not in frames:
                 since = time.perf_counter()
                 block = next(blocks)
+                tick(0, len(block.numbers))
                 since = self.timings.add("wait for frames", since)
                 prepared = prepare(
                     block.pictures,

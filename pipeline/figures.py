@@ -187,11 +187,14 @@ def attention_over_time(
 
 def _example(axes: Axes, times: npt.NDArray[np.float64], weights: npt.NDArray[np.float32]) -> None:
     places = np.linspace(0, 1, len(weights))  # the clip may have been resampled
+    unit = "seconds"
+    if np.isnan(times).any():  # a folder of images of unknown rate
+        times, unit = np.arange(len(times), dtype=np.float64), "step"
     seconds = np.interp(places, np.linspace(0, 1, len(times)), times - times[0])
     axes.step(seconds, weights * len(weights), where="mid", color=GREEN)
     axes.axhline(1, color=GREY, linestyle=":")
     axes.set_ylim(0, max(2, axes.get_ylim()[1]))
-    axes.set_xlabel("seconds", fontsize=8)
+    axes.set_xlabel(unit, fontsize=8)
     axes.tick_params(labelsize=8)
 
 

@@ -62,22 +62,30 @@ def progress(row: dict[str, Any], options: Train) -> str:
     )
 
 
-def why_stopped(stopped: str, options: Train) -> str:
-    """Say why training ended; `stopped` is ``patience`` or ``epochs``.
+def why_stopped(stopped: str, waited: int, options: Train) -> str:
+    """Say why training ended.
+
+    Parameters
+    ----------
+    stopped : {"patience", "epochs"}
+    waited : int
+        Epochs since the best one. More than the patience where `min_epochs` came later.
+    options : Train
 
     Examples
     --------
-    >>> why_stopped("patience", Train(patience=5))
-    'val mean_class_accuracy had not improved for 5 epochs'
+    >>> why_stopped("patience", 9, Train(patience=5, min_epochs=10))
+    'val mean_class_accuracy had not improved for 9 epochs'
     """
     if stopped == "epochs":
         return f"all {options.epochs} epochs had run"
-    return f"val {options.monitor} had not improved for {options.patience} epochs"
+    epochs = "1 epoch" if waited == 1 else f"{waited} epochs"
+    return f"val {options.monitor} had not improved for {epochs}"
 
 
-def conclusion(best_epoch: int, stopped: str, test: Metrics, recipe: Recipe) -> str:
-    """Say how a training ended."""
-    text = f"best epoch {best_epoch}; training ended because {why_stopped(stopped, recipe.train)}"
+def conclusion(best_epoch: int, reason: str, test: Metrics) -> str:
+    """Say how a training ended, for the reason that `why_stopped` gives."""
+    text = f"best epoch {best_epoch}; training ended because {reason}"
     if not test.clips:
         return text
     return (

@@ -17,6 +17,9 @@ from pipeline.sources.base import Source
 Fit = Literal["squash", "crop", "pad"]
 PixelMode = Literal["luma", "rgb"]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# Raised whenever the same configuration would give other features than before: another way to
+# sample, to read pixels, to resize or to normalise.
+EXTRACTION = 1
 DEFAULT_STORE_ROOT = Path("features")
 
 
@@ -76,6 +79,10 @@ class BuildOptions:
     workers: int = field(default_factory=default_workers)
 
     def __post_init__(self) -> None:
+        if (self.store / "zarr.json").exists():
+            raise InputError(
+                f"--store is {self.store}, which is a store; give the folder around it."
+            )
         check_backbone(self.backbone, self.size)
         fixed_normalisation(self.normalise)
         for name in ("size", "window", "hop", "workers", "batch_size", "min_frames"):
@@ -121,7 +128,7 @@ def fixed_normalisation(text: str) -> tuple[tuple[float, ...], tuple[float, ...]
     Raises
     ------
     InputError
-        If the text is none of the forms, or a std is not positive.
+        If the text is none of the forms, or the values are not those of pixels in 0..1.
 
     Examples
     --------
@@ -145,6 +152,10 @@ def fixed_normalisation(text: str) -> tuple[tuple[float, ...], tuple[float, ...]
     mean, std = tuple(values[:half]), tuple(values[half:])
     if min(std) <= 0:
         raise InputError(f"--normalise is {text!r}; a standard deviation must be above 0.")
+    if min(mean) < 0 or max(*mean, *std) > 1:
+        raise InputError(
+            f"--normalise is {text!r}, and pixels lie in 0..1; divide values of 0..255 by 255."
+        )
     return mean, std
 
 
@@ -163,6 +174,7 @@ def feature_configuration(
     """
     fixed = fixed_normalisation(options.normalise)
     return {
+        "extraction": EXTRACTION,
         "decoder": "pyav",
         "pixels": pixels,
         "fps": str(fps) if fps is not None else "every frame",

@@ -150,6 +150,13 @@ def _on_data(metrics: dict[str, Any]) -> list[str]:
 
 def _protocol(metrics: dict[str, Any]) -> str:
     rows = [f"Store `{metrics['store_key']}`, seed {metrics['seed']}, {metrics['seconds']:.1f} s."]
+    if features := metrics.get("features"):
+        normalise = features["normalise"]
+        rows.append(
+            f"Features: {features['backbone']} ({features['weights'][:19]}), {features['pixels']}, "
+            f"{features['size']} x {features['size']} ({features['fit']}), fps {features['fps']}, "
+            f"normalised by {normalise.get('from') or normalise}."
+        )
     for part in PARTS:
         scores = metrics[part]
         rows.append(

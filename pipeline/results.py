@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from featstore import Store
 from pipeline.checks import Parts
@@ -17,7 +17,6 @@ from pipeline.config import Recipe
 from pipeline.evaluate import Predictions, attention_entropy
 from pipeline.figures import draw_figures
 from pipeline.imbalance import classes_without_clips
-from pipeline.narration import why_stopped
 from pipeline.report import report
 from pipeline.run import PARTS, write_csv, write_json, write_yaml
 
@@ -48,7 +47,8 @@ def write_run(
     parts : dict
         Positions of the clips of train, val and test.
     training : mapping
-        How it went: seed, device, seconds, best_epoch, epochs, stopped, baseline.
+        How it went: seed, device, seconds, best_epoch, epochs, stopped, why_stopped,
+        baseline.
     predictions : mapping
         Of val and test, by the weights of the best epoch.
     history : sequence of mapping
@@ -60,7 +60,7 @@ def write_run(
     write_csv(folder / "history.csv", history)
     write_csv(folder / "predictions.csv", _rows(store, predictions))
     tensors = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
-    save_file(tensors, folder / "weights.safetensors")
+    (folder / "weights.safetensors").write_bytes(save(tensors))
     draw_figures(folder / "figures", store, recipe, history, predictions)
     report(folder)
 
@@ -110,9 +110,9 @@ def _metrics(
     return {
         "title": store.title,
         "store_key": store.key,
+        "features": store.attributes.get("features", {}),
         "recipe": recipe.name,
         **training,
-        "why_stopped": why_stopped(training["stopped"], recipe.train),
         "monitor": recipe.train.monitor,
         "imbalance": recipe.train.imbalance,
         "mixup": recipe.augment.mixup > 0,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from featstore.errors import InputError
 from featstore.keys import digest
 from pipeline.clips import Clip
-from pipeline.options import PixelMode, fixed_normalisation
+from pipeline.options import EXTRACTION, PixelMode, fixed_normalisation
 from pipeline.progress import Progress
 from pipeline.read_ahead import read_ahead
 from pipeline.sampling import sample
@@ -109,7 +109,15 @@ def statistics_of(
         )
     content = [list(clip.key(videos)[1:5]) for clip in train]
     rates = sorted({str(videos[clip.video].index.time_base) for clip in train})
-    key = digest({"pixels": mode, "fps": str(fps), "time_bases": rates, "clips": content})
+    key = digest(
+        {
+            "extraction": EXTRACTION,
+            "pixels": mode,
+            "fps": str(fps),
+            "time_bases": rates,
+            "clips": content,
+        }
+    )
     known = cache.statistics(key)
     if known is None:
         known = _measure(videos, train, mode, fps, workers, log).as_json()

@@ -25,7 +25,7 @@ from pipeline.config import Recipe, Train
 from pipeline.device import choose_device
 from pipeline.evaluate import Predictions, predict, to_tensors
 from pipeline.imbalance import class_weights, sampling_probabilities
-from pipeline.narration import conclusion, introduction, progress
+from pipeline.narration import conclusion, introduction, progress, why_stopped
 from pipeline.results import clips_and_labels, write_run
 from pipeline.run import SCORES, compare_with, new_run
 
@@ -52,7 +52,9 @@ def train(
     out : Path
         The run folder; must not exist, or be empty.
     seed : int
-        The same store, recipe, seed and machine give the same weights, bit for bit.
+        On the CPU the same store, recipe, seed, machine and number of threads give the same
+        weights, bit for bit. On a GPU they need not: cuDNN's recurrent kernels are not
+        deterministic by default, and nothing is done here to make them so.
     device : str
         ``auto`` takes a GPU where there is one; else a name that torch knows.
     baseline : Path, optional
@@ -84,14 +86,17 @@ def train(
         fitted = fit(learner, parts["val"], log=log)
         # The one look at the test part, by the weights that val chose.
         predictions = {"val": fitted.val, "test": learner.predict(parts["test"])}
-        log(conclusion(fitted.best_epoch, fitted.stopped, predictions["test"].metrics, recipe))
+        epochs = len(fitted.history)
+        reason = why_stopped(fitted.stopped, epochs - fitted.best_epoch, recipe.train)
+        log(conclusion(fitted.best_epoch, reason, predictions["test"].metrics))
         training = {
             "seed": seed,
             "device": where.type,
             "seconds": round(time.perf_counter() - started, 3),
             "best_epoch": fitted.best_epoch,
-            "epochs": len(fitted.history),
+            "epochs": epochs,
             "stopped": fitted.stopped,
+            "why_stopped": reason,
             "baseline": compared,
         }
         weights = head.state_dict()
@@ -266,7 +271,11 @@ def make_optimizer(options: Train, head: nn.Module) -> optim.Optimizer:
 def make_schedule(options: Train, optimizer: optim.Optimizer) -> Callable[[float], None]:
     """Return what sets the next epoch's learning rate, given how good (higher) this one was."""
     if options.schedule == "plateau":
-        return optim.lr_scheduler.ReduceLROnPlateau(optimizer, "max", factor=0.5, patience=5).step
+        # Torch halves one epoch after its patience. Its default threshold, a share of the best
+        # score, would call a negative score (that of a loss) better though it is slightly worse.
+        return optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, "max", factor=0.5, patience=4, threshold=0, threshold_mode="abs"
+        ).step
     if options.schedule == "cosine":
         cosine = optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
         return lambda score: cosine.step()

@@ -27,7 +27,7 @@ class Group(click.Group):
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             message = f"{place}{error.strerror or error}"
-        click.echo(f"Error: {message.rstrip('.')}.", err=True)
+        click.echo(f"Error: {message if message.endswith(('.', '?')) else message + '.'}", err=True)
         sys.exit(2)
 
 

@@ -21,7 +21,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 ALL = "all"
 
 
-class Rate(click.ParamType[Any]):
+class Rate(click.ParamType):  # type: ignore[type-arg]
     """A positive number, kept exact: 10, 12.5 or 30000/1001."""
 
     name = "number"
@@ -46,7 +46,14 @@ class FrameRate(Rate):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a fraction, or ``all``."""
-        return value if value == ALL else super().convert(value, param, ctx)
+        if str(value).lower() == ALL:
+            return ALL
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            raise click.BadParameter(
+                f"{error.message} Or `all` for every frame.", ctx, param
+            ) from None
 
 
 FEATURE_FLAGS = (
@@ -68,7 +75,8 @@ FEATURE_FLAGS = (
     click.option("--normalise", help="split (measured on its training clips), imagenet, or "
                  "MEAN,STD of pixels in 0..1.  [default: split]"),
     click.option("--image-fps", type=Rate(), help="Rate of folders of numbered images."),
-    click.option("--workers", type=int, help="Videos decoded at once."),
+    click.option("--workers", type=int,
+                 help="Videos decoded at once.  [default: the processors, up to 4]"),
 )  # fmt: skip
 
 
@@ -93,9 +101,20 @@ def source_flags() -> list[Callable[[Command], Command]]:
         click.option("--source", help=f"{', '.join(known)}.  [default: driveact]")
     ]
     for name, (field, hint) in examples.items():
-        help_text = f"{field.metadata['help']}  [{', '.join(owners[name])}]"
+        help_text = _help(name, owners[name])
         made.append(click.option(flag_of(name), name, type=_type(field, hint), help=help_text))
     return made
+
+
+def _help(name: str, owners: list[str]) -> str:
+    """Return what a flag means to each source that has it."""
+    meanings: dict[str, list[str]] = {}
+    for owner in owners:
+        field = next(f for f in fields(sources()[owner]) if f.name == name)  # type: ignore[arg-type]
+        shown = field.default is not MISSING and field.default is not None
+        default = f" (default: {field.default})" if shown else ""
+        meanings.setdefault(f"{field.metadata['help']}{default}", []).append(owner)
+    return "  ".join(f"[{', '.join(names)}] {meaning}" for meaning, names in meanings.items())
 
 
 def flag_of(field: str) -> str:

@@ -17,11 +17,17 @@ import click
 )
 def ls(store: Path) -> None:
     """List the stores of a folder."""
-    from featstore.catalogue import entries
+    from featstore.catalogue import entries, unreadable
     from pipeline.describe import listing
 
     found = list(entries(store))
-    click.echo(listing(found) if found else f"There is no store in {store}; run `featstore build`.")
+    damaged = list(unreadable(store))
+    if found:
+        click.echo(listing(found))
+    elif not damaged:
+        click.echo(f"There is no store in {store}; run `featstore build`.")
+    for reason in damaged:
+        click.echo(reason)
 
 
 @click.command()

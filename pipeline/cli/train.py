@@ -34,9 +34,10 @@ def train(
     device: str,
     **given: Any,
 ) -> None:
-    """Train a temporal classifier on a store's features; no video is opened.
+    """Train a temporal classifier on a store's features.
 
-    The store is named by --store, or by the flags that it was built with.
+    The store is named by --store, or found by the flags that it was built with, which reads the
+    annotations and looks whether videos have changed. Training itself opens no video.
     """
     from featstore.store import open_store
     from pipeline.config import load_recipe
@@ -71,26 +72,31 @@ def report(run: Path) -> None:
 def _find(store: str | None, given: dict[str, Any]) -> Path:
     """Return the store that --store or the flags of build name."""
     from featstore.catalogue import find
+    from featstore.errors import InputError, StoreNotFoundError
     from featstore.seal import ROOT_FILE
     from pipeline import build as stage
     from pipeline.options import DEFAULT_STORE_ROOT
 
-    named = Path(store) if store else DEFAULT_STORE_ROOT
-    is_root = store is None or (named.is_dir() and not (named / ROOT_FILE).exists())
+    named = DEFAULT_STORE_ROOT if store is None else Path(store)
+    is_root = store is None or (
+        store.strip() and named.is_dir() and not (named / ROOT_FILE).exists()
+    )
     if all(value is None for value in given.values()):
         return find(named) if is_root else find(DEFAULT_STORE_ROOT, store)
-    root = named if is_root else DEFAULT_STORE_ROOT
-    options = build_options(given, store=root)
-    cache = stage.cache_of(root)
+    if not is_root:
+        raise InputError(
+            f"--store {store} names one store, and flags of build name another way to find one; "
+            "give one of the two, or the folder of stores with --store."
+        )
+    options = build_options(given, store=named)
+    cache = stage.cache_of(named)
     try:
         prepared = stage.prepare(options, cache, click.echo)
     finally:
         cache.close()
     if not prepared.built:
-        from featstore.errors import StoreNotFoundError
-
         raise StoreNotFoundError(
-            f"No store in {root} was built with these flags (its key would begin with "
+            f"No store in {named} was built with these flags (its key would begin with "
             f"{prepared.key[:12]}); run `featstore build` with them first."
         )
     return prepared.path

@@ -1,7 +1,7 @@
 """What was once learnt of files, kept so that a second run reads no video.
 
-A file is known by its path, size and modification time; what was learnt of its content is kept
-under the content's hash, so it survives moves and copies.
+A file is known by its path and its `signature`; what was learnt of its content is kept under the
+content's hash, so it survives moves and copies.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from featstore.seal import sha256_of_file
 from pipeline.video.images import numbered_images
 from pipeline.video.index import VideoIndex
 
-TABLES = """
-CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, size INT, mtime INT, sha256 TEXT);
-CREATE TABLE IF NOT EXISTS video (sha256 TEXT PRIMARY KEY, packed BLOB);
-CREATE TABLE IF NOT EXISTS statistics (key TEXT PRIMARY KEY, json TEXT);
-"""
+# Raised whenever a table, a packed index, or what statistics mean changes: all is learnt anew.
+VERSION = 2
+TABLES = {
+    "file": "path TEXT PRIMARY KEY, signature TEXT, sha256 TEXT",
+    "video": "sha256 TEXT PRIMARY KEY, packed BLOB",
+    "statistics": "key TEXT PRIMARY KEY, json TEXT",
+}
 
 
 class Cache:
@@ -46,7 +48,7 @@ class Cache:
             database = sqlite3.connect(self._path, timeout=60, isolation_level=None)
             # What a power cut destroys can be learnt again, so nothing waits for the disk.
             database.execute("PRAGMA synchronous = OFF")
-            database.executescript(TABLES)
+            _make_tables(database)
         except sqlite3.DatabaseError as error:
             if database is not None:
                 database.close()
@@ -60,19 +62,19 @@ class Cache:
 
     def known_hashes(self, files: Iterable[Path]) -> dict[Path, str]:
         """Return the hashes of those files that have not changed since they were hashed."""
-        rows = self._database.execute("SELECT path, size, mtime, sha256 FROM file")
-        known = {path: (size, mtime, sha256) for path, size, mtime, sha256 in rows}
+        rows = self._database.execute("SELECT path, signature, sha256 FROM file")
+        known = {path: (seen, sha256) for path, seen, sha256 in rows}
         found: dict[Path, str] = {}
         for path in files:
-            size, mtime, sha256 = known.get(str(path.resolve()), (None, None, ""))
-            if (size, mtime) == signature(path):
+            seen, sha256 = known.get(str(path.resolve()), (None, ""))
+            if seen is not None and seen == signature(path):
                 found[path] = sha256
         return found
 
-    def keep_hash(self, path: Path, seen: tuple[int, int], sha256: str) -> None:
+    def keep_hash(self, path: Path, seen: str, sha256: str) -> None:
         """Keep a file's hash, with the signature that it had before it was read."""
-        row = (str(path.resolve()), *seen, sha256)
-        self._database.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?)", row)
+        row = (str(path.resolve()), seen, sha256)
+        self._database.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?)", row)
 
     def indexes(self) -> dict[str, bytes]:
         """Return every packed index by content hash."""
@@ -95,14 +97,38 @@ class Cache:
         self._database.execute("INSERT OR REPLACE INTO statistics VALUES (?, ?)", row)
 
 
-def signature(path: Path) -> tuple[int, int]:
-    """Return size and modification time; of a folder, the sum and the latest of its files."""
+def _make_tables(database: sqlite3.Connection) -> None:
+    """Make the tables, dropping those of another version."""
+    if _version(database) == VERSION:
+        return
+    # Whoever waits here for another process finds the tables made.
+    database.execute("BEGIN IMMEDIATE")
+    if _version(database) != VERSION:
+        for name, columns in TABLES.items():
+            database.execute(f"DROP TABLE IF EXISTS {name}")
+            database.execute(f"CREATE TABLE {name} ({columns})")
+        database.execute(f"PRAGMA user_version = {VERSION}")
+    database.execute("COMMIT")
+
+
+def _version(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def signature(path: Path) -> str:
+    """Return what changes when a file does, or any image of a folder, without reading them.
+
+    Size and modification time can be those of another file; when the system last changed the
+    file's entry, and its number on the disk, cannot be set.
+    """
     if not path.is_dir():
-        status = path.stat()
-        return status.st_size, status.st_mtime_ns
-    found = [entry.stat() for entry in path.iterdir()]
-    latest = max((status.st_mtime_ns for status in found), default=0)
-    return sum(status.st_size for status in found), max(latest, path.stat().st_mtime_ns)
+        return " ".join(map(str, _stamp(path)))
+    return digest([[image.name, *_stamp(image)] for image in numbered_images(path)])
+
+
+def _stamp(path: Path) -> tuple[int, int, int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def content_hash(path: Path) -> str:

@@ -88,7 +88,7 @@ def _read_new(
 ) -> dict[Path, VideoIndex]:
     """Hash and index files, filling `hashes` and the cache."""
 
-    def read(path: Path) -> tuple[tuple[int, int], str, VideoIndex | None]:
+    def read(path: Path) -> tuple[str, str, VideoIndex | None]:
         # The signature comes first: a file that changes meanwhile is read again next time.
         seen = signature(path)
         return seen, content_hash(path), None if path.is_dir() else read_index(path)

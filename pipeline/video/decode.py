@@ -11,11 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import InputError
-from pipeline.video.images import numbered_images
-from pipeline.video.index import VideoIndex
+from pipeline.video.images import image_range, numbered_images
+from pipeline.video.index import VideoIndex, assumed_range
 
 PixelMode = Literal["luma", "rgb"]
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
+# No stream of H.264 or HEVC shows more frames than this before one that was decoded first.
+MOST_REORDERED = 16
+# Whether a video looks grey is judged by these frames.
+LOOKED_AT = (0, 6, 14, 28, 49)
+FLAT = 8  # the most by which values of a flat picture differ
 
 
 class DecodeError(InputError):
@@ -70,7 +75,7 @@ def decode(
 
     wanted = iter(frames.tolist())
     due = next(wanted)
-    found = _image_frames(path, frames) if path.is_dir() else _frames(path, index, due)
+    found = _image_frames(path, index, frames) if path.is_dir() else _frames(path, index, due)
     try:
         for number, frame, damaged in _judged(found):
             if number < due:
@@ -103,18 +108,42 @@ def _judged(found: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any, bool]]
         if frame.pict_type != PictureType.B:
             yield from ((own, held, bad or frame.is_corrupt) for own, held, bad in waiting)
             waiting = []
+        elif len(waiting) > MOST_REORDERED:
+            yield waiting.pop(0)
     yield from waiting
 
 
-def _image_frames(path: Path, frames: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
+def _image_frames(
+    path: Path, index: VideoIndex, frames: NDArray[np.int64]
+) -> Iterator[tuple[int, Any]]:
     import av
 
     images = numbered_images(path)
     for number in frames.tolist():
         with av.open(str(images[number]), metadata_errors="ignore") as container:
             # Without this, half a JPEG is a picture with a grey half.
-            container.streams.video[0].codec_context.options = {"err_detect": "explode"}
-            yield number, next(container.decode(video=0))
+            context = container.streams.video[0].codec_context
+            context.options = {"err_detect": "explode"}
+            frame = next(container.decode(video=0))
+            _check_scale(path, index, number, images[number], frame, context.name)
+            yield number, frame
+
+
+def _check_scale(
+    path: Path, index: VideoIndex, number: int, image: Path, frame: Any, codec: str
+) -> None:
+    """Refuse an image whose values are scaled otherwise than those of the first one."""
+    name, bits = frame.format.name, frame.format.components[0].bits
+    own = image_range(name, assumed_range(name, bits, int(frame.color_range or 0), codec))
+    # Fewer than 8 bits are expanded to 8.
+    if (max(bits, 8), own) != (max(index.bits, 8), index.pixel_range):
+        raise DecodeError(
+            path,
+            number,
+            f"{image.name} is {name}, {bits} bits, {own} range, but the first image is "
+            f"{index.pixel_format}, {index.bits} bits, {index.pixel_range} range; convert them to "
+            "one format",
+        )
 
 
 def _frames(path: Path, index: VideoIndex, first: int) -> Iterator[tuple[int, Any]]:
@@ -206,9 +235,15 @@ def has_luma_plane(pixel_format: Any) -> bool:
 
 
 def looks_grey(path: Path, index: VideoIndex) -> bool:
-    """Tell whether the first frame's chroma is neutral, as in infrared stored as colour."""
-    try:
-        _, rgb = next(decode(path, index, np.array([0]), "rgb"))
-    except DecodeError:  # no clip may need this frame, and this is but a hint
-        return False
-    return bool(np.ptp(rgb.astype(np.int16), axis=2).max() <= 4)
+    """Tell whether the chroma of the first frames is neutral, as in infrared stored as colour.
+
+    Flat pictures, such as the black ones that many videos begin with, tell nothing.
+    """
+    neutral = False
+    frames = np.array([number for number in LOOKED_AT if number < len(index)])
+    with suppress(DecodeError):  # no clip may need these frames, and this is but a hint
+        for _, rgb in decode(path, index, frames, "rgb"):
+            if np.ptp(rgb.astype(np.int16), axis=2).max() > 4:
+                return False
+            neutral = neutral or int(np.ptp(rgb)) > FLAT
+    return neutral

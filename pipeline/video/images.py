@@ -10,7 +10,7 @@ import numpy as np
 
 from featstore.errors import InputError
 from pipeline.sources.files import IMAGE_SUFFIXES
-from pipeline.video.index import VideoIndex, read_index
+from pipeline.video.index import PixelRange, VideoIndex, read_index
 
 
 def numbered_images(folder: Path) -> list[Path]:
@@ -19,7 +19,7 @@ def numbered_images(folder: Path) -> list[Path]:
     Raises
     ------
     InputError
-        If there is no image, one has no number, or two have the same number.
+        If there is no image, one has no number, two have the same, or numbers are left out.
     """
     images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
@@ -32,7 +32,20 @@ def numbered_images(folder: Path) -> list[Path]:
         other = numbers.setdefault(int(digits[-1]), path)
         if other != path:
             raise InputError(f"{other.name} and {path.name} in {folder} have the same number.")
-    return [numbers[number] for number in sorted(numbers)]
+    ordered = sorted(numbers)
+    gaps = np.diff(ordered)
+    if len(gaps) and gaps.max() != gaps.min():
+        last = ordered[int(np.argmax(gaps > gaps.min()))]
+        raise InputError(
+            f"{folder}: images are missing behind {numbers[last].name}, which number "
+            f"{last + int(gaps.min())} does not follow; put them back, or number all evenly."
+        )
+    return [numbers[number] for number in ordered]
+
+
+def image_range(pixel_format: str, assumed: PixelRange) -> PixelRange:
+    """Return the range of an image's values: full unless it is YUV, as in WebP, and limited."""
+    return assumed if pixel_format.startswith("yuv") else "full"
 
 
 def index_images(folder: Path, rate: Fraction | None) -> VideoIndex:
@@ -56,6 +69,6 @@ def index_images(folder: Path, rate: Fraction | None) -> VideoIndex:
         height=first.height,
         pixel_format=first.pixel_format,
         bits=first.bits,
-        pixel_range="full",
+        pixel_range=image_range(first.pixel_format, first.pixel_range),
         timed=rate is not None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -23,6 +24,11 @@ LUMA_CODECS = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9"
 UNINDEXED = ("mpeg", "mpegts")
 # AVI keeps only the order of decoding, from which FFmpeg guesses wrongly for these codecs.
 REORDERED_IN_AVI = ("h264", "hevc")
+# Of other formats FFmpeg estimates the duration from what is left of the file.
+STATES_DURATION = ("matroska,webm", "flv")
+# A whole file may end this much earlier than it states; the seconds are for rounded durations.
+SPARE_FRAMES = 2
+ROUNDED_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,9 @@ class VideoIndex:
 
     @property
     def seconds(self) -> NDArray[np.float64]:
-        """Time of every frame in seconds since the first one, shape (frames,)."""
+        """Time of every frame in seconds since the first one, shape (frames,); NaN if unknown."""
+        if not self.timed:
+            return np.full(len(self), np.nan)
         seconds: NDArray[np.float64] = (self.pts - self.pts[0]) * float(self.time_base)
         return seconds
 
@@ -144,14 +152,15 @@ def read_index(path: Path) -> VideoIndex:
             if not container.streams.video:
                 raise InputError(f"{path} has no video stream; remove its clips or replace it.")
             stream = container.streams.video[0]
-            found = 0
-            packets = []
+            packets, whole = [], []
             for packet in container.demux(stream):
-                found += packet.dts is not None and not packet.is_corrupt
+                if packet.dts is not None and not packet.is_corrupt:
+                    whole.append(packet.dts)
                 if packet.size and not packet.is_discard:
                     packets.append((packet.pts, packet.duration or 0, packet.is_keyframe))
-            _check_whole(path, container.format.name, found, stream.frames)
             kind, codec = container.format.name, stream.codec_context.name
+            _check_count(path, kind, whole, stream.frames)
+            stated = _stated_end(container, stream)
             guessed = kind == "avi" and codec in REORDERED_IN_AVI
             if guessed or any(pts is None for pts, _, _ in packets):
                 packets = _decoded_stamps(path)
@@ -164,14 +173,55 @@ def read_index(path: Path) -> VideoIndex:
     if not packets:
         raise InputError(f"{path} holds no frames; replace it or remove its clips.")
     index = _index(path, packets, time_base, picture)
+    _check_end(path, index, *stated)
     return replace(index, keys=index.keys[:1]) if kind in UNINDEXED else index
 
 
-def _check_whole(path: Path, kind: str, found: int, promised: int) -> None:
-    """Refuse an MP4 or MOV that holds fewer frames than its table lists; others have no table."""
-    if "mp4" in kind and found < promised:
+def _check_count(path: Path, kind: str, stamps: list[int], promised: int) -> None:
+    """Refuse an MP4, MOV or AVI whose whole packets are fewer than its header counts.
+
+    AVI counts dropped frames too, so there the place of the last packet is compared.
+    """
+    found, spare = len(stamps), 0
+    if kind == "avi" and stamps:
+        found = max(stamps) + 1
+        spare = SPARE_FRAMES * int(np.diff(sorted(stamps)).max(initial=1))
+    if not (kind == "avi" or "mp4" in kind) or found + spare >= promised:
+        return
+    raise InputError(
+        f"{path} is truncated: it holds {found} of its {promised} frames; replace it or remove "
+        "its clips."
+    )
+
+
+def _stated_end(container: Any, stream: Any) -> tuple[float, float]:
+    """Return at how many seconds the file says that the video ends, and how exactly it says so.
+
+    Where it says nothing, the end is 0: other streams may be longer than the video, so what is
+    stated of all of them together counts only if there is no other.
+    """
+    if container.format.name not in STATES_DURATION:
+        return 0.0, 0.0
+    whole = container.duration / 1e6 if container.duration else 0.0
+    tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d*)?)", stream.metadata.get("DURATION", ""))
+    if tag:
+        own = 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
+        # A tag that was copied from a longer video exceeds what is stated of the whole file.
+        return (min(own, whole) if whole else own), 0.0
+    return (whole if len(container.streams) == 1 else 0.0), ROUNDED_SECONDS
+
+
+def _check_end(path: Path, index: VideoIndex, stated: float, spare: float) -> None:
+    """Refuse a file whose frames end earlier than it states."""
+    if not len(index.keys):  # its times are guessed
+        return
+    end = max(float(index.end * index.time_base), index.duration)
+    # Where the rate varies, nothing tells how long the last frame lasts.
+    longest = float(np.diff(index.pts).max(initial=0) * index.time_base)
+    gap = max(longest, index.duration / len(index))
+    if end + SPARE_FRAMES * gap + spare < stated:
         raise InputError(
-            f"{path} is truncated: it holds {found} of its {promised} frames; replace it or remove "
+            f"{path} is truncated: it ends at {end:.3f} s of {stated:.3f} s; replace it or remove "
             "its clips."
         )
 

@@ -1,7 +1,7 @@
 import pytest
 
 from featstore import InputError, StoreNotFoundError
-from featstore.catalogue import entries, find, remember_last, store_path
+from featstore.catalogue import entries, find, remember_last, store_path, unreadable
 from tests.stores import contents, write_store
 
 FIRST, SECOND = "ab" * 32, "cd" * 32
@@ -60,3 +60,15 @@ def test_find_refuses_what_fits_two(tmp_path) -> None:
 def test_store_path_is_found_by_key_under_any_name(root) -> None:
     assert store_path(root, "renamed", SECOND).name == "two-cdcdcdcdcdcd.zarr"
     assert store_path(root, "new", "ef" * 32) == root / "new-efefefefefef.zarr"
+
+
+def test_unreadable_stores_are_named(root) -> None:
+    assert len(list(unreadable(root))) == 1
+    (root / "one-abababababab.zarr/zarr.json").write_text("{")
+    assert [entry.path.name for entry in entries(root)] == ["two-cdcdcdcdcdcd.zarr"]
+    assert "one-abababababab.zarr" in " ".join(unreadable(root))
+
+
+def test_an_empty_name_is_refused(root) -> None:
+    with pytest.raises(InputError, match="empty"):
+        find(root, "")

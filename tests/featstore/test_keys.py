@@ -25,6 +25,7 @@ def test_store_key_covers_configuration_classes_and_order() -> None:
     assert key != store_key({**CONFIG, "size": 112}, ["walk"], [CLIP, OTHER])
     assert key != store_key(CONFIG, ["walk", "sit"], [CLIP, OTHER])
     assert key != store_key(CONFIG, ["walk"], [OTHER, CLIP])
+    assert key != store_key(CONFIG, ["walk"], [CLIP, OTHER], subjects_known=False)
 
 
 @pytest.mark.parametrize("field", ["clip_id", "label", "subject", "split"])

@@ -182,3 +182,22 @@ def test_tensorstore_opens_it(store_path, name: str) -> None:
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(store_path / name)}}
     found = tensorstore.open(spec, read=True).result().read().result()
     np.testing.assert_array_equal(found, zarr.open_array(store_path / name, mode="r")[...])
+
+
+@pytest.mark.parametrize("name", ["label/c/0", "row_size/zarr.json", "frame/c/1", "clip_id/c/0"])
+@pytest.mark.parametrize("damage", ["missing", "flipped"])
+def test_small_files_are_checked_at_opening(store_path, name: str, damage: str) -> None:
+    path = store_path / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(featstore.CorruptStoreError, match=name):
+        featstore.open(store_path)
+
+
+def test_an_unknown_part_is_an_error(store) -> None:
+    with pytest.raises(ValueError, match="part is 'trian'; it is one of train, val, test"):
+        store.split("trian")

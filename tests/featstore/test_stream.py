@@ -71,3 +71,9 @@ def test_stream_draws_by_probability(store) -> None:
 def test_probabilities_need_rng(store) -> None:
     with pytest.raises(ValueError, match="need rng"):
         next(store.stream(ALL, batch_size=2, probabilities=np.full(5, 0.2)))
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_batches_hold_something(store, size: int) -> None:
+    with pytest.raises(ValueError, match=f"batch_size is {size}"):
+        next(store.stream(ALL, batch_size=size))

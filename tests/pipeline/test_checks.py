@@ -31,7 +31,19 @@ def test_shared_subject_is_refused_by_name() -> None:
     store.subjects[store.splits == "val"] = "train1"
     with pytest.raises(InputError, match=r"train1 \(train, val\)"):
         checked_parts(store, RECIPE)
-    store.subjects_known = False
+
+
+def test_shared_video_is_refused_where_subjects_are_not_known() -> None:
+    store = ordered_store(20, subjects=None)
+    checked_parts(store, RECIPE)
+    store.videos[[0, 19]] = "film"
+    with pytest.raises(InputError, match=r"videos in .*: film \(test, train\)"):
+        checked_parts(store, RECIPE)
+
+
+def test_known_subjects_may_share_a_video() -> None:
+    store = ordered_store(20)
+    store.videos[:] = "film"
     checked_parts(store, RECIPE)
 
 

@@ -195,7 +195,7 @@ def test_every_forward_has_one_shape(tmp_path: Path, data: Path, monkeypatch) ->
             shapes.add(tuple(x.shape))
         return forward(self, x, *rest, **more)
 
-    monkeypatch.setattr(Extractor, "dim", lambda self: 512)
+    monkeypatch.setattr("pipeline.extract.feature_dim", lambda *rest: 512)
     monkeypatch.setattr(torch.nn.Module, "__call__", seen)
     store = build(options_of(data, tmp_path, batch_size=5))
     assert shapes == {(5, 3, 32, 32)}

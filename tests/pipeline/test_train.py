@@ -10,9 +10,11 @@ import yaml
 from safetensors.torch import load_file
 
 from featstore.errors import InputError
-from models.heads import build_head
+from models.heads import Head, build_head
+from models.losses import cross_entropy
 from pipeline.config import Recipe, Train, load_recipe
-from pipeline.evaluate import predict
+from pipeline.evaluate import attention_entropy, predict
+from pipeline.imbalance import class_weights, sampling_probabilities
 from pipeline.metrics import metrics_of
 from pipeline.run import read_metrics, read_predictions
 from pipeline.train import Learner, fit, make_loss, train
@@ -27,6 +29,13 @@ def recipe_of(*overrides: str, name: str = "bilstm") -> Recipe:
 
 def quiet(line: str) -> None:
     pass
+
+
+def head_of(store: FakeStore, recipe: Recipe) -> Head:
+    """The same head at every call."""
+    torch.manual_seed(0)
+    options = recipe.head.model_dump(exclude={"num_classes"})
+    return build_head(features=store.dim, classes=len(store.classes), **options)
 
 
 @pytest.fixture
@@ -78,8 +87,7 @@ def test_metrics_and_config_say_what_was_done(run: Path) -> None:
 
 def test_weights_are_those_of_the_best_epoch(run: Path) -> None:
     store, recipe = ordered_store(), recipe_of("data.steps=null")
-    options = recipe.head.model_dump(exclude={"num_classes"})
-    head = build_head(features=store.dim, classes=2, **options)
+    head = head_of(store, recipe)
     head.load_state_dict(load_file(run / "weights.safetensors"))
     val = predict(head, store, store.split("val"), batch_size=32, steps=None)
     metrics = read_metrics(run)
@@ -126,9 +134,9 @@ class Scripted:
         return 1.0, 0.5
 
     def predict(self, clips: object) -> Any:
-        right = round(100 * self.scores[self.epochs - 1])
-        metrics = metrics_of(np.array([[right, 100 - right], [0, 0]]))
-        return SimpleNamespace(loss=1 - right / 100, metrics=metrics)
+        right = round(1e7 * self.scores[self.epochs - 1])
+        metrics = metrics_of(np.array([[right, 10**7 - right], [0, 0]]))
+        return SimpleNamespace(loss=1 - right / 1e7, metrics=metrics)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +174,25 @@ def test_schedules(schedule: str) -> None:
     assert rates[-1] == pytest.approx(last)
 
 
+@pytest.mark.parametrize("monitor", ["top1", "loss"])
+@pytest.mark.parametrize("later", [0.5, 0.49999])
+def test_plateau_halves_after_five_epochs_without_improvement(monitor: str, later: float) -> None:
+    # The best score is that of epoch 2; epochs 3 to 7 are as good or hardly worse.
+    scores = [0.4, 0.5, *[later] * 11]
+    learner = Scripted(scores, patience=None, schedule="plateau", monitor=monitor)
+    got = fit(learner, np.array([]), log=quiet)  # type: ignore[arg-type]
+    rates = [row["lr"] for row in got.history]
+    assert rates == [1.0] * 7 + [0.5] * 5 + [0.25]
+
+
+@pytest.mark.parametrize("monitor", ["top1", "loss"])
+def test_any_improvement_keeps_the_rate(monitor: str) -> None:
+    scores = [0.5 + 1e-6 * epoch for epoch in range(13)]
+    learner = Scripted(scores, patience=None, schedule="plateau", monitor=monitor)
+    got = fit(learner, np.array([]), log=quiet)  # type: ignore[arg-type]
+    assert {row["lr"] for row in got.history} == {1.0}
+
+
 @pytest.mark.parametrize("imbalance", ["none", "sampler", "class_weights", "focal"])
 def test_one_imbalance_strategy_at_a_time(imbalance: str) -> None:
     store = ordered_store(60, classes=("a", "b", "never"))
@@ -179,6 +206,166 @@ def test_one_imbalance_strategy_at_a_time(imbalance: str) -> None:
     same = torch.isclose(learner.loss(logits, labels), plain)
     assert bool(same) == (imbalance in {"none", "sampler"})
     assert np.isfinite(learner.epoch()).all()
+
+
+def few_of_b_in_train() -> FakeStore:
+    """A store whose other parts have the classes the other way round."""
+    store = ordered_store(60)
+    for part in ("train", "val", "test"):
+        clips = store.split(part)
+        common = clips[: 4 * len(clips) // 5]
+        store.labels[clips] = int(part == "train")
+        store.labels[common] = int(part != "train")
+    return store
+
+
+def test_class_weights_and_sampling_are_the_training_parts() -> None:
+    store = few_of_b_in_train()
+    clips = store.split("train")
+    labels = store.labels[clips]
+    expected = torch.tensor(class_weights(labels, 2), dtype=torch.float32)
+    logits, targets = torch.tensor([[2.0, 0], [0, 1], [1, 0]]), torch.tensor([0, 1, 1])
+    weighted = recipe_of("train.imbalance=class_weights", "train.label_smoothing=0")
+    learner = Learner(head_of(store, weighted), store, weighted, clips, seed=0)
+    torch.testing.assert_close(
+        learner.loss(logits, targets), cross_entropy(logits, targets, weight=expected)
+    )
+    sampled = recipe_of("train.imbalance=sampler")
+    learner = Learner(head_of(store, sampled), store, sampled, clips, seed=0)
+    assert learner.probabilities is not None
+    np.testing.assert_array_equal(learner.probabilities, sampling_probabilities(labels, 2))
+
+
+class Watched(FakeStore):
+    """Notes which clips are streamed, whether in random order, and with what probabilities."""
+
+    def stream(self, clips: Any, **options: Any) -> Any:
+        seen = clips.tolist(), options.get("rng") is not None, options.get("probabilities")
+        self.__dict__.setdefault("seen", []).append(seen)
+        return super().stream(clips, **options)
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("imbalance", ["none", "sampler"])
+def test_learns_from_train_chooses_by_val_and_looks_at_test_once(
+    tmp_path: Path, imbalance: str
+) -> None:
+    store = few_of_b_in_train()
+    store.__class__ = Watched
+    store.status[0] = 1
+    recipe = recipe_of(f"train.imbalance={imbalance}")
+    train(store, recipe, out=tmp_path / "one", log=quiet)
+    part = {name: store.split(name) for name in ("train", "val", "test")}
+    seen = store.__dict__["seen"]
+    epoch = [(part["train"].tolist(), True), (part["val"].tolist(), False)]
+    assert [call[:2] for call in seen] == [*epoch, *epoch, (part["test"].tolist(), False)]
+    drawn = sampling_probabilities(store.labels[part["train"]], 2)
+    for _, learning, probabilities in seen:
+        if learning and imbalance == "sampler":
+            np.testing.assert_array_equal(probabilities, drawn)
+        else:
+            assert probabilities is None
+
+
+FOCAL = ("train.imbalance=focal",)
+PLAIN = ("head.hidden=4", "data.steps=null")
+
+
+@pytest.mark.parametrize(
+    ("given", "change"),
+    [
+        ((), "data.steps=3"),
+        ((), "augment.noise=0.5"),
+        ((), "augment.mixup=0.5"),
+        ((), "train.batch_size=7"),
+        ((), "train.lr=2e-3"),
+        ((), "train.weight_decay=0.1"),
+        (("train.weight_decay=0.1",), "train.optimizer=adamw"),
+        ((), "train.clip_norm=1e-3"),
+        ((), "train.label_smoothing=0.2"),
+        ((), "train.imbalance=sampler"),
+        ((), "train.imbalance=class_weights"),
+        ((), "train.imbalance=focal"),
+        (FOCAL, "train.focal_gamma=0.5"),
+        (FOCAL, "train.label_smoothing=0.2"),
+        (("train.imbalance=class_weights",), "train.label_smoothing=0.2"),
+    ],
+)
+def test_every_field_changes_what_is_learnt(given: tuple[str, ...], change: str) -> None:
+    store = few_of_b_in_train()
+
+    def learnt(*overrides: str) -> list[torch.Tensor]:
+        recipe = recipe_of(*PLAIN, *overrides, name="baseline")
+        learner = Learner(head_of(store, recipe), store, recipe, store.split("train"), seed=0)
+        for _ in range(2):
+            learner.epoch()
+        return list(learner.head.state_dict().values())
+
+    def same(some: list[torch.Tensor], others: list[torch.Tensor]) -> bool:
+        return all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
+
+    plain = learnt(*given)
+    assert same(plain, learnt(*given))
+    assert not same(plain, learnt(*given, change))
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_attention_entropy_is_that_of_val_clips_of_several_steps(tmp_path: Path) -> None:
+    store = ordered_store(40)
+    one_step = int(store.split("val")[0])
+    store._clips[one_step], store.row_size[one_step] = store._clips[one_step][:1], 1
+    recipe = recipe_of("data.steps=4", "train.lr=0.1")  # so that attention is far from even
+    run = train(store, recipe, out=tmp_path / "one", log=quiet)
+    metrics = read_metrics(run)
+    head = head_of(store, recipe)
+    head.load_state_dict(load_file(run / "weights.safetensors"))
+    clips = store.split("val")[1:]
+    got = predict(head, store, clips, batch_size=32, steps=4)
+    assert got.attention is not None
+    expected = attention_entropy(got.attention)
+    assert 0 < expected < 1
+    assert metrics["attention_entropy"] == pytest.approx(expected, rel=1e-6)
+    assert metrics["one_step_val_clips"] == 1
+    assert f"its entropy is {expected:.3f}" in (run / "report.md").read_text()
+    without = recipe_of("head.pool=mean")
+    plain = train(store, without, out=tmp_path / "two", log=quiet)
+    assert read_metrics(plain)["attention_entropy"] is None
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("untrained", [True, False])
+@pytest.mark.parametrize("known", [True, False])
+def test_doubts_about_the_store_are_carried_everywhere(
+    tmp_path: Path, untrained: bool, known: bool
+) -> None:
+    options: dict[str, Any] = {} if known else {"subjects": None}
+    store = ordered_store(40, untrained=untrained, **options)
+    lines: list[str] = []
+    run = train(store, recipe_of(), out=tmp_path / "one", log=lines.append)
+    metrics = read_metrics(run)
+    assert (metrics["untrained"], metrics["subjects_known"]) == (untrained, known)
+    for text in ("\n".join(lines), (run / "report.md").read_text()):
+        assert ("backbone is untrained" in text) == untrained
+        assert ("ubjects are not known" in text) == (not known)
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize(("min_epochs", "waited"), [(0, "1 epoch"), (4, "4 epochs")])
+def test_reason_to_stop_counts_the_epochs_since_the_best(
+    tmp_path: Path, min_epochs: int, waited: str
+) -> None:
+    # Nothing is learnt, so that the first epoch stays the best.
+    recipe = recipe_of(
+        *("train.lr=1e-30", "train.weight_decay=0", "train.epochs=9", "train.patience=1"),
+        f"train.min_epochs={min_epochs}",
+    )
+    lines: list[str] = []
+    run = train(ordered_store(40), recipe, out=tmp_path / "one", log=lines.append)
+    metrics = read_metrics(run)
+    assert (metrics["best_epoch"], metrics["stopped"]) == (1, "patience")
+    assert metrics["why_stopped"] == f"val mean_class_accuracy had not improved for {waited}"
+    assert metrics["why_stopped"] in lines[-1]
+    assert f"{metrics['why_stopped']}." in (run / "report.md").read_text()
 
 
 def test_class_without_training_clips_has_no_weight() -> None:

@@ -2,14 +2,16 @@ import io
 import itertools
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 from PIL import Image, ImageOps
 
 from featstore.errors import InputError
-from pipeline.video.decode import DecodeError, decode, looks_grey
+from pipeline.video.decode import DecodeError, _judged, decode, looks_grey
 from pipeline.video.images import index_images
 from pipeline.video.index import VideoIndex, read_index
 from tests.videos import B_FRAMES, GOP_8, encoded_image, textured, write_images, write_video
@@ -168,6 +170,28 @@ def test_rgb_is_expanded_as_tagged(tmp_path: Path, tag: int, black: int, white: 
     assert looks_grey(path, index)
 
 
+GREY, COLOURED, BLACK = textured(1)[0], (200, 40, 90), 0
+
+
+@pytest.mark.parametrize(
+    ("scenes", "grey"),
+    [
+        ([BLACK], False),
+        ([BLACK, GREY], True),
+        ([BLACK, COLOURED], False),
+        ([GREY, COLOURED], False),
+        ([GREY], True),
+    ],
+)
+def test_black_frames_tell_nothing_of_colour(tmp_path: Path, scenes: list, grey: bool) -> None:
+    pictures = np.zeros((40, 48, 64, 3), np.uint8)
+    for number, scene in enumerate(scenes):
+        own = scene[..., None] if isinstance(scene, np.ndarray) else scene
+        pictures[number * 40 // len(scenes) :] = own
+    path = write_video(tmp_path / "a.mkv", pictures, codec="ffv1", pixel_format="bgr0")
+    assert looks_grey(path, read_index(path)) is grey
+
+
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
 @pytest.mark.parametrize("mode", ["luma", "rgb"])
 def test_rotated_video_is_turned_upright(tmp_path: Path, turn: int, mode) -> None:
@@ -199,6 +223,45 @@ class TestImages:
         folder = write_images(tmp_path / "images", pictures, ".jpg")
         found = luma(folder, index_images(folder, None), [1])
         np.testing.assert_allclose(found[1], pictures[1], atol=4)
+
+    @pytest.mark.parametrize("lossless", [False, True])
+    def test_webp(self, tmp_path: Path, lossless: bool) -> None:
+        ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (16, 1))
+        picture = Image.fromarray(ramp).convert("RGB")
+        picture.save(tmp_path / "1.webp", lossless=lossless, quality=100)
+        index = index_images(tmp_path, None)
+        assert index.pixel_range == ("full" if lossless else "limited")
+        found = luma(tmp_path, index, [0])[0].astype(float)
+        if not lossless:
+            found = (found - 16) / 219 * 255
+        np.testing.assert_allclose(found, ramp, atol=2)
+
+    @pytest.mark.parametrize("mode", ["luma", "rgb"])
+    def test_mixed_depths_are_refused(self, tmp_path: Path, mode) -> None:
+        pictures = textured(3)
+        folder = write_images(tmp_path / "images", pictures)
+        index = index_images(folder, None)
+        wide = encoded_image(pictures[1].astype(np.uint16) * 257)
+        (folder / "frame_0002.png").write_bytes(wide)
+        reason = r"frame_0002.png is gray16be, 16 bits, full range, but .* gray, 8 bits, full range"
+        with pytest.raises(DecodeError, match=reason) as caught:
+            list(decode(folder, index, np.arange(3), mode))
+        assert caught.value.frame == 1
+
+    def test_mixed_ranges_are_refused(self, tmp_path: Path) -> None:
+        picture = Image.fromarray(textured(1)[0]).convert("RGB")
+        picture.save(tmp_path / "1.png")
+        picture.save(tmp_path / "2.webp")
+        with pytest.raises(DecodeError, match=r"2.webp is yuv420p, 8 bits, limited range, but"):
+            luma(tmp_path, index_images(tmp_path, None), [0, 1])
+
+    def test_formats_of_one_scale_may_be_mixed(self, tmp_path: Path) -> None:
+        picture = Image.fromarray(textured(1)[0])
+        for number, mode in enumerate(["1", "L", "P", "RGB"]):
+            picture.convert(mode).save(tmp_path / f"{number}.png")
+        picture.convert("RGB").save(tmp_path / "4.jpg")
+        picture.save(tmp_path / "5.jpg")
+        assert len(luma(tmp_path, index_images(tmp_path, None), list(range(6)))) == 6
 
     def test_some_of_many(self, tmp_path: Path) -> None:
         pictures = textured(12)
@@ -299,6 +362,22 @@ class TestDamage:
             except DecodeError:
                 refused.append(number)
         assert refused == list(range(hit - 2, index.keys[index.keys > hit][0]))
+
+    def test_few_frames_wait_for_one_that_never_comes(self) -> None:
+        taken = []
+
+        def marked_b():
+            for number in range(100):
+                taken.append(number)
+                yield (
+                    number,
+                    SimpleNamespace(is_corrupt=False, key_frame=False, pict_type=PictureType.B),
+                )
+
+        for number, _, damaged in _judged(marked_b()):
+            assert len(taken) - number <= 17
+            assert not damaged
+        assert number == 99
 
     def test_another_video_in_its_place(self, tmp_path: Path) -> None:
         path = write_video(tmp_path / "a.mkv", textured(10), times=[i * 40 for i in range(10)])

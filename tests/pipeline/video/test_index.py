@@ -10,7 +10,7 @@ import pytest
 from featstore.errors import InputError
 from pipeline.video.images import index_images, numbered_images
 from pipeline.video.index import VideoIndex, assumed_range, read_index
-from tests.videos import GOP_8, textured, write_images, write_video
+from tests.videos import GOP_8, textured, video_frame, write_images, write_video
 
 
 def test_constant_rate(tmp_path: Path) -> None:
@@ -135,6 +135,76 @@ def test_unusable_files_are_refused_in_one_sentence(tmp_path: Path, write, reaso
     assert "\n" not in str(caught.value)
 
 
+VP9 = {"lossless": "1", "g": "8", "deadline": "realtime", "cpu-used": "8"}
+CONTAINERS = {
+    "mkv": ("a.mkv", {"options": GOP_8}),
+    "webm": ("a.webm", {"codec": "libvpx-vp9", "options": VP9}),
+    "mpeg4 in avi": ("a.avi", {"codec": "mpeg4"}),
+    "h264 in avi": ("a.avi", {"options": GOP_8}),
+    "ffv1 in avi": ("a.avi", {"codec": "ffv1", "pixel_format": "gray"}),
+    "flv": ("a.flv", {"options": GOP_8}),
+}
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_a_truncated_video_is_refused(tmp_path: Path, kind: str, share: float) -> None:
+    name, options = CONTAINERS[kind]
+    path = write_video(tmp_path / name, textured(90), **options)
+    assert len(read_index(path)) == 90
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    of_time = r"it ends at \S+ s of 3\.\d+ s"
+    reason = r"it holds \d+ of its 90 frames" if "avi" in kind else of_time
+    with pytest.raises(InputError, match=f"is truncated: {reason}; replace it") as caught:
+        read_index(path)
+    assert str(path) in str(caught.value)
+
+
+def test_some_lost_frames_at_the_end_are_noticed(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", textured(30), codec="ffv1", pixel_format="gray")
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    path.write_bytes(path.read_bytes()[: places[25]])
+    with pytest.raises(InputError, match=r"is truncated: it ends at 0\.8\d\d s of 1\.000 s"):
+        read_index(path)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.avi", "a.flv", "a.mp4"])
+def test_longer_sound_does_not_matter(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = output.add_stream("aac", rate=44100, layout="mono")
+        for number in range(15):
+            frame = video_frame(textured(15)[number], "yuv420p")
+            frame.pts = number
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+        for number in range(150):
+            silence = np.zeros((1, 1024), np.float32)
+            samples = av.AudioFrame.from_ndarray(silence, "fltp", "mono")
+            samples.sample_rate, samples.pts = 44100, number * 1024
+            output.mux(sound.encode(samples))
+        output.mux(sound.encode(None))
+    with av.open(str(path)) as container:
+        assert container.duration > 3e6
+    assert len(read_index(path)) == 15
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.avi"])
+def test_dropped_frames_do_not_matter(tmp_path: Path, name: str) -> None:
+    times = [0, 40, 80, 400, 440, 1000, 1040]
+    path = write_video(tmp_path / name, textured(7), codec="mpeg4", rate=25, times=times)
+    assert len(read_index(path)) == 7
+
+
+def test_a_recording_without_a_stated_duration(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", textured(30), container={"live": "1"})
+    assert len(read_index(path)) == 30
+
+
 def test_two_frames_of_one_time_are_refused(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", textured(4), codec="ffv1", times=[0, 40, 80, 120])
     cluster = path.read_bytes()
@@ -155,9 +225,9 @@ def test_broken_text_in_the_header_does_not_matter(tmp_path: Path) -> None:
 class TestImages:
     def test_order_is_by_number(self, tmp_path: Path) -> None:
         folder = write_images(tmp_path / "images", textured(3))
-        for old, new in (("1", "9"), ("2", "10"), ("3", "100")):
+        for old, new in (("1", "9"), ("2", "10"), ("3", "11")):
             (folder / f"frame_000{old}.png").rename(folder / f"cam2_{new}.png")
-        assert [path.stem for path in numbered_images(folder)] == ["cam2_9", "cam2_10", "cam2_100"]
+        assert [path.stem for path in numbered_images(folder)] == ["cam2_9", "cam2_10", "cam2_11"]
 
     def test_rate(self, tmp_path: Path) -> None:
         folder = write_images(tmp_path / "images", textured(4))
@@ -166,6 +236,7 @@ class TestImages:
         assert (index.rate, index.duration, index.timed) == (2.5, 1.6, True)
         unknown = index_images(folder, None)
         assert (unknown.rate, unknown.timed) == (None, False)
+        np.testing.assert_array_equal(unknown.seconds, [np.nan] * 4)
 
     @pytest.mark.parametrize(
         ("names", "reason"),
@@ -179,3 +250,14 @@ class TestImages:
             shutil.copy(image, folder / name)
         with pytest.raises(InputError, match=reason):
             index_images(folder, None)
+
+
+def test_left_out_numbers_are_refused(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", textured(6))
+    assert len(numbered_images(folder)) == 6
+    (folder / "frame_0004.png").unlink()
+    with pytest.raises(InputError, match=r"missing behind frame_0003\.png"):
+        numbered_images(folder)
+    for odd in (1, 3, 5):  # every second one is even again
+        (folder / f"frame_{odd:04}.png").unlink(missing_ok=True)
+    assert [path.name for path in numbered_images(folder)] == ["frame_0002.png", "frame_0006.png"]
