@@ -126,12 +126,13 @@ def _timm_dim(prepared: Prepared) -> int:
 
 def timing_table(prepared: Prepared, seconds: dict[str, float]) -> str:
     """Return where the time of a build went; decoding runs beside the other stages."""
-    total = seconds["total"]
+    stages = dict(seconds)
+    total = stages.pop("total")
     # Decoding runs beside the other stages, which follow each other.
-    other = 2 * total - sum(seconds.values()) + seconds.get("decode", 0.0)
+    other = total - sum(value for stage, value in stages.items() if stage != "decode")
     rows = [
         [stage, human_time(value), f"{100 * value / total:.0f} %"]
-        for stage, value in {**seconds, "other": other, "total": total}.items()
+        for stage, value in {**stages, "other": other, "total": total}.items()
     ]
     heading = f"built {len(prepared.clips)} clips, {len(prepared.clips) / total:.1f} clips a second"
     return f"{heading}\n{table(rows)}"
