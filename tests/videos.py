@@ -8,6 +8,9 @@ from typing import Any
 import av
 import numpy as np
 
+from pipeline.video.decode import decode
+from pipeline.video.index import VideoIndex
+
 LOSSLESS = {"qp": "0", "preset": "ultrafast"}
 # Two B-frames before every other frame; x264 has none where it codes without loss.
 B_FRAMES = "bframes=2:b-adapt=0:scenecut=0"
@@ -107,3 +110,13 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+def luma(path: Path, index: VideoIndex, frames: list[int]) -> dict[int, np.ndarray]:
+    """Decode luma of some frames, by number."""
+    return dict(decode(path, index, np.array(frames), "luma"))
+
+
+def off(picture: np.ndarray, expected: np.ndarray) -> float:
+    """Mean difference: 0 to 2 for the same frame, 4 and more for a neighbour."""
+    return float(np.abs(picture.astype(int) - expected).mean())

@@ -1,20 +1,14 @@
-import io
 import itertools
 import struct
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
-from av.video.frame import PictureType
-from PIL import Image, ImageOps
 
-from featstore.errors import InputError
-from pipeline.video.decode import DecodeError, _judged, decode, looks_grey
-from pipeline.video.images import index_images
-from pipeline.video.index import VideoIndex, read_index
-from tests.videos import B_FRAMES, GOP_8, encoded_image, textured, write_images, write_video
+from pipeline.video.decode import decode, looks_grey
+from pipeline.video.index import read_index
+from tests.videos import B_FRAMES, GOP_8, luma, off, textured, write_video
 
 MPEG = {"qmin": "1", "qmax": "1"}
 X265 = {"x265-params": "lossless=1:keyint=8:bframes=3:open-gop=1:log-level=none"}
@@ -40,15 +34,6 @@ FILES = {
     "ffv1": ("a.mkv", {"codec": "ffv1", "pixel_format": "gray", "options": {"g": "5"}}),
     "variable rate": ("a.mp4", {"options": GOP_8, "times": [i * i * 7 for i in range(30)]}),
 }
-
-
-def luma(path: Path, index: VideoIndex, frames: list[int]) -> dict[int, np.ndarray]:
-    return dict(decode(path, index, np.array(frames), "luma"))
-
-
-def off(picture: np.ndarray, expected: np.ndarray) -> float:
-    """Mean difference: 0 to 2 for the same frame, 4 and more for a neighbour."""
-    return float(np.abs(picture.astype(int) - expected).mean())
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -204,209 +189,3 @@ def test_rotated_video_is_turned_upright(tmp_path: Path, turn: int, mode) -> Non
     bright = {0: (0, 0), 90: (-1, 0), 180: (-1, -1), 270: (0, -1)}[turn]  # against the clock
     plane = picture if mode == "luma" else picture[..., 1]
     assert [at for at in ((0, 0), (0, -1), (-1, 0), (-1, -1)) if plane[at] > 150] == [bright]
-
-
-class TestImages:
-    @pytest.mark.parametrize("bits", [8, 16])
-    def test_grey(self, tmp_path: Path, bits: int) -> None:
-        pictures = textured(3, 33, 37).astype(f"u{bits // 8}") * (1 if bits == 8 else 257)
-        folder = write_images(tmp_path / "images", pictures)
-        index = index_images(folder, None)
-        assert (index.bits, index.pixel_range) == (bits, "full")
-        np.testing.assert_array_equal(
-            np.stack(list(luma(folder, index, [0, 1, 2]).values())), pictures
-        )
-
-    def test_jpeg(self, tmp_path: Path) -> None:
-        pictures = np.full((2, 33, 37), 7, np.uint8)
-        pictures[:, :16, :16] = 250
-        folder = write_images(tmp_path / "images", pictures, ".jpg")
-        found = luma(folder, index_images(folder, None), [1])
-        np.testing.assert_allclose(found[1], pictures[1], atol=4)
-
-    @pytest.mark.parametrize("lossless", [False, True])
-    def test_webp(self, tmp_path: Path, lossless: bool) -> None:
-        ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (16, 1))
-        picture = Image.fromarray(ramp).convert("RGB")
-        picture.save(tmp_path / "1.webp", lossless=lossless, quality=100)
-        index = index_images(tmp_path, None)
-        assert index.pixel_range == ("full" if lossless else "limited")
-        found = luma(tmp_path, index, [0])[0].astype(float)
-        if not lossless:
-            found = (found - 16) / 219 * 255
-        np.testing.assert_allclose(found, ramp, atol=2)
-
-    @pytest.mark.parametrize("mode", ["luma", "rgb"])
-    def test_mixed_depths_are_refused(self, tmp_path: Path, mode) -> None:
-        pictures = textured(3)
-        folder = write_images(tmp_path / "images", pictures)
-        index = index_images(folder, None)
-        wide = encoded_image(pictures[1].astype(np.uint16) * 257)
-        (folder / "frame_0002.png").write_bytes(wide)
-        reason = r"frame_0002.png is gray16be, 16 bits, full range, but .* gray, 8 bits, full range"
-        with pytest.raises(DecodeError, match=reason) as caught:
-            list(decode(folder, index, np.arange(3), mode))
-        assert caught.value.frame == 1
-
-    def test_mixed_ranges_are_refused(self, tmp_path: Path) -> None:
-        picture = Image.fromarray(textured(1)[0]).convert("RGB")
-        picture.save(tmp_path / "1.png")
-        picture.save(tmp_path / "2.webp")
-        with pytest.raises(DecodeError, match=r"2.webp is yuv420p, 8 bits, limited range, but"):
-            luma(tmp_path, index_images(tmp_path, None), [0, 1])
-
-    def test_formats_of_one_scale_may_be_mixed(self, tmp_path: Path) -> None:
-        picture = Image.fromarray(textured(1)[0])
-        for number, mode in enumerate(["1", "L", "P", "RGB"]):
-            picture.convert(mode).save(tmp_path / f"{number}.png")
-        picture.convert("RGB").save(tmp_path / "4.jpg")
-        picture.save(tmp_path / "5.jpg")
-        assert len(luma(tmp_path, index_images(tmp_path, None), list(range(6)))) == 6
-
-    def test_some_of_many(self, tmp_path: Path) -> None:
-        pictures = textured(12)
-        folder = write_images(tmp_path / "images", pictures)
-        found = luma(folder, index_images(folder, None), [2, 9, 11])
-        for number in (2, 9, 11):
-            np.testing.assert_array_equal(found[number], pictures[number])
-
-    @pytest.mark.parametrize("mode", ["L", "P", "LA", "RGB", "RGBA", "1"])
-    def test_every_kind_of_grey_png(self, tmp_path: Path, mode: str) -> None:
-        ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (8, 1))
-        picture = Image.fromarray(ramp if mode != "1" else (ramp > 90).astype(np.uint8) * 255)
-        picture.convert(mode).save(tmp_path / "1.png")
-        found = luma(tmp_path, index_images(tmp_path, None), [0])[0]
-        np.testing.assert_allclose(found, np.asarray(picture), atol=1)
-
-    @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-    def test_exif_orientation(self, tmp_path: Path, orientation: int) -> None:
-        picture = np.full((32, 64), 40, np.uint8)
-        picture[:8, :16] = 200
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        Image.fromarray(picture).save(tmp_path / "1.jpg", exif=exif, quality=95)
-        upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "1.jpg")))
-        found = luma(tmp_path, index_images(tmp_path, None), [0])[0]
-        assert found.shape == upright.shape
-        assert off(found, upright) < 2
-
-    @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-    @pytest.mark.parametrize("share", [0, 0.3, 0.6, 0.9])
-    def test_a_truncated_image_is_an_error(self, tmp_path: Path, suffix: str, share) -> None:
-        folder = write_images(tmp_path / "images", textured(3), suffix)
-        index = index_images(folder, None)
-        bad = folder / f"frame_0002{suffix}"
-        whole = bad.read_bytes()
-        bad.write_bytes(whole[: int(share * len(whole))])
-        with pytest.raises(DecodeError) as caught:
-            luma(folder, index, [0, 1, 2])
-        assert caught.value.frame == 1
-
-
-class TestDamage:
-    @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
-    @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-    def test_truncated_after_it_was_indexed(self, tmp_path: Path, name: str, share) -> None:
-        pictures = textured(30)
-        container = {"movflags": "faststart"} if name == "a.mp4" else {}
-        path = write_video(tmp_path / name, pictures, options=GOP_8, container=container)
-        index = read_index(path)
-        content = path.read_bytes()
-        path.write_bytes(content[: int(share * len(content))])
-        good = []
-        with pytest.raises(DecodeError) as caught:  # noqa: PT012
-            for number, picture in decode(path, index, np.arange(30), "luma"):
-                assert off(picture, pictures[number]) < 2.5
-                good.append(number)
-        assert good == list(range(caught.value.frame))
-        assert str(path) in str(caught.value)
-        assert "\n" not in str(caught.value)
-        with pytest.raises(DecodeError):
-            luma(path, index, [29])
-
-    def test_frames_predicted_from_a_damaged_one(self, tmp_path: Path) -> None:
-        pictures = textured(30)
-        options = {"options": {"g": "10", "qp": "1", "x264-params": "bframes=0:scenecut=0"}}
-        path = write_video(tmp_path / "a.mp4", pictures, **options)
-        index = read_index(path)
-        with av.open(str(path)) as container:
-            hit = next(p for p in container.demux(video=0) if p.pts == index.pts[13])
-            place, size = hit.pos, hit.size
-        content = bytearray(path.read_bytes())
-        content[place + size // 2 : place + size] = bytes(size - size // 2)
-        path.write_bytes(content)
-        for number in range(30):
-            if 13 <= number < 20:
-                with pytest.raises(DecodeError):
-                    luma(path, index, [number])
-            else:
-                assert off(luma(path, index, [number])[number], pictures[number]) < 2.5
-
-    def test_b_frames_before_a_damaged_one(self, tmp_path: Path) -> None:
-        pictures = textured(30)
-        path = write_video(tmp_path / "a.mp4", pictures, options=GOP_8)
-        index = read_index(path)
-        with av.open(str(path)) as container:
-            kinds = [frame.pict_type for frame in container.decode(video=0)]
-            hit = next(n for n in range(2, 30) if kinds[n - 2 : n + 1] == [3, 3, 2])  # B, B, P
-        with av.open(str(path)) as container:
-            packet = next(p for p in container.demux(video=0) if p.pts == index.pts[hit])
-        content = bytearray(path.read_bytes())
-        half = packet.size // 2
-        content[packet.pos + half : packet.pos + packet.size] = bytes(packet.size - half)
-        path.write_bytes(content)
-        refused = []
-        for number in range(30):
-            try:
-                assert off(luma(path, index, [number])[number], pictures[number]) < 2.5
-            except DecodeError:
-                refused.append(number)
-        assert refused == list(range(hit - 2, index.keys[index.keys > hit][0]))
-
-    def test_few_frames_wait_for_one_that_never_comes(self) -> None:
-        taken = []
-
-        def marked_b():
-            for number in range(100):
-                taken.append(number)
-                yield (
-                    number,
-                    SimpleNamespace(is_corrupt=False, key_frame=False, pict_type=PictureType.B),
-                )
-
-        for number, _, damaged in _judged(marked_b()):
-            assert len(taken) - number <= 17
-            assert not damaged
-        assert number == 99
-
-    def test_another_video_in_its_place(self, tmp_path: Path) -> None:
-        path = write_video(tmp_path / "a.mkv", textured(10), times=[i * 40 for i in range(10)])
-        index = read_index(path)
-        write_video(path, textured(10), times=[i * 50 for i in range(10)])
-        with pytest.raises(DecodeError, match="not indexed"):
-            luma(path, index, [0, 1, 2])
-
-    def test_a_missing_frame_is_not_replaced_by_the_next(self, tmp_path: Path) -> None:
-        times = [i * 40 for i in range(10)]
-        path = write_video(tmp_path / "a.mkv", textured(10), codec="ffv1", times=times)
-        index = read_index(path)
-        keep = np.delete(np.arange(10), 4)
-        write_video(path, textured(10)[keep], codec="ffv1", times=np.array(times)[keep].tolist())
-        with pytest.raises(DecodeError, match=r"frame 4 did not decode .frame 5 came instead"):
-            luma(path, index, [3, 4, 5])
-        with pytest.raises(DecodeError, match="frame 5 came instead"):
-            luma(path, index, [4])
-
-    def test_a_file_that_went_away(self, tmp_path: Path) -> None:
-        path = write_video(tmp_path / "a.mkv", textured(3))
-        index = read_index(path)
-        path.unlink()
-        with pytest.raises(InputError, match=r"frame 0 did not decode .No such file"):
-            luma(path, index, [0])
-
-
-def test_the_helper_writes_real_images() -> None:
-    picture = textured(1)[0]
-    np.testing.assert_array_equal(
-        np.asarray(Image.open(io.BytesIO(encoded_image(picture)))), picture
-    )
