@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from featstore.container import SUFFIXES, ZARR_SUFFIX, read_attributes, suffix_of
 from featstore.errors import FeatstoreError, InputError, StoreNotFoundError
-from featstore.store import read_attributes
+from featstore.files import is_remote
 
-SUFFIX = ".zarr"
 LAST = ".last"
 MIN_PREFIX = 6
 
@@ -30,26 +30,27 @@ class Entry(NamedTuple):
 
 def entries(root: Path) -> Iterator[Entry]:
     """Yield the sealed stores of a folder by name; anything else is passed over."""
-    for path in sorted(root.glob(f"*{SUFFIX}")):
+    for path in _named(root):
         with suppress(FeatstoreError):
             yield Entry(path, read_attributes(path))
 
 
 def unreadable(root: Path) -> Iterator[str]:
     """Yield why folders that are named like stores cannot be opened."""
-    for path in sorted(root.glob(f"*{SUFFIX}")):
+    for path in _named(root):
         try:
             read_attributes(path)
         except FeatstoreError as error:
             yield str(error)
 
 
-def store_path(root: Path, slug: str, key: str) -> Path:
+def store_path(root: Path, slug: str, key: str, suffix: str) -> Path:
     """Return where the store of this key lies, or would lie: the key decides, not the name."""
-    return next(root.glob(f"*-{key[:12]}{SUFFIX}"), root / f"{slug}-{key[:12]}{SUFFIX}")
+    end = f"-{key[:12]}{suffix}"
+    return next((path for path in _named(root) if path.name.endswith(end)), root / f"{slug}{end}")
 
 
-def find(root: Path, wanted: str | None = None) -> Path:
+def find(root: Path, wanted: str | None = None) -> Path | str:
     """Find one store.
 
     Parameters
@@ -57,18 +58,20 @@ def find(root: Path, wanted: str | None = None) -> Path:
     root : Path
         The folder of stores.
     wanted : str, optional
-        A path, the beginning of a key or of a store's name; by default the only store, or of
-        several the one built last.
+        A path, a URL, the beginning of a key or of a store's name; by default the only store, or
+        of several the one built last.
 
     Raises
     ------
     StoreNotFoundError
         If there is none.
     InputError
-        If several fit.
+        If several fit. Of one store in several formats, Zarr is taken.
     """
     if wanted is not None and not wanted.strip():
         raise InputError("The name of the store is empty; leave it out or give a path or a key.")
+    if is_remote(wanted):
+        return str(wanted)
     if wanted is not None and Path(wanted).exists():
         return Path(wanted)
     found = list(entries(root))
@@ -81,12 +84,12 @@ def find(root: Path, wanted: str | None = None) -> Path:
             f"No store has the path, name or key {wanted!r} in {root} (of a key, give at least "
             f"{MIN_PREFIX} digits); {_listing(found)}"
         )
-    if len(fit) > 1:
+    if len({entry.key for entry in fit}) > 1:
         raise InputError(
             f"{wanted!r} fits {len(fit)} stores in {root}; name one by a longer key: "
             + ", ".join(entry.path.name for entry in fit)
         )
-    return fit[0].path
+    return min(fit, key=lambda entry: SUFFIXES.index(suffix_of(entry.path) or ZARR_SUFFIX)).path
 
 
 def remember_last(root: Path, store: Path) -> None:
@@ -94,6 +97,12 @@ def remember_last(root: Path, store: Path) -> None:
     temporary = root / f"{LAST}.{os.getpid()}"
     temporary.write_text(store.name, "utf-8")
     temporary.replace(root / LAST)
+
+
+def _named(root: Path) -> list[Path]:
+    """Return what is called like a store; names that begin with a dot are not finished."""
+    paths = root.iterdir() if root.is_dir() else ()
+    return sorted(p for p in paths if suffix_of(p) and not p.name.startswith("."))
 
 
 def _default(root: Path, found: list[Entry]) -> Path:

@@ -56,6 +56,17 @@ class Layout:
             for first in range(0, self.steps, self.chunk_rows)
         ]
 
+    def clips_of(self, first: int, last: int) -> range:
+        """Return the clips that have a row among rows `first` to `last`.
+
+        Examples
+        --------
+        >>> Layout(np.array([3, 4, 2]), dim=8, chunk_rows=5).clips_of(0, 5)
+        range(0, 2)
+        """
+        begin = int(np.searchsorted(self.offsets, first, "right")) - 1
+        return range(begin, int(np.searchsorted(self.offsets, last, "left")))
+
 
 def default_chunk_rows(dim: int, steps: int) -> int:
     """Return the power of two of rows that come nearest below 8 MiB, at most `steps`.

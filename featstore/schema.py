@@ -12,7 +12,8 @@ SCHEMA_ATTRIBUTE: Final = "featstore_schema"
 
 FEATURES: Final = "features"
 
-# Step arrays share the chunks of `features` along their only dimension.
+# Arrays of one dimension: name -> dtype. The name arrays hold what the integers of the clip
+# columns stand for: name -> dimension.
 STEP_COLUMNS: Final = {"frame": "int64", "time": "float64"}
 
 CLIP_COLUMNS: Final = {
@@ -27,7 +28,6 @@ CLIP_COLUMNS: Final = {
     "stop": "int64",
 }
 
-# The names behind the integers of the clip columns: array -> its dimension.
 NAME_ARRAYS: Final = {
     "label_name": "label_index",
     "subject_name": "subject_index",
@@ -36,6 +36,24 @@ NAME_ARRAYS: Final = {
     "video_sha256": "video_index",
     "video_range": "video_index",
 }
+
+ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
+    "row_size": {"sample_dimension": "step"},  # CF conventions, 9.3.3
+    "time": {"units": "s"},
+}
+
+# Every array but the features: name -> dtype, dimension, attributes.
+ARRAYS: Final = {
+    **{name: (dtype, "clip", ATTRIBUTES.get(name, {})) for name, dtype in CLIP_COLUMNS.items()},
+    **{
+        name: ("string", dimension, ATTRIBUTES.get(name, {}))
+        for name, dimension in NAME_ARRAYS.items()
+    },
+    **{name: (dtype, "step", ATTRIBUTES.get(name, {})) for name, dtype in STEP_COLUMNS.items()},
+}
+
+# Numbers in a chunk of such an array.
+COLUMN_CHUNK: Final = 2**20
 
 PARTS: Final = ("train", "val", "test")
 

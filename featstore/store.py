@@ -2,79 +2,62 @@
 
 from __future__ import annotations
 
-import json
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featstore import schema
-from featstore.errors import CorruptStoreError, StoreNotFoundError
+from featstore.container import Container, open_container
+from featstore.keys import ClipKey
 from featstore.layout import Layout
-from featstore.seal import ROOT_FILE, check_seal, check_small_files
+from featstore.rows import Rows, rows_of
 from featstore.stream import Batch, Clips, gather, stream
 
-# Python keeps a descriptor per map; few enough of them stay open for any usual limit.
-OPEN_MAPS = 128
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+    from featstore.torch_dataset import TorchDataset
 
 
-def read_attributes(path: Path) -> dict[str, Any]:
-    """Return the root attributes of a sealed store, reading one small JSON file.
-
-    Raises
-    ------
-    StoreNotFoundError
-        If there is no store at `path`.
-    SchemaError
-        If its schema cannot be read.
-    CorruptStoreError
-        If the attributes disagree with the seal.
-    """
-    root = path / ROOT_FILE
-    if not root.is_file():
-        raise StoreNotFoundError(
-            f"There is no store at {path}; `featstore ls` lists the stores that are there."
-        )
-    try:
-        attributes = json.loads(root.read_text("utf-8"))["attributes"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptStoreError(
-            f"{root} is not the metadata of a Zarr group ({error}); restore the store from a copy "
-            "or build it again."
-        ) from None
-    schema.check_version(attributes, str(path))
-    check_seal(attributes, str(path))
-    return dict(attributes)
-
-
-def open_store(path: str | Path) -> Store:
+def open_store(path: str | Path, *, check: bool = False) -> Store:
     """Open a sealed store for reading.
 
     Parameters
     ----------
     path : str or Path
-        The store's folder, which ends in ``.zarr``.
+        A folder that ends in ``.zarr``, an HDF5 file, a zip archive of a Zarr store, or a URL such
+        as ``s3://bucket/name.zarr``.
+    check : bool
+        Compare every chunk of features with its checksum when it is first touched. Compressed and
+        remote chunks are always compared.
 
     Raises
     ------
-    StoreNotFoundError, SchemaError, CorruptStoreError
-        See `read_attributes`.
+    StoreNotFoundError
+        If there is no store.
+    SchemaError
+        If it was written in a schema that this version cannot read.
+    CorruptStoreError
+        If it was changed after it was sealed.
     """
-    return Store(Path(path))
+    return Store(open_container(path), check=check)
 
 
 class Store:
     """Clips and their features; a sequence of read-only arrays of shape (steps, dim).
 
     Use `featstore.open`. Columns are numpy arrays, one entry a clip, in the store's order: by
-    video, start, stop and clip id.
+    video, start, stop and clip id. A store can be pickled: it is opened again by its path.
 
     Attributes
     ----------
-    path : Path
+    path : Path or str
+        A path, or the URL of a remote store.
     key : str
         The store key, 64 hexadecimal digits.
     attributes : dict
@@ -86,6 +69,8 @@ class Store:
         False where each video stands in for a subject.
     dim : int
         Length of a feature vector.
+    dtype : {"float32", "float16"}
+        What features are stored as.
     clip_ids, subjects, videos, splits : ndarray of str, shape (clips,)
     labels : ndarray of int64, shape (clips,)
         Positions in `classes`.
@@ -95,16 +80,19 @@ class Store:
         Steps of each clip.
     status : ndarray of int8, shape (clips,)
         0 for clips whose features are whole; clips with any other status hold NaN.
+    layout : Layout
+        Which rows and chunks are whose.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.attributes = read_attributes(path)
-        check_small_files(path, self.attributes)
+    def __init__(self, container: Container, *, check: bool = False) -> None:
+        self.container, self._check = container, check
+        self.path = container.place
+        self.attributes = container.attributes
         self.key: str = self.attributes["key"]
         self.title: str = self.attributes["title"]
         self.subjects_known: bool = self.attributes["subjects_known"]
-        columns = _read_columns(path)
+        self.columns: Mapping[str, NDArray[Any]] = container.columns()
+        columns = self.columns
         self.classes: tuple[str, ...] = tuple(columns["label_name"].tolist())
         self.clip_ids: NDArray[np.str_] = columns["clip_id"]
         self.subjects: NDArray[np.str_] = columns["subject_name"][columns["subject"]]
@@ -115,46 +103,53 @@ class Store:
         self.stop: NDArray[np.int64] = columns["stop"]
         self.row_size: NDArray[np.int64] = columns["row_size"]
         self.status: NDArray[np.int8] = columns["status"]
-        rows, self.dim = _chunk_shape(path)
-        self._layout = Layout(self.row_size, self.dim, rows)
-        self._frames: NDArray[np.int64] = columns["frame"]
-        self._times: NDArray[np.float64] = columns["time"]
-        self._maps: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
+        chunk_rows, self.dim = container.chunk_shape
+        self.dtype = container.codec.dtype
+        self.layout = Layout(self.row_size, self.dim, chunk_rows)
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Clip ``i`` lies in rows ``offsets[i]:offsets[i + 1]``; shape (clips + 1,)."""
+        return self.layout.offsets
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The rows of all clips, one after the other; opened when first asked for."""
+        return rows_of(self.container, self.layout, checked=self._check)
+
+    @cached_property
+    def usable(self) -> Clips:
+        """Positions of the clips whose features are whole."""
+        return np.flatnonzero(self.status == schema.STATUS_OK)
 
     def __len__(self) -> int:
         return len(self.clip_ids)
 
     def __repr__(self) -> str:
-        steps = self._layout.steps
-        return f"<featstore.Store {self.title!r}: {len(self)} clips, {steps} x {self.dim} features>"
+        shape = f"{int(self.offsets[-1])} x {self.dim}"
+        return f"<featstore.Store {self.title!r}: {len(self)} clips, {shape} features>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.path, self._check)
 
     def __getitem__(self, clip: int) -> NDArray[np.float32]:
-        """Return one clip's features: read-only float32, shape (steps, dim).
+        """Return one clip's features: read-only, of the stored dtype, shape (steps, dim).
 
-        A view of the mapped file where the clip lies in one chunk, else a copy.
+        A view of the mapped file where the store lies uncompressed on the local disk, else a view
+        or a copy of decoded chunks.
         """
-        start, stop = self._rows(clip)
-        size = self._layout.chunk_rows
-        parts = [
-            self._chunk(chunk)[max(0, start - chunk * size) : stop - chunk * size]
-            for chunk in range(start // size, -(-stop // size))
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        rows = np.concatenate(parts)
-        rows.flags.writeable = False
-        return rows
+        return self.rows.span(*self._span(clip))
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return (self[clip] for clip in range(len(self)))
 
     def frames(self, clip: int) -> NDArray[np.int64]:
         """Return the frame index of each of a clip's steps, shape (steps,)."""
-        return self._frames[slice(*self._rows(clip))]
+        return self.columns["frame"][slice(*self._span(clip))]
 
     def times(self, clip: int) -> NDArray[np.float64]:
         """Return the time of each of a clip's steps in seconds of the video, shape (steps,)."""
-        return self._times[slice(*self._rows(clip))]
+        return self.columns["time"][slice(*self._span(clip))]
 
     def split(self, part: str) -> Clips:
         """Return the positions of the usable clips of ``train``, ``val`` or ``test``.
@@ -174,56 +169,83 @@ class Store:
 
     def stream(
         self,
-        clips: Clips,
-        *,
         batch_size: int,
-        rng: np.random.Generator | None = None,
+        seed: int | np.random.Generator | None = None,
+        *,
+        clips: Clips | None = None,
         probabilities: NDArray[np.float64] | None = None,
         steps: int | None = None,
     ) -> Iterator[Batch]:
         """Yield one epoch of batches; see `featstore.stream.stream`."""
-        return stream(
-            self, clips, batch_size=batch_size, rng=rng, probabilities=probabilities, steps=steps
-        )
+        return stream(self, batch_size, seed, clips=clips, probabilities=probabilities, steps=steps)
 
-    def _rows(self, clip: int) -> tuple[int, int]:
+    def torch_dataset(self, part: str | None = None, *, steps: int | None = None) -> TorchDataset:
+        """Return the clips of a part, or all, as a map-style ``torch.utils.data.Dataset``.
+
+        See `featstore.torch_dataset.TorchDataset`.
+        """
+        from featstore.torch_dataset import TorchDataset
+
+        clips = self.usable if part is None else self.split(part)
+        return TorchDataset(self, clips, steps)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the columns as a frame, one row a clip; the index is the position in the store."""
+        import pandas
+
+        names = [self.classes[label] for label in self.labels.tolist()]
+        columns = {
+            "clip_id": self.clip_ids,
+            "video": self.videos,
+            "start": self.start,
+            "stop": self.stop,
+            "label": names,
+            "subject": self.subjects,
+            "split": self.splits,
+            "steps": self.row_size,
+            "status": self.status,
+        }
+        return pandas.DataFrame(columns).rename_axis("clip")
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return all arrays as a dataset of the CF contiguous ragged layout.
+
+        Features that lie uncompressed on the local disk stay there; compressed and remote ones are
+        read whole.
+        """
+        import xarray
+
+        arrays = {
+            name: (dimension, self.columns[name], attributes)
+            for name, (_, dimension, attributes) in schema.ARRAYS.items()
+        }
+        features = self.rows.span(0, self.layout.steps)
+        plain = {k: v for k, v in self.attributes.items() if k not in ("seal", "seal_sha256")}
+        return xarray.Dataset({"features": (("step", "feature"), features), **arrays}, attrs=plain)
+
+    def clip_keys(self) -> list[ClipKey]:
+        """Return what the store key covers of each clip."""
+        columns = self.columns
+        videos = columns["video"]
+        found = zip(
+            self.clip_ids.tolist(),
+            columns["video_sha256"][videos].tolist(),
+            columns["video_range"][videos].tolist(),
+            self.start.tolist(),
+            self.stop.tolist(),
+            [self.classes[label] for label in self.labels.tolist()],
+            self.subjects.tolist(),
+            self.splits.tolist(),
+            strict=True,
+        )
+        return [ClipKey(*clip) for clip in found]
+
+    def _span(self, clip: int) -> tuple[int, int]:
         if not -len(self) <= clip < len(self):
             raise IndexError(f"clip {clip} of a store with {len(self)} clips")
         clip %= len(self)
-        return int(self._layout.offsets[clip]), int(self._layout.offsets[clip + 1])
-
-    def _chunk(self, number: int) -> NDArray[np.float32]:
-        """Return the read-only map of one chunk file, keeping the most recently used ones."""
-        if number in self._maps:
-            self._maps.move_to_end(number)
-            return self._maps[number]
-        path = self.path / schema.FEATURES / "c" / str(number) / "0"
-        shape = (self._layout.chunk_rows, self.dim)
-        try:
-            # A plain array over the map: slices of np.memmap itself cost microseconds each.
-            mapped = np.asarray(np.memmap(path, "<f4", "r", shape=shape))
-        except (OSError, ValueError) as error:
-            raise CorruptStoreError(
-                f"{path} cannot be read as a chunk of {shape[0]} x {shape[1]} float32 ({error}); "
-                "restore the store from a copy or build it again."
-            ) from None
-        self._maps[number] = mapped
-        if len(self._maps) > OPEN_MAPS:
-            self._maps.popitem(last=False)
-        return mapped
+        return int(self.offsets[clip]), int(self.offsets[clip + 1])
 
 
-def _chunk_shape(path: Path) -> tuple[int, int]:
-    metadata = json.loads((path / schema.FEATURES / ROOT_FILE).read_text("utf-8"))
-    rows, dim = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-    return rows, dim
-
-
-def _read_columns(path: Path) -> dict[str, NDArray[Any]]:
-    import zarr
-
-    group = zarr.open_group(path, mode="r")
-    names = (*schema.CLIP_COLUMNS, *schema.NAME_ARRAYS, *schema.STEP_COLUMNS)
-    columns = {name: np.asarray(group[name][...]) for name in names}  # type: ignore[index]
-    strings = ("clip_id", *schema.NAME_ARRAYS)
-    return columns | {name: np.array(columns[name].tolist(), np.str_) for name in strings}
+def _reopen(path: str | Path, check: bool) -> Store:
+    return open_store(path, check=check)

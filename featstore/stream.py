@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featstore.blocks import chunks_of, groups
+from featstore.rows import DecodedRows
+
 if TYPE_CHECKING:
     from featstore.store import Store
 
 Clips = NDArray[np.int64]
+READERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +53,32 @@ def gather(store: Store, clips: Clips, steps: int | None = None) -> Batch:
         Resample every clip to so many steps, evenly spread over its own; by default clips are
         padded to the longest of the batch.
     """
-    sizes = store.row_size[clips]
+    clips = np.asarray(clips, np.int64)
+    firsts, sizes = store.offsets[clips], store.row_size[clips]
     width = int(sizes.max(initial=0)) if steps is None else steps
-    features = np.zeros((len(clips), width, store.dim), np.float32)
-    mask = (
-        np.arange(width) < sizes[:, None] if steps is None else np.ones((len(clips), width), bool)
-    )
-    for row, clip in enumerate(clips):
-        rows = store[int(clip)]
-        if steps is None:
-            features[row, : len(rows)] = rows
+    if steps is not None:
+        mask = np.ones((len(clips), width), bool)
+        index = firsts[:, None] + resampled(sizes[:, None], steps)
+        features = store.rows.take(index).astype(np.float32, copy=False)
+    else:
+        mask = np.arange(width) < sizes[:, None]
+        if len(clips) and mask.all():  # one gather is quicker than a copy a clip
+            features = store.rows.windows(firsts, width).astype(np.float32, copy=False)
         else:
-            features[row] = rows[resampled(len(rows), steps)]
-    return Batch(features, mask, store.labels[clips], np.asarray(clips, np.int64))
+            features = _padded(store, firsts, sizes, width)
+    return Batch(features, mask, store.labels[clips], clips)
 
 
-def resampled(available: int, wanted: int) -> NDArray[np.int64]:
+def _padded(store: Store, firsts: Clips, sizes: Clips, width: int) -> NDArray[np.float32]:
+    features = np.empty((len(firsts), width, store.dim), np.float32)
+    span = store.rows.span
+    for place, first, size in zip(features, firsts.tolist(), sizes.tolist(), strict=True):
+        place[:size] = span(first, first + size)
+        place[size:] = 0
+    return features
+
+
+def resampled(available: int | Clips, wanted: int) -> NDArray[np.int64]:
     """Return which of `available` steps stand for `wanted` evenly spread ones.
 
     Examples
@@ -76,41 +91,83 @@ def resampled(available: int, wanted: int) -> NDArray[np.int64]:
 
 def stream(
     store: Store,
-    clips: Clips,
-    *,
     batch_size: int,
-    rng: np.random.Generator | None = None,
+    seed: int | np.random.Generator | None = None,
+    *,
+    clips: Clips | None = None,
     probabilities: NDArray[np.float64] | None = None,
     steps: int | None = None,
 ) -> Iterator[Batch]:
     """Yield one epoch of batches.
 
+    Mapped stores are shuffled fully. Of compressed and remote stores larger than the cache, random
+    blocks of neighbouring chunks are read, so many at once as the cache holds, and clips are
+    shuffled among them; see ``docs/reading.md``.
+
     Parameters
     ----------
     store : Store
-    clips : ndarray of int64, shape (n,)
-        Positions in the store.
     batch_size : int
         Clips in a batch; the last one may be smaller.
-    rng : numpy.random.Generator, optional
-        Source of the order; without it clips come in the order given.
+    seed : int or numpy.random.Generator, optional
+        Source of the order; without it clips come in the order given. A generator goes on where
+        it is, so another epoch has another order.
+    clips : ndarray of int64, shape (n,), optional
+        Positions in the store, such as ``store.split("train")``; by default all usable ones.
     probabilities : ndarray of float64, shape (n,), optional
-        Draw n clips with replacement by these instead of each once; needs `rng`.
+        Draw n clips with replacement by these instead of each once; needs `seed`.
     steps : int, optional
         As in `gather`.
 
     Raises
     ------
     ValueError
-        If `probabilities` come without `rng`, or `batch_size` is below 1.
+        If `probabilities` come without `seed`, or `batch_size` is below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
-    if probabilities is not None:
-        if rng is None:
-            raise ValueError("probabilities need rng, a numpy.random.Generator.")
-        clips = rng.choice(clips, size=len(clips), p=probabilities)
-    elif rng is not None:
-        clips = rng.permutation(clips)
-    for first in range(0, len(clips), batch_size):
-        yield gather(store, clips[first : first + batch_size], steps)
+    if probabilities is not None and seed is None:
+        raise ValueError("probabilities need seed, a number or a numpy.random.Generator.")
+    chosen = store.usable if clips is None else np.asarray(clips, np.int64)
+    rng = None if seed is None else np.random.default_rng(seed)
+    if rng is not None and probabilities is not None:
+        chosen = rng.choice(chosen, size=len(chosen), p=probabilities)
+    return _batches(store, chosen, batch_size, rng, steps)
+
+
+def _batches(
+    store: Store,
+    clips: Clips,
+    batch_size: int,
+    rng: np.random.Generator | None,
+    steps: int | None,
+) -> Iterator[Batch]:
+    rows = store.rows
+    if isinstance(rows, DecodedRows):
+        ordered = _read_ahead(store, rows, groups(store.layout, clips, rng, rows.chunk_bytes))
+    else:
+        ordered = iter([clips if rng is None else rng.permutation(clips)])
+    waiting = np.zeros(0, np.int64)
+    for group in ordered:
+        waiting = np.concatenate([waiting, group])
+        whole = len(waiting) - len(waiting) % batch_size
+        for first in range(0, whole, batch_size):
+            yield gather(store, waiting[first : first + batch_size], steps)
+        waiting = waiting[whole:]
+    if len(waiting):
+        yield gather(store, waiting, steps)
+
+
+def _read_ahead(store: Store, rows: DecodedRows, planned: list[Clips]) -> Iterator[Clips]:
+    """Yield groups of clips whose chunks are there, while those of the next one are read."""
+    pool = ThreadPoolExecutor(READERS)
+    try:
+        ahead = [rows.read_ahead(chunks_of(store.layout, group), pool) for group in planned[:1]]
+        for number, group in enumerate(planned):
+            for future in ahead.pop():
+                future.result()
+            following = planned[number + 1 : number + 2]
+            ahead = [rows.read_ahead(chunks_of(store.layout, own), pool) for own in following]
+            yield group
+    finally:  # also where the reader stops in the middle
+        pool.shutdown(cancel_futures=True)

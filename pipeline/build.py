@@ -1,155 +1,37 @@
-"""Stage one: from annotated videos to a sealed store.
-
-`prepare` finds out what is asked for and gives it its key, without importing torch or zarr;
-`build` does what is not done yet.
-"""
+"""Stage one: from annotated videos to a sealed store. `build` does what is not done yet."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from featstore import schema
-from featstore.catalogue import remember_last, store_path
-from featstore.errors import CorruptStoreError, InputError, StoreNotFoundError
-from featstore.keys import store_key
+from featstore.catalogue import remember_last
+from featstore.errors import InputError
 from featstore.locks import writer_lock
-from featstore.store import read_attributes
-from pipeline.clips import Clip, counts, resolve
-from pipeline.options import BuildOptions, PixelMode, feature_configuration
-from pipeline.plan import check_rate, clip_inputs, columns, segments
+from pipeline.clips import counts
+from pipeline.plan import clip_inputs, columns, segments
+from pipeline.prepare import Prepared
 from pipeline.progress import Progress
 from pipeline.provenance import write_provenance
-from pipeline.sources.base import Dataset
+from pipeline.repair import Damaged, find_damage
 from pipeline.video.cache import Cache
-from pipeline.video.catalogue import Video, read_videos
-from pipeline.weights import Weights, find_weights, load_backbone
+from pipeline.weights import load_backbone
 
 if TYPE_CHECKING:
     from featstore.layout import Layout
     from featstore.writer import StoreWriter
     from pipeline.extract import Extractor
+    from pipeline.reuse import Copies
     from pipeline.sampling import Frames
     from pipeline.statistics import Statistics
 
 Log = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """What a build is to make, known without decoding a frame.
-
-    Attributes
-    ----------
-    options : BuildOptions
-    dataset : Dataset
-    videos : list of Video
-    clips, dropped : list of Clip
-        In the order of the store, and those with too few frames.
-    pixels, fps, min_frames
-        As asked for, or as the source advises.
-    weights : Weights
-    configuration : dict
-        The feature configuration.
-    key : str
-        The store key.
-    slug : str
-        What the store's name begins with.
-    seconds : float
-        How long it took to find all this out.
-    """
-
-    options: BuildOptions
-    dataset: Dataset
-    videos: list[Video]
-    clips: list[Clip]
-    dropped: list[Clip]
-    pixels: PixelMode
-    fps: Fraction | None
-    min_frames: int
-    weights: Weights
-    configuration: dict[str, Any]
-    key: str
-    slug: str
-    seconds: float
-
-    @property
-    def path(self) -> Path:
-        """Where the store lies, or would lie; another name of the data does not build it twice."""
-        return store_path(self.options.store, self.slug, self.key)
-
-    @property
-    def built(self) -> bool:
-        """Whether the sealed store is there."""
-        try:
-            return bool(read_attributes(self.path)["key"] == self.key)
-        except StoreNotFoundError:
-            if self.path.exists():
-                raise InputError(
-                    f"{self.path} is in the way and is not a store; remove it and build again."
-                ) from None
-            return False
-        except CorruptStoreError as error:
-            raise CorruptStoreError(
-                f"{error} To build it again, remove {self.path} first."
-            ) from None
-
-
-def cache_of(root: Path) -> Cache:
-    """Return the cache of a folder of stores."""
-    return Cache(root / ".cache.sqlite")
-
-
-def prepare(options: BuildOptions, cache: Cache, log: Log) -> Prepared:
-    """Read annotations and videos and compute the store key; nothing is decoded.
-
-    Raises
-    ------
-    InputError
-        For whatever is wrong with the flags, the annotations, the videos or the weights.
-    """
-    began = time.perf_counter()
-    dataset = options.source.read()  # first, for weights may have to be downloaded
-    weights = find_weights(options.weights, options.backbone, cache, log)
-    named = {annotation.video: annotation.path for annotation in dataset.annotations}
-    videos = read_videos(
-        named, cache, image_rate=options.image_fps, workers=options.workers, log=log
-    )
-    advised = Fraction(str(dataset.fps)) if dataset.fps is not None else None
-    fps = None if options.every_frame else options.fps or advised
-    check_rate(videos, fps)
-    min_frames = options.min_frames or dataset.min_frames
-    clips, dropped = resolve(dataset, videos, min_frames)
-    pixels = options.pixels or dataset.pixels
-    configuration = feature_configuration(options, pixels, fps, weights.identity)
-    key = store_key(
-        configuration,
-        dataset.classes,
-        (clip.key(videos) for clip in clips),
-        subjects_known=dataset.subjects_known,
-    )
-    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", f"{dataset.title} {options.backbone}").strip("-")
-    return Prepared(
-        options=options,
-        dataset=dataset,
-        videos=videos,
-        clips=clips,
-        dropped=dropped,
-        pixels=pixels,
-        fps=fps,
-        min_frames=min_frames,
-        weights=weights,
-        configuration=configuration,
-        key=key,
-        slug=slug,
-        seconds=time.perf_counter() - began,
-    )
 
 
 def measure(prepared: Prepared, cache: Cache, log: Log) -> Statistics:
@@ -169,7 +51,7 @@ def measure(prepared: Prepared, cache: Cache, log: Log) -> Statistics:
 
 
 def build(prepared: Prepared, cache: Cache, log: Log) -> dict[str, float]:
-    """Build the store, or find that it is there.
+    """Build the store, finish or mend it, or find that it is there.
 
     Returns
     -------
@@ -183,27 +65,61 @@ def build(prepared: Prepared, cache: Cache, log: Log) -> dict[str, float]:
     InputError
         If the weights do not fit, a frame does not decode, or the disk is too small.
     """
-    if prepared.built:
-        remember_last(prepared.options.store, prepared.path)
+    options = prepared.options
+    if not options.repair and prepared.built:
+        remember_last(options.store, prepared.path)
         return {}
-    with writer_lock(prepared.options.store, prepared.key):
-        if prepared.built:  # by whoever held the lock before
-            remember_last(prepared.options.store, prepared.path)
-            return {}
+    with writer_lock(options.store, prepared.key):
         began = time.perf_counter()
-        seconds = {"index": prepared.seconds, **_build(prepared, cache, log)}
-        seconds["total"] = prepared.seconds + time.perf_counter() - began
-        write_provenance(
-            prepared.path,
-            seconds,
-            weights=str(prepared.weights),
-            dropped=f"{len(prepared.dropped)} clips shorter than {prepared.min_frames} frames",
-        )
-        remember_last(prepared.options.store, prepared.path)
+        seconds, facts = _make(prepared, cache, log)
+        if seconds:
+            seconds = {"index": prepared.seconds, **seconds}
+            seconds["total"] = prepared.seconds + time.perf_counter() - began
+            write_provenance(
+                prepared.path,
+                seconds,
+                weights=str(prepared.weights),
+                dropped=f"{len(prepared.dropped)} clips shorter than {prepared.min_frames} frames",
+                **facts,
+            )
+        remember_last(options.store, prepared.path)
         return seconds
 
 
-def _build(prepared: Prepared, cache: Cache, log: Log) -> dict[str, float]:
+def _make(prepared: Prepared, cache: Cache, log: Log) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return seconds by stage, none where there was nothing to do, and facts to remember."""
+    from featstore.writer import finish
+
+    if prepared.options.repair:
+        damaged = find_damage(prepared.path, log)
+        if damaged is not None and not damaged.names:
+            log(f"{prepared.path} is whole: nothing to repair")
+            return {}, {}
+        return _extract(prepared, damaged, cache, log)
+    finish(prepared.path)
+    if prepared.built:  # by whoever held the lock before
+        return {}, {}
+    if prepared.existing is not None:
+        return _convert(prepared, prepared.existing, log)
+    return _extract(prepared, None, cache, log)
+
+
+def _convert(
+    prepared: Prepared, existing: Path, log: Log
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Write a store that is there in another format in the one asked for."""
+    from featstore.convert import copy_store
+    from featstore.store import open_store
+
+    since = time.perf_counter()
+    log(f"the same features are in {existing.name}: copied, nothing is extracted")
+    copy_store(open_store(existing), prepared.path, prepared.options.codec)
+    return {"convert": time.perf_counter() - since}, {"converted": existing.name}
+
+
+def _extract(
+    prepared: Prepared, damaged: Damaged | None, cache: Cache, log: Log
+) -> tuple[dict[str, float], dict[str, Any]]:
     since = time.perf_counter()
     # Imported here, because a build that finds its store must not pay for torch and zarr.
     from featstore.layout import Layout, default_chunk_rows
@@ -219,7 +135,7 @@ def _build(prepared: Prepared, cache: Cache, log: Log) -> dict[str, float]:
     shape = batch_shape(options, device)
     dim = feature_dim(backbone, shape, device)
     layout = Layout(table["row_size"], dim, default_chunk_rows(dim, int(table["row_size"].sum())))
-    check_space(prepared.path.parent, layout)
+    check_space(prepared, layout)
     loading = time.perf_counter() - since
     since = time.perf_counter()
     statistics = measure(prepared, cache, log)
@@ -227,58 +143,109 @@ def _build(prepared: Prepared, cache: Cache, log: Log) -> dict[str, float]:
 
     extractor = Extractor(backbone, prepared.videos, options, prepared.pixels, statistics, device)
     attributes = _attributes(prepared, statistics, repeated)
-    attributes |= {"steps": layout.steps, "dim": dim}
-    attributes["numerics"] = numerics(device, shape)
-    writer = StoreWriter(prepared.path, Contents(layout, table, attributes))
+    attributes |= {"steps": layout.steps, "dim": dim, "numerics": numerics(device, shape)}
+    codec = options.codec if damaged is None else damaged.container.codec
+    contents = Contents(layout, table, attributes, codec)
+    writer = StoreWriter(prepared.path, contents, mixed_numerics=options.allow_mixed_numerics)
     try:
-        sealing = _extract(prepared, extractor, inputs, layout, writer, log)
+        if writer.done:
+            log(f"going on from {len(writer.done)} of {len(layout.units())} finished units")
+        if damaged is not None:
+            damaged.adopt(writer, contents, mixed=options.allow_mixed_numerics, log=log)
+        copies = _copies(prepared, statistics, attributes, inputs, log)
+        _write_units(prepared, extractor, inputs, layout, writer, copies, log)
+        since = time.perf_counter()
+        writer.seal()
     except BaseException:
-        writer.discard()
+        _keep_or_discard(writer, layout, log)
         raise
+    facts = {} if options.dtype == "float32" else {"float16_error": writer.float16_error()}
     stages = extractor.timings.seconds
-    return {"load": loading, "statistics": measuring, **stages, "seal": sealing}
+    sealing = {"seal": time.perf_counter() - since}
+    return {"load": loading, "statistics": measuring, **stages, **sealing}, facts
 
 
-def _extract(
+def _keep_or_discard(writer: StoreWriter, layout: Layout, log: Log) -> None:
+    """Leave finished units for the next try of the same command."""
+    if not writer.done:
+        writer.discard()
+        return
+    log(
+        f"{len(writer.done)} of {len(layout.units())} units are finished and kept: the same "
+        "command goes on from there, `featstore gc` removes them"
+    )
+
+
+def _copies(
+    prepared: Prepared,
+    statistics: Statistics,
+    attributes: dict[str, Any],
+    inputs: list[Frames],
+    log: Log,
+) -> Copies:
+    """Find the rows that other stores hold, and say so."""
+    from pipeline.reuse import find_copies, wanted_of
+
+    mixed = prepared.options.allow_mixed_numerics
+    wanted = wanted_of(prepared, statistics, None if mixed else attributes["numerics"])
+    copies = find_copies(prepared.options.store, wanted, [own[:, 0] for own in inputs])
+    for line in copies.lines():
+        log(line)
+    return copies
+
+
+def _write_units(
     prepared: Prepared,
     extractor: Extractor,
     inputs: list[Frames],
     layout: Layout,
     writer: StoreWriter,
+    copies: Copies,
     log: Log,
-) -> float:
-    """Write every unit and seal; return the seconds that sealing took."""
-    units = layout.units()
-    work = [segments(prepared.clips, inputs, layout, first, last) for first, last in units]
+) -> None:
+    """Write every unit that is missing: its rows copied where they exist, else computed."""
+    units, todo = layout.units(), writer.missing
+    work = [
+        segments(prepared.clips, inputs, layout, *units[number], without=copies.found)
+        for number in todo
+    ]
     with Progress("extracting", len(prepared.clips), "clips", log) as progress:
-        finished = rows_done = 0
+        finished = 0
+        rows_done = layout.steps - sum(last - first for first, last in map(units.__getitem__, todo))
 
         def tick(inputs: int, frames: int) -> None:
             # A row that shares its input with another is counted when its unit is written.
             nonlocal finished, rows_done
             rows_done += inputs
-            now = int(layout.offsets.searchsorted(rows_done, "right")) - 1
+            now = len(prepared.clips) * rows_done // layout.steps
             progress.advance(now - finished, frames)
             finished = now
 
-        for (first, last), rows in zip(units, extractor.units(work, tick), strict=True):
+        tick(0, 0)
+        computed = extractor.units([segment for segment in work if segment], tick)
+        for number, own in zip(todo, work, strict=True):
+            first, last = units[number]
+            before = rows_done
+            rows = next(computed) if own else np.empty((0, layout.dim), np.float32)
             since = time.perf_counter()
-            writer.write(first, rows)
+            if len(rows) < last - first:
+                rows = copies.complete(rows, layout, first, last)
+            writer.write(number, rows)
             extractor.timings.add("write", since)
-            tick(last - rows_done, 0)
-    since = time.perf_counter()
-    writer.seal({})
-    return time.perf_counter() - since
+            tick(last - first - (rows_done - before), 0)
 
 
-def check_space(root: Path, layout: Layout) -> None:
+def check_space(prepared: Prepared, layout: Layout) -> None:
     """Refuse to begin where the disk cannot hold the store.
 
     Raises
     ------
     InputError
     """
-    needed, free = store_bytes(layout.steps, layout.dim), shutil.disk_usage(root).free
+    root, options = prepared.path.parent, prepared.options
+    needed = store_bytes(layout.steps, layout.dim, options.codec.item_size)
+    needed *= 2 if options.format == "hdf5" else 1  # packed from finished files
+    free = shutil.disk_usage(root).free
     if needed > free:
         raise InputError(
             f"The store needs {needed / 1e9:.2f} GB, and {root} has {free / 1e9:.2f} GB free; make "
@@ -286,9 +253,9 @@ def check_space(root: Path, layout: Layout) -> None:
         )
 
 
-def store_bytes(steps: int, dim: int) -> int:
-    """Return about how many bytes a store takes: features, frame numbers and times."""
-    return steps * (4 * dim + 16) + 2**20
+def store_bytes(steps: int, dim: int, item_size: int = 4) -> int:
+    """Return about how many bytes a store takes uncompressed: features, frames and times."""
+    return steps * (item_size * dim + 16) + 2**20
 
 
 def _attributes(prepared: Prepared, statistics: Statistics, repeated: int) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from featstore.catalogue import Entry, entries
-from featstore.keys import differences
 from featstore.store import Store
 from models.catalogue import BACKBONES
-from pipeline.build import Prepared, store_bytes
+from pipeline.build import store_bytes
 from pipeline.clips import counts
 from pipeline.plan import clip_inputs
+from pipeline.prepare import Prepared
 from pipeline.progress import human_time
 from pipeline.provenance import read_provenance
 from pipeline.sources.base import SPLITS
@@ -80,20 +79,6 @@ def caveats(*, subjects_known: bool, untrained: bool) -> list[str]:
     return [*unknown, *([UNTRAINED] if untrained else [])]
 
 
-def differs_from(prepared: Prepared) -> Iterator[str]:
-    """Yield how this store differs from the most similar one in the same folder."""
-    new = {**prepared.configuration, "data": prepared.dataset.title}
-    found = [
-        (differences({**own["features"], "data": own["title"]}, new), path)
-        for path, own in entries(prepared.options.store)
-        if own["key"] != prepared.key
-    ]
-    if found:
-        fields, path = min(found, key=lambda pair: len(pair[0]))
-        changed = "; ".join(fields) or "videos, clips, labels, subjects, classes or splits"
-        yield f"unlike {path.name}: {changed}"
-
-
 def dry_run_table(prepared: Prepared) -> str:
     """Return how large the store would be."""
     options = prepared.options
@@ -138,24 +123,6 @@ def timing_table(prepared: Prepared, seconds: dict[str, float]) -> str:
     return f"{heading}\n{table(rows)}"
 
 
-def listing(found: Sequence[Entry]) -> str:
-    """Return a table of stores."""
-    rows: list[Sequence[object]] = [
-        ["store", "key", "clips", "steps", "dim", "GB", "built", "notes"]
-    ]
-    for entry in found:
-        own = entry.attributes
-        size = sum(path.stat().st_size for path in entry.path.rglob("*") if path.is_file())
-        clips = sum(own["clips"].values())
-        built = read_provenance(entry.path).get("built", "?")[:16]
-        shape = own["steps"], own["dim"]
-        notes = [] if own["subjects_known"] else ["subjects unknown"]
-        notes += ["UNTRAINED"] if own["untrained"] else []
-        known = [entry.path.name, entry.key[:12], clips, *shape, f"{size / 1e9:.3f}", built]
-        rows.append([*known, ", ".join(notes)])
-    return table(rows)
-
-
 def details(store: Store) -> str:
     """Return what a store holds, for people."""
     own = store.attributes
@@ -164,9 +131,9 @@ def details(store: Store) -> str:
         ["path", store.path],
         ["key", store.key],
         ["title", store.title],
-        ["features", f"{own['steps']} steps x {store.dim}, float32"],
-        ["mean", ", ".join(f"{value:.6f}" for value in statistics["mean"])],
-        ["std", ", ".join(f"{value:.6f}" for value in statistics["std"])],
+        ["features", f"{own['steps']} steps x {store.dim}, {store.dtype}"],
+        ["mean", ", ".join(f"{value:.6f}" for value in statistics["mean"]) or "unknown"],
+        ["std", ", ".join(f"{value:.6f}" for value in statistics["std"]) or "unknown"],
         ["measured on", _origin(statistics)],
         *([name, _plain(value)] for name, value in features.items()),
         ["short", f"{own['repeated_last_frame']} clips repeat their last frame"],
@@ -193,6 +160,8 @@ def _class_table(store: Store) -> str:
 
 
 def _origin(statistics: dict[str, Any]) -> str:
+    if statistics["origin"] == "imported":
+        return "unknown: the features were imported"
     if statistics["origin"] != "split":
         return f"nothing: {statistics['origin']} values"
     return (

@@ -88,7 +88,7 @@ def predict(
     head.eval()
     device = next(head.parameters()).device
     logs, attention = [np.zeros((0, len(store.classes)))], []
-    for batch in store.stream(clips, batch_size=batch_size, steps=steps):
+    for batch in store.stream(batch_size, clips=clips, steps=steps):
         output = head(*to_tensors(batch, device))
         logs.append(output.logits.double().log_softmax(dim=1).cpu().numpy())
         if output.attention is not None:

@@ -10,6 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from featstore.codecs import Codec
+from featstore.container import HDF5_SUFFIX, ZARR_SUFFIX
 from featstore.errors import InputError
 from models.catalogue import BACKBONES, TIMM
 from pipeline.sources.base import Source
@@ -20,6 +22,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Raised whenever the same configuration would give other features than before: another way to
 # sample, to read pixels, to resize or to normalise.
 EXTRACTION = 1
+SUFFIX_OF = {"zarr": ZARR_SUFFIX, "hdf5": HDF5_SUFFIX}
 DEFAULT_STORE_ROOT = Path("features")
 
 
@@ -56,8 +59,16 @@ class BuildOptions:
         ``split``, ``imagenet`` or ``MEAN,STD``.
     image_fps : Fraction or None
         Rate of folders of numbered images.
+    dtype : {"float32", "float16"}
+    format : {"zarr", "hdf5"}
+    compression : {"none", "zstd", "blosc"}
+        How the same features are stored; no part of any key, like all that follow.
+    repair : bool
+        Recompute what a sealed store lost.
+    allow_mixed_numerics : bool
+        Go on from, or copy, features whose last bits may differ.
     device, batch_size, workers
-        How it is computed; no part of any key.
+        How features are computed.
     """
 
     source: Source
@@ -74,6 +85,11 @@ class BuildOptions:
     min_frames: int | None = None
     normalise: str = "split"
     image_fps: Fraction | None = None
+    dtype: str = "float32"
+    format: str = "zarr"
+    compression: str = "none"
+    repair: bool = False
+    allow_mixed_numerics: bool = False
     device: str = "auto"
     batch_size: int | None = None
     workers: int = field(default_factory=default_workers)
@@ -89,14 +105,37 @@ class BuildOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} is {value}; it must be 1 or more.")
+        _ = self.codec  # refuses what it does not know
+        check_storage(self.format, self.compression)
         if self.fit not in get_args(Fit):
             raise InputError(f"--fit is {self.fit!r}; it is one of {', '.join(get_args(Fit))}.")
+
+    @property
+    def codec(self) -> Codec:
+        """How features are stored."""
+        return Codec(self.dtype, self.compression)
 
     @property
     def takes_windows(self) -> bool:
         """Whether the backbone takes windows of frames."""
         spec = BACKBONES.get(self.backbone)
         return spec is not None and spec.kind == "video"
+
+
+def check_storage(form: str, compression: str) -> None:
+    """Refuse a format that is not known, or a compression that it does not have.
+
+    Raises
+    ------
+    InputError
+    """
+    if form not in SUFFIX_OF:
+        raise InputError(f"--format is {form!r}; it is one of {', '.join(SUFFIX_OF)}.")
+    if form == "hdf5" and compression != "none":
+        raise InputError(
+            f"--compression is {compression}, and HDF5 stores are not compressed, because "
+            "few readers have its plugins; give --format zarr, or leave compression out."
+        )
 
 
 def check_backbone(name: str, size: int) -> None:
@@ -187,4 +226,5 @@ def feature_configuration(
         else {"mean": list(fixed[0]), "std": list(fixed[1])},
         "backbone": options.backbone,
         "weights": weights,
+        "dtype": options.dtype,
     }

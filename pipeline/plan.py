@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -87,13 +87,22 @@ def clip_inputs(
 
 
 def segments(
-    clips: Sequence[Clip], inputs: Sequence[Frames], layout: Layout, first: int, last: int
+    clips: Sequence[Clip],
+    inputs: Sequence[Frames],
+    layout: Layout,
+    first: int,
+    last: int,
+    *,
+    without: Container[int] = (),
 ) -> list[Segment]:
-    """Return the work of the unit that holds rows `first` to `last`, a video after the other."""
-    begin = int(np.searchsorted(layout.offsets, first, "right")) - 1
-    end = int(np.searchsorted(layout.offsets, last, "left"))
+    """Return the work of the unit that holds rows `first` to `last`, a video after the other.
+
+    The rows of the clips in `without` are no work.
+    """
     by_video: dict[int, list[Frames]] = {}
-    for number in range(begin, end):
+    for number in layout.clips_of(first, last):
+        if number in without:
+            continue
         offset = int(layout.offsets[number])
         own = inputs[number][max(0, first - offset) : last - offset]
         by_video.setdefault(clips[number].video, []).append(own)

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from featstore.files import is_remote, replacing
+
 
 def provenance_path(store: Path) -> Path:
     """Return the path of a store's ``build.json``."""
-    return store.with_suffix(".build.json")
+    return store.with_name(f"{store.name}.build.json")
 
 
 def write_provenance(store: Path, seconds: dict[str, float], **facts: str) -> None:
@@ -23,7 +25,7 @@ def write_provenance(store: Path, seconds: dict[str, float], **facts: str) -> No
     store : Path
     seconds : dict of str to float
         By stage.
-    **facts : str
+    **facts
         What else is worth knowing.
     """
     path = provenance_path(store)
@@ -39,7 +41,26 @@ def write_provenance(store: Path, seconds: dict[str, float], **facts: str) -> No
     temporary.replace(path)
 
 
-def read_provenance(store: Path) -> dict[str, Any]:
-    """Return a store's ``build.json``, or nothing where it was left behind."""
-    path = provenance_path(store)
+def read_provenance(store: Path | str) -> dict[str, Any]:
+    """Return a store's ``build.json``, or nothing where it was left behind, or is remote."""
+    if is_remote(store):
+        return {}
+    path = provenance_path(Path(store))
     return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
+
+
+def copy_provenance(store: Path | str, to: Path, **facts: Any) -> None:
+    """Write beside a copy of a store what is known of the store.
+
+    Parameters
+    ----------
+    store : Path or str
+    to : Path
+        The copy.
+    **facts
+        What is new of the copy.
+    """
+    path = provenance_path(to)
+    record = {**read_provenance(store), **facts}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", "utf-8")

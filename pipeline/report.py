@@ -148,15 +148,21 @@ def _on_data(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _features(features: dict[str, Any]) -> str:
+    if "imported" in features:
+        return f"Features: imported as {features['dtype']}; how they were extracted is not known."
+    normalise = features["normalise"]
+    return (
+        f"Features: {features['backbone']} ({features['weights'][:19]}), {features['pixels']}, "
+        f"{features['size']} x {features['size']} ({features['fit']}), fps {features['fps']}, "
+        f"normalised by {normalise.get('from') or normalise}."
+    )
+
+
 def _protocol(metrics: dict[str, Any]) -> str:
     rows = [f"Store `{metrics['store_key']}`, seed {metrics['seed']}, {metrics['seconds']:.1f} s."]
     if features := metrics.get("features"):
-        normalise = features["normalise"]
-        rows.append(
-            f"Features: {features['backbone']} ({features['weights'][:19]}), {features['pixels']}, "
-            f"{features['size']} x {features['size']} ({features['fit']}), fps {features['fps']}, "
-            f"normalised by {normalise.get('from') or normalise}."
-        )
+        rows.append(_features(features))
     for part in PARTS:
         scores = metrics[part]
         rows.append(

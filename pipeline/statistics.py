@@ -98,18 +98,51 @@ def statistics_of(
     InputError
         If there is no training clip, or all of its pixels have one value.
     """
+    known = known_statistics(normalise, videos, clips, mode=mode, fps=fps, cache=cache)
+    if known is not None:
+        return known
+    train = _training_clips(clips)
+    measured = _measure(videos, train, mode, fps, workers, log)
+    cache.keep_statistics(_key(videos, train, mode, fps), measured.as_json())
+    return measured
+
+
+def known_statistics(
+    normalise: str,
+    videos: Sequence[Video],
+    clips: Sequence[Clip],
+    *,
+    mode: PixelMode,
+    fps: Fraction | None,
+    cache: Cache,
+) -> Statistics | None:
+    """Return the statistics of `statistics_of` where they are known without decoding."""
     fixed = fixed_normalisation(normalise)
     if fixed is not None:
         origin = "imagenet" if normalise == "imagenet" else "fixed"
         return Statistics(mean=fixed[0], std=fixed[1], origin=origin)
+    known = cache.statistics(_key(videos, _training_clips(clips), mode, fps))
+    if known is None:
+        return None
+    return Statistics(**{**known, "mean": tuple(known["mean"]), "std": tuple(known["std"])})
+
+
+def _training_clips(clips: Sequence[Clip]) -> list[Clip]:
     train = [clip for clip in clips if clip.split == "train"]
     if not train:
         raise InputError(
             "The split has no training clip to measure mean and std on; give --normalise MEAN,STD."
         )
+    return train
+
+
+def _key(
+    videos: Sequence[Video], train: Sequence[Clip], mode: PixelMode, fps: Fraction | None
+) -> str:
+    """Return the hash of what statistics are measured on."""
     content = [list(clip.key(videos)[1:5]) for clip in train]
     rates = sorted({str(videos[clip.video].index.time_base) for clip in train})
-    key = digest(
+    return digest(
         {
             "extraction": EXTRACTION,
             "pixels": mode,
@@ -118,11 +151,6 @@ def statistics_of(
             "clips": content,
         }
     )
-    known = cache.statistics(key)
-    if known is None:
-        known = _measure(videos, train, mode, fps, workers, log).as_json()
-        cache.keep_statistics(key, known)
-    return Statistics(**{**known, "mean": tuple(known["mean"]), "std": tuple(known["std"])})
 
 
 def _measure(

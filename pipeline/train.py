@@ -144,9 +144,9 @@ class Learner:
         """
         self.head.train()
         batches = self.store.stream(
-            self.clips,
-            batch_size=self.recipe.train.batch_size,
-            rng=self.order_rng,
+            self.recipe.train.batch_size,
+            self.order_rng,
+            clips=self.clips,
             probabilities=self.probabilities,
             steps=self.recipe.data.steps,
         )

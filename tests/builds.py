@@ -1,5 +1,6 @@
 """A small data set on disk, and stores built of it."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import numpy as np
 import featstore
 from featstore import Store
 from pipeline import build as stage
-from pipeline.build import Prepared
 from pipeline.options import BuildOptions
+from pipeline.prepare import Prepared, cache_of
+from pipeline.prepare import prepare as prepare_build
 from pipeline.sources.table import Table
 from tests.videos import GOP_8, textured, write_table, write_video
 
@@ -73,19 +75,19 @@ def options_of(data: Path, store: Path, *, source: dict[str, Any] | None = None,
 
 def prepare(options: BuildOptions) -> Prepared:
     """Prepare a build, with the cache of its folder of stores."""
-    cache = stage.cache_of(options.store)
+    cache = cache_of(options.store)
     try:
-        return stage.prepare(options, cache, silent)
+        return prepare_build(options, cache, silent)
     finally:
         cache.close()
 
 
-def build(options: BuildOptions) -> Store:
+def build(options: BuildOptions, log: Callable[[str], None] = silent) -> Store:
     """Build a store and open it."""
-    cache = stage.cache_of(options.store)
+    cache = cache_of(options.store)
     try:
-        prepared = stage.prepare(options, cache, silent)
-        stage.build(prepared, cache, silent)
+        prepared = prepare_build(options, cache, log)
+        stage.build(prepared, cache, log)
     finally:
         cache.close()
     return featstore.open(prepared.path)

@@ -6,8 +6,25 @@ from typing import Any
 import numpy as np
 
 from featstore import Store
+from featstore.layout import Layout
 
 PARTS = ("train", "val", "test")
+
+
+class MemoryRows:
+    """Rows that are an array."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def span(self, start: int, stop: int) -> np.ndarray:
+        return self.array[start:stop]
+
+    def take(self, index: np.ndarray) -> np.ndarray:
+        return self.array[index]
+
+    def windows(self, firsts: np.ndarray, width: int) -> np.ndarray:
+        return self.array[firsts[:, None] + np.arange(width)]
 
 
 class FakeStore(Store):
@@ -25,7 +42,7 @@ class FakeStore(Store):
         **attributes: Any,
     ) -> None:
         n = len(clips)
-        self._clips = [np.asarray(clip, np.float32) for clip in clips]
+        kept = [np.asarray(clip, np.float32) for clip in clips]
         self.path = Path("features/fake.zarr")
         self.key = "f00d" * 16
         self.title = "fake"
@@ -39,13 +56,12 @@ class FakeStore(Store):
         self.labels = np.array(labels, np.int64)
         self.row_size = np.array([len(clip) for clip in clips], np.int64)
         self.status = np.array(status or [0] * n, np.int8)
-        self.dim = self._clips[0].shape[1]
-
-    def __getitem__(self, clip: int) -> np.ndarray:
-        return self._clips[clip]
+        self.dim = kept[0].shape[1]
+        self.layout = Layout(self.row_size, self.dim, chunk_rows=1)
+        self.rows = MemoryRows(np.concatenate(kept))
 
     def times(self, clip: int) -> np.ndarray:
-        return np.arange(len(self._clips[clip])) / 10
+        return np.arange(self.row_size[clip]) / 10
 
 
 def ordered_store(n: int = 150, *, dim: int = 6, seed: int = 0, **options: Any) -> FakeStore:

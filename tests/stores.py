@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from featstore import schema
+from featstore.codecs import Codec
 from featstore.layout import Layout
 from featstore.writer import Contents, StoreWriter
 
@@ -12,7 +13,9 @@ SIZES = [3, 4, 2, 6, 1]
 DIM = 4
 
 
-def contents(sizes=SIZES, *, chunk_rows=5, key="ab" * 32, **attributes) -> Contents:
+def contents(
+    sizes=SIZES, *, dim=DIM, chunk_rows=5, key="ab" * 32, codec: Codec | None = None, **attributes
+) -> Contents:
     """A store of ragged clips, of three classes of which the last has no clip."""
     clips, steps = len(sizes), sum(sizes)
     number = np.arange(clips)
@@ -43,18 +46,19 @@ def contents(sizes=SIZES, *, chunk_rows=5, key="ab" * 32, **attributes) -> Conte
         "features": {"size": 224},
         "clips": {"train": 2, "val": 2, "test": 1},
     }
-    return Contents(Layout(np.array(sizes), DIM, chunk_rows), columns, stated | attributes)
+    layout = Layout(np.array(sizes), dim, chunk_rows)
+    return Contents(layout, columns, stated | attributes, codec or Codec())
 
 
-def features(sizes=SIZES) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(sum(sizes), DIM)).astype(np.float32)
+def features(sizes=SIZES, dim=DIM) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(sum(sizes), dim)).astype(np.float32)
 
 
 def write_store(path: Path, made: Contents | None = None) -> Path:
     made = made or contents()
     writer = StoreWriter(path, made)
-    rows = features(made.layout.row_size.tolist())
-    for first, last in made.layout.units():
-        writer.write(first, rows[first:last])
-    writer.seal({})
+    rows = features(made.layout.row_size.tolist(), made.layout.dim)
+    for number, (first, last) in enumerate(made.layout.units()):
+        writer.write(number, rows[first:last])
+    writer.seal()
     return path

@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from featstore.errors import FeatstoreError
-from pipeline.cli.build import build, stats
+from pipeline.cli.build import build, stats, why
+from pipeline.cli.convert import export, import_
 from pipeline.cli.demo import demo_data
-from pipeline.cli.stores import info, ls
+from pipeline.cli.stores import gc, info, ls, rm, verify
 from pipeline.cli.train import report, train
 
 
@@ -44,5 +45,19 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for command in (build, train, stats, ls, info, report, demo_data):
+for command in (
+    build,
+    train,
+    stats,
+    why,
+    ls,
+    info,
+    verify,
+    rm,
+    gc,
+    export,
+    import_,
+    report,
+    demo_data,
+):
     main.add_command(command)

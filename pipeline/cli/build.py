@@ -12,7 +12,7 @@ import click
 from pipeline.cli.flags import build_options, feature_flags
 
 if TYPE_CHECKING:
-    from pipeline.build import Prepared
+    from pipeline.prepare import Prepared
 
 STORE = click.option(
     "--store",
@@ -31,6 +31,13 @@ STORE = click.option(
     help="Inputs in a forward; always this many.  [default: 16 frames or 4 windows on "
     "a CPU, 128 or 16 on a GPU]",
 )
+@click.option("--format", type=click.Choice(["zarr", "hdf5"]),
+              help="Of the store.  [default: zarr]")  # fmt: skip
+@click.option("--compression", type=click.Choice(["none", "zstd", "blosc"]),
+              help="Of the features; slower to read.  [default: none]")  # fmt: skip
+@click.option("--repair", is_flag=True, help="Compute again what a damaged store lost.")
+@click.option("--allow-mixed-numerics", is_flag=True, help="Go on from, or copy, features that "
+              "other software or hardware computed; their last bits may differ.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with path and key.")
 def build(dry_run: bool, as_json: bool, **given: Any) -> None:
@@ -40,15 +47,18 @@ def build(dry_run: bool, as_json: bool, **given: Any) -> None:
     is the store's path and key. A store that is already there is not built again.
     """
     from pipeline import build as stage
-    from pipeline.describe import caveats, describe, differs_from, dry_run_table, timing_table
+    from pipeline.describe import caveats, describe, dry_run_table, timing_table
+    from pipeline.prepare import cache_of, prepare
 
     options = build_options(given)
-    cache = stage.cache_of(options.store)
+    cache = cache_of(options.store)
     log = _log(as_json)
     try:
-        prepared = stage.prepare(options, cache, log)
-        if not prepared.built or dry_run:
-            for line in (*describe(prepared), *differs_from(prepared)):
+        prepared = prepare(options, cache, log)
+        if options.repair or not prepared.built or dry_run:
+            from pipeline.why import differs_from
+
+            for line in (*describe(prepared), *differs_from(prepared, None, cache)):
                 log(line)
         known, untrained = prepared.dataset.subjects_known, prepared.weights.untrained
         for line in caveats(subjects_known=known, untrained=untrained):
@@ -64,6 +74,58 @@ def build(dry_run: bool, as_json: bool, **given: Any) -> None:
 
 
 @click.command()
+@click.argument("stores", nargs=-1, metavar="[STORE [STORE]]")
+@feature_flags
+@STORE
+@click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
+@click.option("--batch-size", type=int, help="As in `featstore build`.")
+@click.option("--allow-mixed-numerics", is_flag=True, help="As in `featstore build`.")
+def why(stores: tuple[str, ...], **given: Any) -> None:
+    """Say in which fields a build differs from a store, and what it would copy and compute.
+
+    Give the flags of the build, and no STORE for the most similar one of the folder. With two
+    STOREs, say in which fields these differ.
+    """
+    from featstore.catalogue import find
+    from featstore.store import open_store
+    from pipeline.options import DEFAULT_STORE_ROOT
+    from pipeline.why import between
+
+    paths = [find(given["store"] or DEFAULT_STORE_ROOT, name) for name in stores]
+    if len(paths) < 2:
+        _why_build(paths[0] if paths else None, given)
+    elif len(paths) == 2:
+        for line in between(*map(open_store, paths)):
+            click.echo(line)
+    else:
+        raise click.UsageError(f"Two stores are compared, and {len(paths)} are given.")
+
+
+def _why_build(path: Any, given: dict[str, Any]) -> None:
+    from pipeline.device import choose_device
+    from pipeline.extract import batch_shape, numerics
+    from pipeline.prepare import cache_of, prepare
+    from pipeline.weights import load_backbone
+    from pipeline.why import differs_from, work
+
+    options = build_options(given)
+    cache = cache_of(options.store)
+    try:
+        prepared = prepare(options, cache, click.echo)
+        if prepared.existing is not None and path is None:
+            click.echo(f"{prepared.existing} has exactly this: nothing would be computed")
+            return
+        for line in differs_from(prepared, path, cache):
+            click.echo(line)
+        load_backbone(options.backbone, prepared.weights)  # refuses what the build would refuse
+        device = choose_device(options.device)
+        for line in work(prepared, cache, numerics(device, batch_shape(options, device))):
+            click.echo(line)
+    finally:
+        cache.close()
+
+
+@click.command()
 @feature_flags
 @STORE
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -71,13 +133,14 @@ def stats(as_json: bool, **given: Any) -> None:
     """Measure mean and std of the pixels of a split's training clips, and nothing else."""
     from pipeline import build as stage
     from pipeline.describe import caveats, describe
+    from pipeline.prepare import cache_of, prepare
 
     # No weights are needed to look at pixels.
     options = build_options(given | {"weights": "random"})
-    cache = stage.cache_of(options.store)
+    cache = cache_of(options.store)
     log = _log(as_json)
     try:
-        prepared = stage.prepare(options, cache, log)
+        prepared = prepare(options, cache, log)
         for line in describe(prepared, weights=False):
             log(line)
         for line in caveats(subjects_known=prepared.dataset.subjects_known, untrained=False):

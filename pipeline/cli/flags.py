@@ -74,6 +74,8 @@ FEATURE_FLAGS = (
                  help="Drop shorter clips.  [default: as the source advises, else 1]"),
     click.option("--normalise", help="split (measured on its training clips), imagenet, or "
                  "MEAN,STD of pixels in 0..1.  [default: split]"),
+    click.option("--dtype", type=click.Choice(["float32", "float16"]),
+                 help="float16 halves the store; what it costs is measured.  [default: float32]"),
     click.option("--image-fps", type=Rate(), help="Rate of folders of numbered images."),
     click.option("--workers", type=int,
                  help="Videos decoded at once.  [default: the processors, up to 4]"),

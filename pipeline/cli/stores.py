@@ -1,29 +1,36 @@
-"""``featstore ls`` and ``featstore info``."""
+"""``featstore ls``, ``info``, ``rm`` and ``gc``."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-
-@click.command()
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path, file_okay=False),
+FOLDER = click.Path(path_type=Path, file_okay=False)
+STORE = click.option(
+    "--store", type=FOLDER, default=Path("features"), show_default=True, help="Folder of stores."
+)
+ROOT = click.option(
+    "--root",
+    type=FOLDER,
     default=Path("features"),
     show_default=True,
-    help="Folder of stores.",
+    help="Folder of stores, where STORE is a key or a name.",
 )
+
+
+@click.command()
+@STORE
 def ls(store: Path) -> None:
     """List the stores of a folder."""
     from featstore.catalogue import entries, unreadable
-    from pipeline.describe import listing
+    from pipeline.listing import listing
 
     found = list(entries(store))
     damaged = list(unreadable(store))
     if found:
-        click.echo(listing(found))
+        click.echo(listing(store, found))
     elif not damaged:
         click.echo(f"There is no store in {store}; run `featstore build`.")
     for reason in damaged:
@@ -32,13 +39,7 @@ def ls(store: Path) -> None:
 
 @click.command()
 @click.argument("store")
-@click.option(
-    "--root",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("features"),
-    show_default=True,
-    help="Folder of stores, where STORE is a key or a name.",
-)
+@ROOT
 def info(store: str, root: Path) -> None:
     """Show what a store holds. STORE is its path, or the beginning of its key or name."""
     from featstore.catalogue import find
@@ -46,3 +47,79 @@ def info(store: str, root: Path) -> None:
     from pipeline.describe import details
 
     click.echo(details(open_store(find(root, store))))
+
+
+@click.command()
+@click.argument("store")
+@ROOT
+def verify(store: str, root: Path) -> None:
+    """Compare every byte of a store with its checksums; the exit code is 1 if one differs.
+
+    STORE is its path or URL, or the beginning of its key or name.
+    """
+    from featstore.catalogue import find
+    from featstore.verify import verify as findings
+
+    path = find(root, store)
+    found = list(findings(path))
+    for finding in found:
+        click.echo(str(finding))
+    if found:
+        click.echo(f"{path} is damaged: the build command that made it mends it with --repair")
+        sys.exit(1)
+    click.echo(f"{path} is whole")
+
+
+@click.command()
+@click.argument("store")
+@ROOT
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rm(store: str, root: Path, yes: bool) -> None:
+    """Remove a store, after saying which runs used it.
+
+    STORE is its path, or the beginning of its key or name. A store that does not open is named by
+    its path or its whole file name. Runs stay.
+    """
+    from featstore.errors import InputError
+    from featstore.leftovers import check_free, find_removable, remove_store, size_of
+    from pipeline.listing import human_size, removal
+    from pipeline.provenance import provenance_path
+    from pipeline.usage import known_runs
+
+    target = find_removable(root, store)
+    check_free(target)
+    runs = known_runs(target.path.parent, target.key) if target.key else []
+    for line in removal(target, runs):
+        click.echo(line)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InputError(
+                f"Nothing was removed: there is no terminal to ask whether to remove {target.path};"
+                " say so with --yes."
+            )
+        click.confirm("Remove it?", abort=True)
+    size = size_of(target.path)
+    remove_store(target, [provenance_path(target.path)])
+    click.echo(f"removed {target.path.name}, {human_size(size)}")
+
+
+@click.command()
+@STORE
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and stop.")
+def gc(store: Path, dry_run: bool) -> None:
+    """Remove what killed and superseded builds left.
+
+    Stores stay, and so does what a running build holds. Work of a killed build goes too, from
+    which the same build would have gone on; --dry-run shows it.
+    """
+    from featstore.errors import InputError
+    from featstore.leftovers import sweep
+    from pipeline.listing import leftover_line, swept
+
+    if not store.is_dir():
+        raise InputError(f"There is no folder {store}; name the folder of stores with --store.")
+    found = []
+    for leftover in sweep(store, dry_run=dry_run):
+        click.echo(leftover_line(leftover))
+        found.append(leftover)
+    click.echo(swept(found, dry_run=dry_run) if found else f"nothing to remove in {store}")

@@ -47,6 +47,7 @@ def train(
     opened = open_store(path)
     click.echo(f"store  {path} ({opened.title})")
     from pipeline.train import train as run
+    from pipeline.usage import register_run
 
     folder = run(
         opened,
@@ -57,6 +58,7 @@ def train(
         baseline=baseline,
         log=click.echo,
     )
+    register_run(opened, folder, recipe=loaded.name, seed=seed, log=click.echo)
     click.echo(f"report {folder / 'report.md'}")
 
 
@@ -69,18 +71,16 @@ def report(run: Path) -> None:
     click.echo(render(run))
 
 
-def _find(store: str | None, given: dict[str, Any]) -> Path:
+def _find(store: str | None, given: dict[str, Any]) -> Path | str:
     """Return the store that --store or the flags of build name."""
     from featstore.catalogue import find
+    from featstore.container import suffix_of
     from featstore.errors import InputError, StoreNotFoundError
-    from featstore.seal import ROOT_FILE
-    from pipeline import build as stage
     from pipeline.options import DEFAULT_STORE_ROOT
+    from pipeline.prepare import cache_of, prepare
 
     named = DEFAULT_STORE_ROOT if store is None else Path(store)
-    is_root = store is None or (
-        store.strip() and named.is_dir() and not (named / ROOT_FILE).exists()
-    )
+    is_root = store is None or (store.strip() and named.is_dir() and not suffix_of(named))
     if all(value is None for value in given.values()):
         return find(named) if is_root else find(DEFAULT_STORE_ROOT, store)
     if not is_root:
@@ -89,17 +89,17 @@ def _find(store: str | None, given: dict[str, Any]) -> Path:
             "give one of the two, or the folder of stores with --store."
         )
     options = build_options(given, store=named)
-    cache = stage.cache_of(named)
+    cache = cache_of(named)
     try:
-        prepared = stage.prepare(options, cache, click.echo)
+        prepared = prepare(options, cache, click.echo)
     finally:
         cache.close()
-    if not prepared.built:
+    if prepared.existing is None:
         raise StoreNotFoundError(
             f"No store in {named} was built with these flags (its key would begin with "
             f"{prepared.key[:12]}); run `featstore build` with them first."
         )
-    return prepared.path
+    return prepared.existing
 
 
 def _free(path: Path) -> Path:

@@ -103,7 +103,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
-def read_table(path: Path, required: Sequence[str]) -> list[Row]:
+def read_table(path: Path, required: Sequence[str], *, strip: bool = True) -> list[Row]:
     """Rows of a CSV file with a header; blank rows are left out.
 
     Parameters
@@ -112,6 +112,8 @@ def read_table(path: Path, required: Sequence[str]) -> list[Row]:
         Separated by commas, semicolons or tabs: by what the header has most of.
     required : sequence of str
         Columns that must be there.
+    strip : bool
+        Take off the whitespace around values.
 
     Raises
     ------
@@ -122,7 +124,9 @@ def read_table(path: Path, required: Sequence[str]) -> list[Row]:
     separator = max(",;\t", key=text.splitlines()[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        rows = [
+            (reader.line_num, [cell.strip() if strip else cell for cell in row]) for row in reader
+        ]
     except csv.Error as error:
         raise InputError(f"{path} row {reader.line_num} is not CSV ({error}); correct it") from None
     columns = [name.casefold() for name in rows[0][1]]

@@ -58,8 +58,10 @@ def test_find_refuses_what_fits_two(tmp_path) -> None:
 
 
 def test_store_path_is_found_by_key_under_any_name(root) -> None:
-    assert store_path(root, "renamed", SECOND).name == "two-cdcdcdcdcdcd.zarr"
-    assert store_path(root, "new", "ef" * 32) == root / "new-efefefefefef.zarr"
+    assert store_path(root, "renamed", SECOND, ".zarr").name == "two-cdcdcdcdcdcd.zarr"
+    assert store_path(root, "new", "ef" * 32, ".zarr") == root / "new-efefefefefef.zarr"
+    # Of the same key in another format there is none yet.
+    assert store_path(root, "new", SECOND, ".h5") == root / "new-cdcdcdcdcdcd.h5"
 
 
 def test_unreadable_stores_are_named(root) -> None:

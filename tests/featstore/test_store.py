@@ -1,11 +1,11 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import featstore
 from featstore import schema
-from featstore import store as store_module
 from tests.stores import DIM, SIZES, contents, features, write_store
 
 CLIPS = np.split(features(), np.cumsum(SIZES)[:-1])
@@ -59,14 +59,6 @@ def test_failed_clips_are_in_no_part(tmp_path) -> None:
     assert store.split("val").tolist() == [1, 4]
 
 
-def test_maps_stay_few(store, monkeypatch) -> None:
-    monkeypatch.setattr(store_module, "OPEN_MAPS", 2)
-    for _ in range(2):
-        for clip, expected in zip(store, CLIPS, strict=True):
-            np.testing.assert_array_equal(clip, expected)
-    assert len(store._maps) == 2
-
-
 def test_no_store(tmp_path) -> None:
     with pytest.raises(featstore.StoreNotFoundError, match="no store at"):
         featstore.open(tmp_path / "none.zarr")
@@ -114,17 +106,36 @@ def test_truncated_metadata_are_noticed(store_path) -> None:
         featstore.open(store_path)
 
 
-@pytest.mark.parametrize("damage", ["missing", "short"])
-def test_damaged_chunk_is_named(store_path, damage: str) -> None:
-    chunk = store_path / "features/c/1/0"
+def damage_file(path: Path, damage: str) -> None:
+    content = bytearray(path.read_bytes())
     if damage == "missing":
-        chunk.unlink()
+        path.unlink()
+        return
+    if damage == "short":
+        del content[-1]
     else:
-        chunk.write_bytes(chunk.read_bytes()[:-1])
+        content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "flipped"])
+def test_damaged_decoded_chunk_is_named_where_it_is_read(store_path, damage: str) -> None:
+    damage_file(store_path / "features/c/1/0", damage)
     store = featstore.open(store_path)
     np.testing.assert_array_equal(store[0], CLIPS[0])
-    with pytest.raises(featstore.CorruptStoreError, match=r"features/c/1/0"):
+    with pytest.raises(featstore.CorruptStoreError, match=r"features/c/1/0 |: chunk 1 of"):
         store[2]
+
+
+@pytest.mark.parametrize("damage", ["missing", "short"])
+def test_damaged_mapped_chunk_is_named_at_the_first_use_of_any(tmp_path, damage: str) -> None:
+    sizes = [200, 300, 100]
+    path = write_store(tmp_path / "s.zarr", contents(sizes, chunk_rows=256))
+    damage_file(path / "features/c/1/0", damage)
+    store = featstore.open(path)
+    assert len(store) == 3
+    with pytest.raises(featstore.CorruptStoreError, match=r"features/c/1/0"):
+        store[0]
 
 
 def test_seal_lists_every_file_with_its_checksum(store_path) -> None:
@@ -144,12 +155,13 @@ def test_chunks_of_nan_and_zeros_are_files(tmp_path) -> None:
 
     made = contents()
     writer = StoreWriter(tmp_path / "s.zarr", made)
-    for first, last in made.layout.units():
-        value = np.nan if first else 0
-        writer.write(first, np.full((last - first, DIM), value, np.float32))
-    writer.seal({})
-    chunks = len(list((tmp_path / "s.zarr/features/c").rglob("0")))
-    assert chunks >= len(made.layout.units())
+    units = made.layout.units()
+    for number, (first, last) in enumerate(units):
+        value = np.nan if number else 0
+        writer.write(number, np.full((last - first, DIM), value, np.float32))
+    writer.seal()
+    chunks = sorted(path.parent.name for path in (tmp_path / "s.zarr/features/c").glob("*/0"))
+    assert chunks == [str(number) for number in range(len(units))]
     store = featstore.open(tmp_path / "s.zarr")
     assert (store[0] == 0).all()
     assert np.isnan(store[4]).all()
@@ -162,38 +174,22 @@ def test_same_content_is_same_bytes(tmp_path) -> None:
             assert path.read_bytes() == (second / path.relative_to(first)).read_bytes()
 
 
-def test_xarray_opens_it(store_path) -> None:
-    import xarray
-
-    with xarray.open_zarr(store_path, consolidated=False) as opened:
-        np.testing.assert_array_equal(opened["features"].values, features())
-        assert opened["features"].dims == ("step", "feature")
-        assert opened["row_size"].attrs == {"sample_dimension": "step"}
-        assert opened["row_size"].values.tolist() == SIZES
-        assert opened["clip_id"].values.tolist() == [f"run/é{i}" for i in range(5)]
-        assert opened["time"].attrs == {"units": "s"}
-
-
-@pytest.mark.parametrize("name", ["features", "row_size", "label", "frame", "time", "status"])
-def test_tensorstore_opens_it(store_path, name: str) -> None:
-    import tensorstore
-    import zarr
-
-    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(store_path / name)}}
-    found = tensorstore.open(spec, read=True).result().read().result()
-    np.testing.assert_array_equal(found, zarr.open_array(store_path / name, mode="r")[...])
+@pytest.mark.parametrize(
+    ("old", "new"), [('"zarr_format": 3', '"zarr_format": 2'), ('"group"', '"array"')]
+)
+def test_changed_kind_of_root_is_noticed(store_path, old: str, new: str) -> None:
+    root = store_path / "zarr.json"
+    text = root.read_text("utf-8")
+    assert old in text
+    root.write_text(text.replace(old, new), "utf-8")
+    with pytest.raises(featstore.CorruptStoreError, match="not the metadata"):
+        featstore.open(store_path)
 
 
-@pytest.mark.parametrize("name", ["label/c/0", "row_size/zarr.json", "frame/c/1", "clip_id/c/0"])
+@pytest.mark.parametrize("name", ["label/c/0", "row_size/zarr.json", "frame/c/0", "clip_id/c/0"])
 @pytest.mark.parametrize("damage", ["missing", "flipped"])
 def test_small_files_are_checked_at_opening(store_path, name: str, damage: str) -> None:
-    path = store_path / name
-    if damage == "missing":
-        path.unlink()
-    else:
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
+    damage_file(store_path / name, damage)
     with pytest.raises(featstore.CorruptStoreError, match=name):
         featstore.open(store_path)
 

@@ -40,14 +40,13 @@ def test_resampling_is_even_and_in_order(available: int, wanted: int) -> None:
 
 
 def test_stream_without_rng_keeps_the_order(store) -> None:
-    batches = list(store.stream(ALL[::-1], batch_size=2))
+    batches = list(store.stream(2, clips=ALL[::-1]))
     assert [batch.clips.tolist() for batch in batches] == [[4, 3], [2, 1], [0]]
 
 
 def test_stream_with_rng_takes_every_clip_once(store) -> None:
     def order(seed: int) -> list[int]:
-        rng = np.random.default_rng(seed)
-        return [c for b in store.stream(ALL, batch_size=2, rng=rng) for c in b.clips.tolist()]
+        return [clip for batch in store.stream(2, seed) for clip in batch.clips.tolist()]
 
     assert sorted(order(0)) == ALL.tolist()
     assert order(0) == order(0)
@@ -60,7 +59,7 @@ def test_stream_draws_by_probability(store) -> None:
     drawn = [
         clip
         for _ in range(50)
-        for batch in store.stream(ALL, batch_size=3, rng=rng, probabilities=p)
+        for batch in store.stream(3, rng, probabilities=p)
         for clip in batch.clips.tolist()
     ]
     assert len(drawn) == 250
@@ -68,12 +67,12 @@ def test_stream_draws_by_probability(store) -> None:
     assert 90 < drawn.count(1) < 160
 
 
-def test_probabilities_need_rng(store) -> None:
-    with pytest.raises(ValueError, match="need rng"):
-        next(store.stream(ALL, batch_size=2, probabilities=np.full(5, 0.2)))
+def test_probabilities_need_a_seed(store) -> None:
+    with pytest.raises(ValueError, match="need seed"):
+        next(store.stream(2, probabilities=np.full(5, 0.2)))
 
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_batches_hold_something(store, size: int) -> None:
     with pytest.raises(ValueError, match=f"batch_size is {size}"):
-        next(store.stream(ALL, batch_size=size))
+        next(store.stream(size))

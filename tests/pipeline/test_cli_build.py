@@ -292,13 +292,17 @@ def test_one_video_under_two_names_in_two_parts(data: Path) -> None:
     refused(build(), "copy.mp4 (test)", "train.mp4 (train)", "same video")
 
 
-def test_a_damaged_store_says_how_to_build_it_again(data: Path) -> None:
+def test_a_damaged_store_says_how_to_mend_it(data: Path) -> None:
     path = Path(build().stdout.splitlines()[-1].split(" ")[0])
     root = path / "zarr.json"
     root.write_text(root.read_text("utf-8").replace('"size": 32', '"size": 33'), "utf-8")
     result = build()
     assert result.exit_code == 2
-    assert f"remove {path} first" in result.stderr
+    assert "--repair" in result.stderr
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    assert "Nothing can be taken over" in build("--repair").stdout
+    assert before.keys() == {file for file in path.rglob("*") if file.is_file()}
+    assert [file for file in before if file.read_bytes() != before[file]] == [root]
     for file in path.rglob("*"):
         if file.is_file():
             file.unlink()
@@ -330,7 +334,7 @@ def test_source_s_advice_is_taken_and_short_clips_are_counted(tmp_path, monkeypa
     assert store.frames(0).tolist() == list(range(0, 31, 3))
     assert len(store) == 6
     assert "3 clips shorter than 8 frames" in run("info", path).stdout
-    provenance = json.loads(Path(path).with_suffix(".build.json").read_text("utf-8"))
+    provenance = json.loads(Path(f"{path}.build.json").read_text("utf-8"))
     assert provenance["seconds"]["total"] > 0
 
 

@@ -1,4 +1,10 @@
+import json
+import os
+import pty
 import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -6,9 +12,11 @@ import zarr
 from click.testing import CliRunner, Result
 
 from featstore import Store
-from featstore.seal import file_checksums, sealed
+from featstore.locks import writer_lock
+from featstore.seal import sealed, sha256_of_file, unsealed
 from pipeline.cli import main
 from pipeline.config import load_recipe
+from pipeline.provenance import provenance_path
 from pipeline.train import train
 from tests.builds import ROWS, build, options_of, silent, write_dataset
 
@@ -29,6 +37,12 @@ def stores(folder: Path) -> list[Store]:
     return [build(options_of(data, root, size=size, min_frames=4)) for size in (32, 40)]
 
 
+@pytest.fixture
+def root(tmp_path: Path, folder: Path, stores: list[Store]) -> Path:
+    """A copy of the folder of stores, to be changed."""
+    return shutil.copytree(folder / "features", tmp_path / "features")
+
+
 @pytest.fixture(scope="module")
 def trained(folder: Path, stores: list[Store]) -> Path:
     recipe = load_recipe("bilstm", ["train.epochs=1", "head.hidden=4"])
@@ -43,6 +57,25 @@ def printed(*args: str | Path) -> str:
     result = run(*args)
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+def runs_shown(root: Path) -> dict[str, str]:
+    _, *rows = table_rows(printed("ls", "--store", root))
+    return {row[0]: row[-2] for row in rows}
+
+
+def read_last(root: Path) -> str:
+    return (root / ".last").read_text("utf-8")
+
+
+def at_terminal(answer: str, *args: str | Path) -> tuple[int, str]:
+    """Run a command at a terminal of its own, and answer its question."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, args)]
+    with os.fdopen(ours, "wb", 0) as keyboard, os.fdopen(theirs, "rb", 0) as terminal:
+        keyboard.write(f"{answer}\n".encode())
+        done = subprocess.run(command, stdin=terminal, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
 
 
 def table_rows(text: str) -> list[list[str]]:
@@ -63,12 +96,47 @@ def refused(result: Result, *words: str) -> None:
 class TestLs:
     def test_every_store_is_a_line(self, folder: Path, stores: list[Store]) -> None:
         heading, *rows = table_rows(printed("ls", "--store", folder / "features"))
-        assert heading[:5] == ["store", "key", "clips", "steps", "dim"]
-        expected = [
-            [store.path.name, store.key[:12], str(len(KEPT)), str(STEPS), "512"] for store in stores
-        ]
-        assert sorted(row[:5] for row in rows) == sorted(expected)
-        assert all(row[-1] == "UNTRAINED" for row in rows)
+        assert " ".join(heading) == "store key format clips steps x dim GB age runs notes"
+        shape = [str(len(KEPT)), str(STEPS), "x", "512"]
+        expected = [[store.path.name, store.key[:12], "zarr", *shape] for store in stores]
+        assert sorted(row[:7] for row in rows) == sorted(expected)
+        size = sum(path.stat().st_size for path in stores[0].path.rglob("*") if path.is_file())
+        for row in rows:
+            assert row[7:] == [f"{size / 1e9:.3f}", row[8], "min", "0", "UNTRAINED"]
+            assert int(row[8]) < 60
+
+    @pytest.mark.parametrize(
+        ("built", "shown"), [("now", "0 min"), ("2020-01-01T00:00:00", "d"), ("soon", "?")]
+    )
+    def test_age(self, root: Path, stores: list[Store], built: str, shown: str) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        text = json.dumps({"built": now if built == "now" else built})
+        provenance_path(root / stores[0].path.name).write_text(text)
+        provenance_path(root / stores[1].path.name).unlink()
+        rows = {row.split()[0]: row for row in printed("ls", "--store", root).splitlines()}
+        assert f"{shown}     0  UNTRAINED" in rows[stores[0].path.name]
+        assert "?     0  UNTRAINED" in rows[stores[1].path.name]
+
+    def test_damaged_store_is_a_line(self, root: Path, stores: list[Store]) -> None:
+        damaged = root / stores[0].path.name
+        (damaged / "zarr.json").write_text("{")
+        _, row, line = printed("ls", "--store", root).splitlines()
+        assert row.startswith(stores[1].path.name)
+        assert str(damaged) in line
+
+    def test_runs_that_train_left_are_counted(self, root: Path, stores: list[Store]) -> None:
+        runs = [root.parent / "runs" / name for name in ("one", "two")]
+        for number, out in enumerate(runs):
+            quick = ("--set", "train.epochs=1", "--set", "head.hidden=4", "--device", "cpu")
+            store = root / stores[0].path.name
+            printed("train", "--store", store, "--seed", str(number), "--out", out, *quick)
+        assert runs_shown(root) == {stores[0].path.name: "2", stores[1].path.name: "0"}
+        shutil.rmtree(runs[0])
+        assert runs_shown(root) == {stores[0].path.name: "1", stores[1].path.name: "0"}
+        lines = printed("rm", root / stores[0].path.name, "--yes").splitlines()
+        assert lines[1] == "1 run used it, and will stay:"
+        assert lines[2].startswith(f"  {runs[1]}  (bilstm, seed 1, 20")
+        assert runs[1].is_dir()
 
     @pytest.mark.parametrize("made", [True, False])
     def test_folder_without_stores(self, tmp_path: Path, made: bool) -> None:
@@ -77,6 +145,85 @@ class TestLs:
             root.mkdir()
         (line,) = printed("ls", "--store", root).splitlines()
         assert line.startswith(f"There is no store in {root}")
+
+
+class TestRm:
+    def test_store_goes_and_the_other_stays(self, root: Path, stores: list[Store]) -> None:
+        before = {path.name for path in root.iterdir()}
+        store, other = stores
+        assert read_last(root) == other.path.name
+        lines = printed("rm", "--root", root, other.key[:8], "--yes").splitlines()
+        assert lines[0].startswith(f"{root / other.path.name}  ")
+        assert lines[0].endswith("min ago")
+        assert lines[1] == "No run that is still there is known to have used it."
+        assert lines[2].startswith(f"removed {other.path.name}, ")
+        gone = {other.path.name, provenance_path(other.path).name}
+        assert {path.name for path in root.iterdir()} == before - gone
+        assert printed("ls", "--store", root).splitlines()[1].startswith(store.path.name)
+
+    @pytest.mark.parametrize("place", ["path", "name"])
+    def test_damaged_store(self, root: Path, stores: list[Store], place: str) -> None:
+        damaged = root / stores[0].path.name
+        (damaged / "zarr.json").unlink()
+        named = damaged if place == "path" else damaged.name
+        lines = printed("rm", "--root", root, named, "--yes").splitlines()
+        assert lines[1].startswith("It cannot be opened: ")
+        assert not damaged.exists()
+        assert not provenance_path(damaged).exists()
+
+    def test_store_beside_no_other(self, tmp_path: Path, stores: list[Store]) -> None:
+        copy = shutil.copytree(stores[0].path, tmp_path / "copy.zarr")
+        assert "built at an unknown time" in printed("rm", copy, "--yes")
+        assert not copy.exists()
+
+    def test_nothing_is_removed_without_being_asked(self, root: Path, stores: list[Store]) -> None:
+        before = {path.name for path in root.iterdir()}
+        result = run("rm", "--root", root, stores[0].key)
+        assert result.exit_code == 2
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("Error: Nothing was removed: there is no terminal")
+        assert "--yes" in line
+        assert {path.name for path in root.iterdir()} == before
+
+    def test_answer_at_the_terminal(self, root: Path, stores: list[Store]) -> None:
+        store = root / stores[0].path.name
+        for answer, code, stays in (("n", 1, True), ("", 1, True), ("y", 0, False)):
+            code_found, text = at_terminal(answer, "rm", store)
+            assert "Remove it? [y/N]:" in text
+            assert (code_found, store.exists()) == (code, stays), text
+
+    def test_store_that_is_being_built(self, root: Path, stores: list[Store]) -> None:
+        with writer_lock(root, stores[0].key):
+            result = run("rm", root / stores[0].path.name, "--yes")
+        refused(result, "is being built or repaired by another process")
+
+    def test_unknown_name(self, root: Path, stores: list[Store]) -> None:
+        refused(run("rm", "--root", root, "nonesuch", "--yes"), "'nonesuch'", stores[0].path.name)
+
+
+class TestGc:
+    def test_leftovers_with_sizes_and_total(self, root: Path, stores: list[Store]) -> None:
+        first, second = (root / store.path.name for store in stores)
+        units, packing = (root / f".{first.name}.units", root / f".{second.name}.packing")
+        units.mkdir()
+        (units / "0").write_bytes(bytes(3_000))
+        packing.write_bytes(bytes(2_000_000))
+        listed = printed("ls", "--store", root)
+        with writer_lock(root, stores[0].key):
+            lines = printed("gc", "--store", root).splitlines()
+        assert f"     3 kB  {units.name}  (left alone: a build of it is running)" in lines
+        reason = "a file that a killed build was packing"
+        assert f"     2 MB  {packing.name}  ({reason})" in lines
+        assert lines[-1] == "removed 1 leftover, 2 MB; 1 left alone"
+        assert (units.is_dir(), packing.exists()) == (True, False)
+        assert printed("gc", "--store", root, "--dry-run").endswith("remove 1 leftover, 3 kB\n")
+        assert units.is_dir()
+        printed("gc", "--store", root)
+        assert printed("gc", "--store", root) == f"nothing to remove in {root}\n"
+        assert printed("ls", "--store", root) == listed
+
+    def test_no_folder(self, tmp_path: Path) -> None:
+        refused(run("gc", "--store", tmp_path / "none"), str(tmp_path / "none"), "--store")
 
 
 class TestInfo:
@@ -120,8 +267,10 @@ class TestInfo:
         clip = int(stores[0].split("test")[0])
         group = zarr.open_group(copy, mode="r+")
         group["status"][clip] = 1  # type: ignore[index]
-        stated = {k: v for k, v in group.attrs.items() if k not in ("seal", "seal_sha256")}
-        group.update_attributes(sealed(stated, file_checksums(copy)))
+        files = {p.relative_to(copy).as_posix(): p for p in copy.rglob("*") if p.is_file()}
+        checksums = {name: sha256_of_file(path) for name, path in files.items()}
+        del checksums["zarr.json"]
+        group.update_attributes(sealed(unsealed(dict(group.attrs)), checksums))
         rows = table_rows(printed("info", copy))
         assert ["failed", "1", "clips"] in rows
         assert ["all", "2", "1", "0"] in rows

@@ -8,6 +8,7 @@ import pytest
 from featstore.errors import InputError
 from pipeline import build as stage
 from pipeline.options import IMAGENET
+from pipeline.prepare import cache_of, prepare
 from tests.builds import FRAMES, ROWS, options_of, row, silent, write_dataset
 from tests.videos import textured, write_images, write_table, write_video
 
@@ -15,9 +16,9 @@ from tests.videos import textured, write_images, write_table, write_video
 def measured(data: Path, store: Path, **more):
     """Measure through the same door as `featstore stats`."""
     options = options_of(data, store, **more)
-    cache = stage.cache_of(store)
+    cache = cache_of(store)
     try:
-        return stage.measure(stage.prepare(options, cache, silent), cache, silent)
+        return stage.measure(prepare(options, cache, silent), cache, silent)
     finally:
         cache.close()
 

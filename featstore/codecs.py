@@ -1,0 +1,112 @@
+"""How a chunk of features becomes bytes and back: its dtype and, on request, a compressor.
+
+The bytes are those that Zarr's own codecs write, so every reader of Zarr reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.errors import InputError, SchemaError
+
+DTYPES: Final = ("float32", "float16")
+COMPRESSIONS: Final = ("none", "zstd", "blosc")
+LEVEL: Final = 3  # higher ones cost time only
+BITSHUFFLE: Final = 2  # numcodecs' number; shuffling bits first is what compresses floats at all
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """The dtype of stored features and their compressor.
+
+    Attributes
+    ----------
+    dtype : {"float32", "float16"}
+    compression : {"none", "zstd", "blosc"}
+    """
+
+    dtype: str = "float32"
+    compression: str = "none"
+
+    def __post_init__(self) -> None:
+        for name, known in (("dtype", DTYPES), ("compression", COMPRESSIONS)):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r}; it is one of {', '.join(known)}."
+                )
+
+    @property
+    def item_size(self) -> int:
+        """Bytes of one number before compression."""
+        return np.dtype(self.dtype).itemsize
+
+    def encode(self, chunk: NDArray[Any]) -> bytes | memoryview:
+        """Return the bytes of a chunk of this dtype."""
+        plain = np.ascontiguousarray(chunk, np.dtype(self.dtype).newbyteorder("<"))
+        compressor = self._compressor()
+        if compressor is None:
+            return plain.reshape(-1).view(np.uint8).data
+        return bytes(compressor.encode(plain))
+
+    def decode(self, content: bytes, shape: tuple[int, int]) -> NDArray[Any]:
+        """Return the chunk of these bytes, read-only.
+
+        Raises
+        ------
+        ValueError
+            If the bytes are not a chunk of this shape.
+        """
+        compressor = self._compressor()
+        try:
+            plain = content if compressor is None else compressor.decode(content)
+        except RuntimeError as error:  # what numcodecs raises on damaged bytes
+            raise ValueError(str(error)) from None
+        chunk = np.frombuffer(plain, np.dtype(self.dtype).newbyteorder("<")).reshape(shape)
+        chunk.flags.writeable = False
+        return chunk
+
+    def zarr_compressors(self) -> Any:
+        """Return what `zarr.create_array` takes as ``compressors``."""
+        from zarr.codecs import BloscCodec, ZstdCodec
+
+        if self.compression == "zstd":
+            return ZstdCodec(level=LEVEL)
+        if self.compression == "blosc":
+            return BloscCodec(
+                typesize=self.item_size, cname="zstd", clevel=LEVEL, shuffle="bitshuffle"
+            )
+        return None
+
+    def _compressor(self) -> Any:
+        if self.compression == "none":
+            return None
+        if self.compression == "zstd":
+            from numcodecs.zstd import Zstd
+
+            return Zstd(level=LEVEL)
+        from numcodecs.blosc import Blosc
+
+        return Blosc(cname="zstd", clevel=LEVEL, shuffle=BITSHUFFLE)
+
+
+def codec_of(metadata: dict[str, Any], where: str) -> Codec:
+    """Return the codec that an array's ``zarr.json`` states.
+
+    Raises
+    ------
+    SchemaError
+        If this version does not write such an array.
+    """
+    names = [codec["name"] for codec in metadata["codecs"]]
+    compression = names[1] if len(names) > 1 else "none"
+    known = names[0] == "bytes" and len(names) < 3 and compression in COMPRESSIONS
+    if not known or metadata["data_type"] not in DTYPES:
+        raise SchemaError(
+            f"{where} stores its features as {metadata['data_type']} with {', '.join(names)}, "
+            "which this featstore does not read; open it with zarr, or upgrade featstore."
+        )
+    return Codec(metadata["data_type"], compression)

@@ -1,0 +1,201 @@
+"""The places where a store's files can lie: a folder, a zip archive, or a bucket.
+
+Three small classes with one interface, and nothing that knows what the files mean. Reading and
+writing move whole files; a write is whole or not there.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from featstore.errors import InputError
+
+ZIP_SUFFIX = ".zip"
+
+
+class Files(Protocol):
+    """Files by name, with forward slashes."""
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all files, in no order."""
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes; `FileNotFoundError` if there is none of this name."""
+
+    def write(self, name: str, content: bytes | memoryview) -> None:
+        """Write a file, whole or not at all."""
+
+
+def is_remote(place: object) -> bool:
+    """Tell whether a place is a URL such as ``s3://bucket/name``, and not a local path."""
+    return isinstance(place, str) and "://" in place
+
+
+def files_at(place: Path | str) -> Files:
+    """Return the files of a folder, of a zip archive, or below a URL.
+
+    Parameters
+    ----------
+    place : Path or str
+        A URL is opened with fsspec, which takes credentials and endpoints from its usual places.
+    """
+    if is_remote(place):
+        return Bucket(str(place))
+    path = Path(place)
+    return Archive(path) if path.suffix == ZIP_SUFFIX else Folder(path)
+
+
+class Folder:
+    """Files below a folder of the local disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all files below the folder."""
+        for folder, _, files in os.walk(self.path):
+            below = Path(folder).relative_to(self.path)
+            yield from ((below / name).as_posix() for name in files)
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes."""
+        return (self.path / name).read_bytes()
+
+    def write(self, name: str, content: bytes | memoryview) -> None:
+        """Write a file under a temporary name and rename it; `sync_tree` makes it last."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+
+
+class Archive:
+    """Files in a zip archive; read only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened: tuple[int, zipfile.ZipFile] | None = None
+
+    @property
+    def _zip(self) -> zipfile.ZipFile:
+        # A forked process would share its place in the file with its parent.
+        if self._opened is None or self._opened[0] != os.getpid():
+            try:
+                self._opened = os.getpid(), zipfile.ZipFile(self._path)
+            except zipfile.BadZipFile as error:
+                raise InputError(
+                    f"{self._path} cannot be read as a zip archive ({error}); copy it again."
+                ) from None
+        return self._opened[1]
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all files in the archive."""
+        return (name for name in self._zip.namelist() if not name.endswith("/"))
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes."""
+        try:
+            return self._zip.read(name)
+        except KeyError:
+            raise FileNotFoundError(f"{name} is not in {self._path}") from None
+        # The archive's own checksum; others may have packed the archive again, compressed.
+        except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError) as error:
+            raise OSError(str(error)) from None
+
+    def write(self, name: str, content: bytes | memoryview) -> None:
+        """Refuse: an archive that is changed in place can be torn."""
+        raise InputError(f"{self._path} is a zip archive, which is read only; give a folder.")
+
+
+class Bucket:
+    """Objects below a URL, through fsspec."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._opened: tuple[int, Any, str] | None = None
+
+    @property
+    def _place(self) -> tuple[Any, str]:
+        # A forked process has none of the threads through which its parent talks to the network.
+        if self._opened is None or self._opened[0] != os.getpid():
+            import fsspec
+
+            try:
+                self._opened = os.getpid(), *fsspec.url_to_fs(self.url)
+            except (ImportError, ValueError) as error:
+                raise InputError(
+                    f"{self.url} cannot be opened ({error}); for s3:// install featstore[s3]."
+                ) from None
+        return self._opened[1:]
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all objects below the URL."""
+        system, root = self._place
+        system.invalidate_cache()  # others may have written since it was listed
+        try:
+            with _network_errors():
+                found = system.find(root)
+        except FileNotFoundError:  # no bucket, as no folder
+            found = []
+        return (name.removeprefix(f"{root}/") for name in found)
+
+    def read(self, name: str) -> bytes:
+        """Return an object's bytes."""
+        system, root = self._place
+        with _network_errors():
+            return bytes(system.cat_file(f"{root}/{name}"))
+
+    def write(self, name: str, content: bytes | memoryview) -> None:
+        """Write an object, which a bucket does whole or not at all."""
+        system, root = self._place
+        try:
+            with _network_errors():
+                system.pipe_file(f"{root}/{name}", bytes(content))
+        except OSError as error:
+            raise InputError(
+                f"{self.url}/{name} cannot be written ({error}); look at the bucket's name, the "
+                "credentials and the network."
+            ) from None
+
+
+@contextmanager
+def _network_errors() -> Iterator[None]:
+    """Make an `OSError` of whatever a client of a bucket raises, which each names otherwise."""
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path` that takes its place if the block ends well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_tree(root: Path) -> None:
+    """Force every file and folder below `root` onto the disk."""
+    for path in (root, *root.rglob("*")):
+        sync(path)
+
+
+def sync(path: Path) -> None:
+    """Force one file or folder onto the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

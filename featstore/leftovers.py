@@ -1,0 +1,328 @@
+"""Removing: whole stores, and what killed or superseded builds left beside them.
+
+What a build writes under a temporary name is named after its store, and so by the store's key, and
+is written under the lock of that key: who holds the lock may remove it, and nobody else. The empty
+lock files stay. Another process may have opened one and not locked it yet; were it removed, that
+process and the next one would hold two locks of one name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from featstore.catalogue import find
+from featstore.container import SUFFIXES, read_attributes, suffix_of
+from featstore.errors import BusyError, FeatstoreError, InputError, StoreNotFoundError
+from featstore.locks import writer_lock
+from featstore.writer import BUILDING, PACKING, SUPERSEDED, UNITS, temporary
+
+REMOVED = ".removed"
+REASONS = {
+    BUILDING: "a killed build; run again, it would go on from this",
+    UNITS: "a killed build; run again, it would go on from this",
+    PACKING: "a file that a killed build was packing",
+    SUPERSEDED: "replaced by a newer build of the same store",
+    REMOVED: "a removal that was cut off",
+}
+PROVENANCE = "a build.json that was cut off"
+BUSY = "a build of it is running"
+ONLY_COPY = "the store itself is missing, and this may be its only copy; rename it to have it back"
+WHOLE = "a whole store that only lacks its name; the same build gives it that"
+
+_SUFFIX = "|".join(map(re.escape, SUFFIXES))
+_KIND = "|".join(map(re.escape, REASONS))
+_LEFTOVER = re.compile(rf"\.(?P<name>.+(?:{_SUFFIX}))(?P<kind>{_KIND})")
+_PROVENANCE = re.compile(rf"\.(?P<name>.+?)(?:{_SUFFIX})?\.build\.json(?:\.\d+)?\.tmp")
+_KEY = re.compile(rf".*-([0-9a-f]{{12}})(?:{_SUFFIX})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What a build or a removal that was cut off left in a folder of stores.
+
+    Attributes
+    ----------
+    path : Path
+    key : str
+        The first 12 digits of the store's key; empty where a store's name has none.
+    reason : str
+        What it is.
+    bytes : int
+    kept : str
+        Why it must stay; empty if it may be removed.
+    """
+
+    path: Path
+    key: str
+    reason: str
+    bytes: int
+    kept: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A store to be removed, which may be damaged.
+
+    Attributes
+    ----------
+    path : Path
+        Absolute.
+    key : str
+        The store key, or as much of it as is known: 64, 12 or no digits.
+    damage : str
+        Why it cannot be opened; empty if it can.
+    """
+
+    path: Path
+    key: str
+    damage: str
+
+
+def leftovers(root: Path, key: str | None = None) -> list[Leftover]:
+    """Find what killed or superseded builds left in a folder of stores; nothing is changed.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of stores.
+    key : str, optional
+        Only of stores whose key begins with these 12 digits.
+    """
+    if not root.is_dir():
+        return []
+    found = (_leftover(path) for path in sorted(root.iterdir()))
+    return [own for own in found if own and key in (None, own.key)]
+
+
+def sweep(root: Path, *, dry_run: bool = False) -> Iterator[Leftover]:
+    """Remove what killed or superseded builds left, and nothing else.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of stores.
+    dry_run : bool
+        Only say what would be removed.
+
+    Yields
+    ------
+    Leftover
+        Removed, unless `kept` says why not: a build holds the lock of its key, for one.
+    """
+    found = leftovers(root)
+    for key in dict.fromkeys(own.key for own in found):
+        own_key = [own for own in found if own.key == key]
+        if dry_run or all(own.kept for own in own_key):
+            busy = _held(root, key)
+            yield from (_keep(own, BUSY) if busy else own for own in own_key)
+            continue
+        try:
+            with _lock(root, key):
+                # Looked for again: whoever held the lock until now has changed them.
+                yield from (_remove(own) for own in leftovers(root, key))
+        except BusyError:
+            yield from (_keep(own, BUSY) for own in own_key)
+        except OSError as error:  # another user's lock file
+            yield from (_keep(own, f"its lock: {error.strerror}") for own in own_key)
+
+
+def find_removable(root: Path, wanted: str) -> Target:
+    """Find the store that a user wants removed.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of stores.
+    wanted : str
+        As for `featstore.catalogue.find`. A store that cannot be opened is found by its path or
+        its file name, if a build gave it that name.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is none.
+    InputError
+        If several fit, in several formats perhaps, or it does not look like a store.
+    """
+    named = root / wanted
+    is_name = Path(wanted).name == wanted and suffix_of(wanted) is not None
+    if is_name and os.path.lexists(named):
+        found: Path | str = named
+    else:
+        found = find(root, wanted)
+        _check_one_format(root, wanted, Path(found))
+    path = Path(found).absolute()  # of a link, the link
+    if not os.path.lexists(path):
+        raise StoreNotFoundError(f"There is no local store at {found}; only those are removed.")
+    if path.name.startswith("."):
+        raise InputError(f"{path} is no finished store; `featstore gc` removes what builds left.")
+    key = key_of(path.name)
+    try:
+        stated = str(read_attributes(path)["key"])
+    except (FeatstoreError, OSError) as error:
+        if key and suffix_of(path.name):
+            return Target(path, key, str(error))
+        raise InputError(
+            f"{path} is not removed, for it may be no store: it does not open as one and its name "
+            "does not end in a store's key; look at it, and remove it by hand."
+        ) from None
+    return Target(path, stated if not key or stated.startswith(key) else key, "")
+
+
+def _check_one_format(root: Path, wanted: str, found: Path) -> None:
+    """Refuse a name or key that fits a store in two formats; `find` would choose."""
+    if os.path.lexists(wanted):
+        return
+    end = f"-{key_of(found.name)}"
+    beside = [own.name for own in sorted(root.glob(f"[!.]*{end}.*")) if suffix_of(own)]
+    fit = [name for name in beside if name.startswith(wanted) or end[1:].startswith(wanted[:12])]
+    if end[1:] and len(fit) > 1:
+        raise InputError(
+            f"{wanted!r} fits {len(fit)} stores in {root}; name the one to remove by its whole "
+            f"file name: {', '.join(fit)}"
+        )
+
+
+def remove_store(target: Target, beside: Iterable[Path] = ()) -> None:
+    """Remove a store, under the lock of its key.
+
+    It loses its name first, so that nothing opens half of it, and the rest of a removal that is
+    killed is a leftover like others.
+
+    Parameters
+    ----------
+    target : Target
+    beside : iterable of Path
+        Files that go with it.
+
+    Raises
+    ------
+    BusyError
+        If a process builds it.
+    StoreNotFoundError
+        If it is gone.
+    """
+    path = target.path
+    removed = temporary(path, REMOVED)
+    with _lock(path.parent, target.key):
+        _delete(removed)
+        try:
+            path.rename(removed)
+        except FileNotFoundError:
+            raise StoreNotFoundError(f"{path} is gone; another process removed it.") from None
+        for file in beside:
+            file.unlink(missing_ok=True)
+        # Of a store that was removed on purpose, nothing may come back as its only copy.
+        _delete(temporary(path, SUPERSEDED))
+        _delete(removed)
+
+
+def check_free(target: Target) -> None:
+    """Refuse a store that is being built, before a user is asked anything.
+
+    Raises
+    ------
+    BusyError
+    """
+    if _held(target.path.parent, target.key):
+        raise BusyError(
+            f"{target.path} is being built or repaired by another process; wait for it, then "
+            "remove the store."
+        )
+
+
+def key_of(name: str) -> str:
+    """Return the 12 digits of the key that a store's name ends in, or nothing.
+
+    Examples
+    --------
+    >>> key_of("lips-0123456789ab.zarr"), key_of("copy.zarr")
+    ('0123456789ab', '')
+    """
+    match = _KEY.fullmatch(name)
+    return match[1] if match else ""
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files below a folder; what vanishes counts nothing."""
+    if path.is_symlink() or not path.is_dir():
+        return _bytes(path)
+    return sum(_bytes(Path(folder, name)) for folder, _, names in os.walk(path) for name in names)
+
+
+def _bytes(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return path.lstat().st_size
+    return 0
+
+
+def _leftover(path: Path) -> Leftover | None:
+    if match := _LEFTOVER.fullmatch(path.name):
+        key, kind = key_of(match["name"]), match["kind"]
+        if not key and kind != REMOVED:  # builds name every store by its key
+            return None
+        kept = "" if path.with_name(match["name"]).exists() else _precious(path, kind)
+        return Leftover(path, key, REASONS[kind], size_of(path), kept)
+    match = _PROVENANCE.fullmatch(path.name)
+    key = key_of(match["name"]) if match else ""
+    return Leftover(path, key, PROVENANCE, size_of(path)) if key else None
+
+
+def _precious(path: Path, kind: str) -> str:
+    """Return why a leftover of a store that is missing must stay, if it must."""
+    if kind == SUPERSEDED:  # killed between the two renames that replace a store
+        return ONLY_COPY
+    try:
+        return WHOLE if kind in (BUILDING, PACKING) and read_attributes(path) else ""
+    except (FeatstoreError, OSError):
+        return ""
+
+
+def _keep(leftover: Leftover, why: str) -> Leftover:
+    return replace(leftover, kept=leftover.kept or why)
+
+
+def _remove(leftover: Leftover) -> Leftover:
+    """Remove a leftover that may be removed; return it, with the reason where that fails."""
+    if leftover.kept:
+        return leftover
+    try:
+        _delete(leftover.path)
+    except OSError as error:
+        return _keep(leftover, f"cannot be removed: {error.strerror}")
+    return leftover
+
+
+def _delete(path: Path) -> None:
+    """Remove a file or a folder, if it is there; of a link, the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _lock(root: Path, key: str) -> AbstractContextManager[None]:
+    """Return the lock of a key; no build makes a store without one in its name."""
+    return writer_lock(root, key) if key else nullcontext()
+
+
+def _held(root: Path, key: str) -> bool:
+    """Return whether a process holds the lock of a key; makes no file, unlike taking it."""
+    try:
+        descriptor = os.open(root / f".{key[:12]}.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,152 @@
+"""Features of others in ``.npy`` files: mapped, looked at, and read block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.errors import InputError
+
+BLOCK_BYTES: Final = 8 * 2**20
+FLOATS: Final = ("float16", "float32", "float64")
+
+
+def open_npy(path: Path) -> NDArray[Any]:
+    """Return the array in an ``.npy`` file, mapped and not read; nothing is ever unpickled.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it holds Python objects, or it is cut short.
+    """
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the path.") from None
+    except (ValueError, EOFError) as error:
+        reason = str(error)
+        if "object" in reason:
+            raise InputError(
+                f"{path} holds pickled Python objects, which could run code and are never read; "
+                "save every clip as an array of floats of its own: np.save(name, array)."
+            ) from None
+        raise InputError(
+            f"{path} cannot be read as .npy ({reason}); write it again with np.save."
+        ) from None
+    if not isinstance(found, np.ndarray):
+        found.close()
+        raise InputError(f"{path} is an archive (.npz); save its arrays one by one with np.save.")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class ClipArray:
+    """Where the features of one clip lie.
+
+    Attributes
+    ----------
+    path : Path
+    index : int or None
+        Position in an array of all clips; None where the file is this clip's own.
+    steps, dim : int
+    dtype : {"float16", "float32", "float64"}
+    stamp : tuple of int
+        Size and modification time of the file when it was looked at.
+    """
+
+    path: Path
+    index: int | None
+    steps: int
+    dim: int
+    dtype: str
+    stamp: tuple[int, int]
+
+    def blocks(self, first: int = 0, last: int | None = None) -> Iterator[NDArray[Any]]:
+        """Yield the rows from `first` to `last` in blocks of a few MiB, as they are stored.
+
+        Raises
+        ------
+        InputError
+            If the file was changed since it was looked at.
+        """
+        rows = open_npy(self.path)
+        if stamp_of(self.path) != self.stamp:
+            raise InputError(f"{self.path} was changed while it was read; import again.")
+        rows = rows if self.index is None else rows[self.index]
+        rows = rows.reshape(1, -1) if rows.ndim == 1 else rows
+        end = self.steps if last is None else last
+        size = max(1, BLOCK_BYTES // (8 * self.dim))
+        for start in range(first, end, size):
+            yield rows[start : min(start + size, end)]
+
+    def read(self, first: int, last: int) -> NDArray[np.float32]:
+        """Return rows as float32, shape (last - first, dim)."""
+        rows = np.empty((last - first, self.dim), np.float32)
+        done = 0
+        for block in self.blocks(first, last):
+            rows[done : done + len(block)] = block
+            done += len(block)
+        return rows
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Return what tells whether a file was changed: its size and modification time."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def one_clip(path: Path) -> ClipArray:
+    """Look at a file that holds one clip: (steps, dim), or (dim,) for a single step.
+
+    Raises
+    ------
+    InputError
+        If it is not such an array of floats.
+    """
+    array = open_npy(path)
+    _check_floats(path, array)
+    if array.size == 0:
+        raise InputError(
+            f"{path} has no steps (shape {array.shape}): nothing was extracted; leave the "
+            "clip out, or extract it with a shorter window."
+        )
+    if array.ndim not in (1, 2):
+        raise InputError(
+            f"{path} has shape {array.shape}; a clip is (steps, dim), or (dim,) for one step: "
+            "pool or reshape it first."
+        )
+    steps = len(array) if array.ndim == 2 else 1
+    return ClipArray(path, None, steps, array.shape[-1], array.dtype.name, stamp_of(path))
+
+
+def many_clips(path: Path) -> list[ClipArray]:
+    """Look at a file that holds all clips: (clips, steps, dim), or (clips, dim).
+
+    Raises
+    ------
+    InputError
+        If it is not such an array of floats.
+    """
+    array = open_npy(path)
+    _check_floats(path, array)
+    if array.ndim not in (2, 3) or array.size == 0:
+        raise InputError(
+            f"{path} has shape {array.shape}; an array of all clips is (clips, steps, dim), or "
+            "(clips, dim) for one step a clip: reshape it, or give a folder of one .npy a clip."
+        )
+    steps = array.shape[1] if array.ndim == 3 else 1
+    name, stamp = array.dtype.name, stamp_of(path)
+    return [ClipArray(path, i, steps, array.shape[-1], name, stamp) for i in range(len(array))]
+
+
+def _check_floats(path: Path, array: NDArray[Any]) -> None:
+    if array.dtype.name not in FLOATS:
+        raise InputError(
+            f"{path} holds {array.dtype}, and features are {', '.join(FLOATS)}; convert it: "
+            "np.save(name, array.astype(np.float32))."
+        )

@@ -1,0 +1,181 @@
+"""The rows of a store: mapped where they lie plainly on the local disk, else decoded by chunk."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from featstore.container import Container, chunk_name
+from featstore.errors import CorruptStoreError
+from featstore.layout import Layout
+from featstore.maps import Piece, map_pieces
+from featstore.seal import REMEDY, check
+
+Features = NDArray[Any]  # float32, or float16 as stored
+
+# What decoded chunks may take: those of a group of blocks, and of the next one, read ahead.
+CACHE_BYTES = 576 * 2**20
+
+
+class Rows(Protocol):
+    """Rows of features by number."""
+
+    def span(self, start: int, stop: int) -> Features:
+        """Return the rows from `start` to `stop`, read-only."""
+
+    def take(self, index: NDArray[np.int64]) -> Features:
+        """Return rows by number, shape ``(*index.shape, dim)``.
+
+        Each row of `index` is one clip's and ascends.
+        """
+
+    def windows(self, firsts: NDArray[np.int64], width: int) -> Features:
+        """Return `width` rows from each of `firsts` on, shape (n, width, dim)."""
+
+
+class MappedRows:
+    """All rows as one array over the page cache.
+
+    Parameters
+    ----------
+    container : Container
+    layout : Layout
+    pieces : list of Piece
+        The chunks.
+    checked : bool
+        Compare every chunk with its checksum when it is first touched.
+    """
+
+    def __init__(
+        self, container: Container, layout: Layout, pieces: list[Piece], *, checked: bool
+    ) -> None:
+        try:
+            content = map_pieces(pieces)
+        except (OSError, ValueError) as error:
+            raise CorruptStoreError(
+                f"{container.place}: a chunk cannot be read ({error}); {REMEDY}."
+            ) from None
+        dtype = np.dtype(container.codec.dtype).newbyteorder("<")
+        self.array = content.view(dtype).reshape(-1, layout.dim)[: layout.steps]
+        self._container, self._rows = container, layout.chunk_rows
+        self._content, self._length = content, pieces[0].length
+        self._unchecked = set(range(len(pieces))) if checked else set()
+
+    def span(self, start: int, stop: int) -> Features:
+        """Return a view of the rows from `start` to `stop`."""
+        if self._unchecked:
+            self._check(range(start // self._rows, -(-stop // self._rows)))
+        return self.array[start:stop]
+
+    def take(self, index: NDArray[np.int64]) -> Features:
+        """Return a copy of rows."""
+        if self._unchecked:
+            self._check(np.unique(index // self._rows).tolist())
+        return self.array.take(index, axis=0)
+
+    def windows(self, firsts: NDArray[np.int64], width: int) -> Features:
+        """Return a copy of runs of rows, which is made a run and not a row at a time."""
+        if self._unchecked:
+            self._check(np.unique((firsts[:, None] + np.arange(width)) // self._rows).tolist())
+        runs = sliding_window_view(self.array, width, axis=0)  # (steps, dim, width), no copy
+        copied: Features = runs.transpose(0, 2, 1)[firsts]
+        return copied
+
+    def _check(self, chunks: Iterable[int]) -> None:
+        for number in self._unchecked.intersection(chunks):
+            content = self._content[number * self._length : (number + 1) * self._length]
+            check_chunk(self._container, number, content.data)
+            self._unchecked.discard(number)
+
+
+class DecodedRows:
+    """Rows of compressed or remote chunks, which are checked, decoded and kept for a while.
+
+    Parameters
+    ----------
+    container : Container
+    layout : Layout
+    """
+
+    def __init__(self, container: Container, layout: Layout) -> None:
+        self._container, self._layout = container, layout
+        self._shape = container.chunk_shape
+        self._codec = container.codec
+        rows, dim = self._shape
+        self.chunk_bytes = rows * dim * self._codec.item_size
+        self._most = max(2, CACHE_BYTES // self.chunk_bytes)
+        self._chunks: OrderedDict[int, Features] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def span(self, start: int, stop: int) -> Features:
+        """Return the rows from `start` to `stop`: a view where they lie in one chunk."""
+        size = self._shape[0]
+        parts = [
+            self._chunk(number)[max(0, start - number * size) : stop - number * size]
+            for number in range(start // size, max(start // size + 1, -(-stop // size)))
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        rows = np.concatenate(parts)
+        rows.flags.writeable = False
+        return rows
+
+    def take(self, index: NDArray[np.int64]) -> Features:
+        """Return a copy of rows."""
+        taken = np.empty((*index.shape, self._shape[1]), self._codec.dtype)
+        for place, rows in zip(taken, index, strict=True):
+            place[...] = self.span(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
+        return taken
+
+    def windows(self, firsts: NDArray[np.int64], width: int) -> Features:
+        """Return a copy of runs of rows."""
+        return self.take(firsts[:, None] + np.arange(width))
+
+    def read_ahead(self, numbers: Iterable[int], executor: Executor) -> list[Any]:
+        """Begin to read chunks; `span` does not depend on it."""
+        with self._lock:
+            missing = [number for number in numbers if number not in self._chunks]
+        return [executor.submit(self._chunk, number) for number in missing]
+
+    def _chunk(self, number: int) -> Features:
+        with self._lock:
+            if number in self._chunks:
+                self._chunks.move_to_end(number)
+                return self._chunks[number]
+        chunk = self._decode(number)
+        with self._lock:
+            self._chunks[number] = chunk
+            while len(self._chunks) > self._most:
+                self._chunks.popitem(last=False)
+        return chunk
+
+    def _decode(self, number: int) -> Features:
+        content = self._container.chunk_bytes(number)
+        check_chunk(self._container, number, memoryview(content))
+        return self._codec.decode(content, self._shape)
+
+
+def check_chunk(container: Container, number: int, content: memoryview) -> None:
+    """Compare the bytes of one chunk with the seal.
+
+    Raises
+    ------
+    CorruptStoreError
+    """
+    expected = container.attributes["seal"]["files"].get(chunk_name(number))
+    check(content, expected, f"{container.place}: chunk {number} of the features")
+
+
+def rows_of(container: Container, layout: Layout, *, checked: bool) -> MappedRows | DecodedRows:
+    """Return the rows of a store in the fastest way that its place and format allow."""
+    pieces = container.pieces()
+    if pieces is None:
+        return DecodedRows(container, layout)
+    return MappedRows(container, layout, pieces, checked=checked)

@@ -1,0 +1,193 @@
+"""A store as a Zarr format 3 group: in a folder, in a zip archive, or in a bucket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore import schema
+from featstore.codecs import Codec, codec_of
+from featstore.container import Damage, chunk_name, not_found
+from featstore.errors import CorruptStoreError, FeatstoreError, InputError
+from featstore.files import Folder, files_at, is_remote
+from featstore.layout import Layout
+from featstore.maps import Piece, can_map
+from featstore.seal import REMEDY, check, check_seal, sha256
+
+ROOT_FILE = "zarr.json"
+CHUNKS = "features/c/"
+READERS = 8
+
+
+class ZarrContainer:
+    """Reads a Zarr store; see `featstore.container.Container`."""
+
+    def __init__(self, place: Path | str) -> None:
+        self.place = place if is_remote(place) else Path(place)
+        self._files = files_at(self.place)
+        self.attributes = self._read_root()
+        self._seal: dict[str, str] = self.attributes["seal"]["files"]
+
+    @cached_property
+    def _metadata(self) -> dict[str, Any]:
+        return dict(json.loads(self._checked("features/zarr.json")))
+
+    @property
+    def codec(self) -> Codec:
+        """The dtype of the features and their compressor."""
+        return codec_of(self._metadata, str(self.place))
+
+    @property
+    def chunk_shape(self) -> tuple[int, int]:
+        """Rows and dim of a chunk."""
+        rows, dim = self._metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        return rows, dim
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Read every array but the features, comparing what is read with the seal."""
+        names = [name for name in self._seal if not name.startswith(CHUNKS)]
+        with ThreadPoolExecutor(READERS) as pool:  # in a bucket, each waits for the network
+            small = dict(zip(names, pool.map(self._checked, names), strict=True))
+        return decode_columns(small)
+
+    def chunk_bytes(self, number: int) -> bytes:
+        """Return a chunk of features as it is stored."""
+        try:
+            return self._files.read(chunk_name(number))
+        except OSError as error:
+            raise self._unreadable(chunk_name(number), error) from None
+
+    def pieces(self) -> list[Piece] | None:
+        """Return where on the local disk the chunks lie uncompressed; None if they do not."""
+        if not isinstance(self._files, Folder) or self.codec.compression != "none":
+            return None
+        rows, dim = self.chunk_shape
+        length = rows * dim * self.codec.item_size
+        count = sum(name.startswith(CHUNKS) for name in self._seal)
+        pieces = [Piece(self._files.path / chunk_name(n), 0, length) for n in range(count)]
+        return pieces if can_map(pieces) else None
+
+    def damages(self) -> Iterator[Damage]:
+        """Compare every file with the seal."""
+        there = set(self._files.names()) - {ROOT_FILE}
+        for name, expected in self._seal.items():
+            number = int(name.split("/")[2]) if name.startswith(CHUNKS) else None
+            if name not in there:
+                yield Damage(name, "is missing", number)
+                continue
+            try:
+                changed = sha256(self._files.read(name)) != expected
+            except OSError as error:
+                yield Damage(name, f"cannot be read ({error})", number)
+                continue
+            if changed:
+                yield Damage(name, "was changed", number)
+        for name in sorted(there - self._seal.keys()):
+            yield Damage(name, "was added", None)
+
+    def _read_root(self) -> dict[str, Any]:
+        try:
+            text = self._files.read(ROOT_FILE)
+        except (FileNotFoundError, NotADirectoryError):
+            raise not_found(self.place) from None
+        except OSError as error:
+            raise self._unreadable(ROOT_FILE, error) from None
+        try:
+            root = json.loads(text)
+            attributes = root["attributes"]
+            check_seal(attributes, str(self.place))
+            if (root["zarr_format"], root["node_type"]) != (3, "group"):
+                raise ValueError("it is of another format")
+        except FeatstoreError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptStoreError(
+                f"{self.place}/{ROOT_FILE} is not the metadata of a Zarr group ({error}); {REMEDY}."
+            ) from None
+        return dict(attributes)
+
+    def _checked(self, name: str) -> bytes:
+        try:
+            content = self._files.read(name)
+        except OSError as error:
+            raise self._unreadable(name, error) from None
+        check(content, self._seal.get(name), f"{self.place}/{name}")
+        return content
+
+    def _unreadable(self, name: str, error: OSError) -> FeatstoreError:
+        if isinstance(error, FileNotFoundError):
+            return CorruptStoreError(f"{self.place}/{name} is missing; {REMEDY}.")
+        state = f"cannot be read ({error.strerror or error})"
+        if is_remote(self.place):
+            return InputError(
+                f"{self.place}/{name} {state}; look at the credentials and the network."
+            )
+        if isinstance(error, PermissionError):
+            return InputError(f"{self.place}/{name} {state}; look at its permissions.")
+        return CorruptStoreError(f"{self.place}/{name} {state}; {REMEDY}.")
+
+
+def decode_columns(small: Mapping[str, bytes]) -> dict[str, NDArray[Any]]:
+    """Return every array but the features, from the bytes of their files."""
+    import zarr
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.storage import MemoryStore
+
+    buffer = default_buffer_prototype().buffer
+    memory = MemoryStore({name: buffer.from_bytes(content) for name, content in small.items()})
+    names = (*schema.CLIP_COLUMNS, *schema.NAME_ARRAYS, *schema.STEP_COLUMNS)
+    arrays = {name: zarr.open_array(memory, path=name, mode="r") for name in names}
+    columns = {name: np.asarray(array[...]) for name, array in arrays.items()}
+    strings = ("clip_id", *schema.NAME_ARRAYS)
+    return columns | {name: np.array(columns[name].tolist(), np.str_) for name in strings}
+
+
+def encode_columns(
+    columns: Mapping[str, NDArray[Any]], layout: Layout, codec: Codec
+) -> dict[str, bytes]:
+    """Return the files of every array, without the chunks of the features and the root."""
+    import zarr
+    from zarr.storage import MemoryStore
+
+    small: dict[str, Any] = {}
+    memory = MemoryStore(small)
+    for name, (dtype, dimension, attributes) in schema.ARRAYS.items():
+        values = columns[name]
+        array = zarr.create_array(
+            memory,
+            name=name,
+            shape=values.shape,
+            chunks=(max(1, min(len(values), schema.COLUMN_CHUNK)),),
+            dtype=dtype,
+            compressors=None,
+            attributes=dict(attributes),
+            dimension_names=(dimension,),
+            # A chunk that equals the fill value must still be a file with a checksum.
+            config={"write_empty_chunks": True},
+        )
+        array[...] = values.astype(object) if dtype == "string" else values
+    zarr.create_array(
+        memory,
+        name=schema.FEATURES,
+        shape=(layout.steps, layout.dim),
+        chunks=(layout.chunk_rows, layout.dim),
+        dtype=codec.dtype,
+        fill_value=float("nan"),
+        compressors=codec.zarr_compressors(),
+        dimension_names=("step", "feature"),
+    )
+    del small[ROOT_FILE]  # written last, by the seal
+    return {name: buffer.to_bytes() for name, buffer in small.items()}
+
+
+def root_text(attributes: Mapping[str, Any]) -> bytes:
+    """Return the text of the root ``zarr.json``."""
+    root = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
+    return json.dumps(root, indent=2).encode()

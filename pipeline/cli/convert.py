@@ -1,0 +1,111 @@
+"""``featstore export`` and ``featstore import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from featstore.codecs import COMPRESSIONS, DTYPES
+from pipeline.cli.flags import Rate
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("store")
+@click.argument("dest")
+@click.option("--root", type=FOLDER, default=Path("features"), show_default=True,
+              help="Folder of stores, where STORE is a key or a name.")  # fmt: skip
+@click.option("--dtype", type=click.Choice(DTYPES),
+              help="float16 has half the size and another key.  [default: as it is]")  # fmt: skip
+@click.option("--compression", type=click.Choice(COMPRESSIONS), help="[default: as it is]")
+@click.option("--format", "form", type=click.Choice(["npy", "zarr", "hdf5", "zip"]),
+              help="[default: by the suffix of DEST; npy without one]")  # fmt: skip
+def export(
+    store: str,
+    dest: str,
+    root: Path,
+    dtype: str | None,
+    compression: str | None,
+    form: str | None,
+) -> None:
+    """Write a store in another format, or to another place.
+
+    STORE is its path or URL, or the beginning of its key or name. DEST ends in .zarr, in .h5, in
+    .zarr.zip (an archive to read from), is a URL such as s3://bucket/name.zarr, or a folder that
+    gets one .npy a clip with a table clips.csv. Nothing is overwritten.
+    """
+    from featstore import convert
+    from featstore.catalogue import find
+    from featstore.destinations import codec_for, format_of
+    from featstore.files import is_remote
+    from featstore.store import open_store
+    from pipeline.provenance import copy_provenance
+
+    form = format_of(dest, form)
+    opened = open_store(find(root, store))
+    codec = codec_for(opened, form, dtype, compression)
+    key = convert.contents_of(opened, codec).attributes["key"]
+    error = convert.export(opened, dest, form, codec)
+    if not is_remote(dest):
+        facts: dict[str, Any] = {"exported": opened.key}
+        copy_provenance(opened.path, Path(dest), **facts, **(_float16(error)))
+    _say_error(error)
+    click.echo(f"{dest} {key}")
+
+
+@click.command("import")
+@click.argument("source", type=FILE)
+@click.option("--labels", type=FILE, required=True,
+              help="CSV with a row a clip: file or clip_id, label, split; where known, subject, "
+              "video, start, stop.")  # fmt: skip
+@click.option("--store", type=FOLDER, default=Path("features"), show_default=True,
+              help="Folder of stores.")  # fmt: skip
+@click.option("--name", help="Title of the store.  [default: the name of SOURCE]")
+@click.option("--classes", type=FILE, help="Class list: a file with one name per line.  "
+              "[default: the labels found]")  # fmt: skip
+@click.option("--format", type=click.Choice(["zarr", "hdf5"]), default="zarr", show_default=True)
+@click.option("--compression", type=click.Choice(COMPRESSIONS), default="none", show_default=True)
+@click.option("--dtype", type=click.Choice(DTYPES),
+              help="[default: float16 where every array is, else float32]")  # fmt: skip
+@click.option("--fps", type=Rate(), help="Steps a second, where no NAME_timestamps_ms.npy says "
+              "their times.")  # fmt: skip
+@click.option("--suffix", help="What follows the clip id in file names, such as rgb.  "
+              "[default: what most have]")  # fmt: skip
+@click.option("--allow-unlisted", is_flag=True, help="Leave files without a row out.")
+def import_(**given: Any) -> None:
+    """Make a store of features that something else extracted.
+
+    SOURCE is a folder with one .npy a clip, of shape (steps, dim) or (dim,), as video_features
+    writes it, or one .npy of all clips in the order of the rows. The last line is the store's path
+    and key. The same arrays and labels are imported once.
+    """
+    from featstore.catalogue import remember_last
+    from pipeline.describe import caveats
+    from pipeline.imported import ImportOptions
+    from pipeline.importing import describe_import, import_store, prepare_import
+
+    imported = prepare_import(ImportOptions(**given), click.echo)
+    for line in describe_import(imported):
+        click.echo(line)
+    for line in caveats(subjects_known=imported.dataset.subjects_known, untrained=False):
+        click.echo(line)
+    if imported.there:
+        remember_last(imported.options.store, imported.path)
+        click.echo("already there: nothing to do")
+    else:
+        _say_error(import_store(imported, click.echo))
+    click.echo(f"{imported.path} {imported.key}")
+
+
+def _float16(error: dict[str, float] | None) -> dict[str, Any]:
+    return {"float16_error": error} if error else {}
+
+
+def _say_error(error: dict[str, float] | None) -> None:
+    if error:
+        relative, largest = error["relative_rms"], error["largest_absolute"]
+        click.echo(f"float16 error: {relative:.2g} relative (rms), {largest:.2g} at most")

@@ -1,0 +1,148 @@
+"""What a build is to make, and its key: found without torch, zarr, or decoding a frame."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from featstore.catalogue import store_path
+from featstore.container import SUFFIXES, read_attributes
+from featstore.errors import InputError, StoreNotFoundError
+from featstore.keys import ClipKey, store_key
+from pipeline.clips import Clip, resolve
+from pipeline.options import SUFFIX_OF, BuildOptions, PixelMode, feature_configuration
+from pipeline.plan import check_rate
+from pipeline.sources.base import Dataset
+from pipeline.video.cache import Cache
+from pipeline.video.catalogue import Video, read_videos
+from pipeline.weights import Weights, find_weights
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a build is to make, known without decoding a frame.
+
+    Attributes
+    ----------
+    options : BuildOptions
+    dataset : Dataset
+    videos : list of Video
+    clips, dropped : list of Clip
+        In the order of the store, and those with too few frames.
+    pixels, fps, min_frames
+        As asked for, or as the source advises.
+    weights : Weights
+    configuration : dict
+        The feature configuration.
+    key : str
+        The store key.
+    slug : str
+        What the store's name begins with.
+    seconds : float
+        How long it took to find all this out.
+    """
+
+    options: BuildOptions
+    dataset: Dataset
+    videos: list[Video]
+    clips: list[Clip]
+    dropped: list[Clip]
+    pixels: PixelMode
+    fps: Fraction | None
+    min_frames: int
+    weights: Weights
+    configuration: dict[str, Any]
+    key: str
+    slug: str
+    seconds: float
+
+    @property
+    def path(self) -> Path:
+        """Where the store lies, or would lie; another name of the data does not build it twice."""
+        return self._path(SUFFIX_OF[self.options.format])
+
+    @property
+    def built(self) -> bool:
+        """Whether the sealed store is there."""
+        return self._built(self.path)
+
+    @property
+    def existing(self) -> Path | None:
+        """Where the sealed store lies, in the format asked for or else in another one."""
+        paths = (self.path, *(self._path(suffix) for suffix in SUFFIXES))
+        return next((path for path in paths if self._built(path)), None)
+
+    def clip_keys(self) -> list[ClipKey]:
+        """Return what the store key covers of each clip."""
+        return [clip.key(self.videos) for clip in self.clips]
+
+    def _path(self, suffix: str) -> Path:
+        return store_path(self.options.store, self.slug, self.key, suffix)
+
+    def _built(self, path: Path) -> bool:
+        try:
+            return bool(read_attributes(path)["key"] == self.key)
+        except StoreNotFoundError:
+            if path.exists():
+                raise InputError(
+                    f"{path} is in the way and is not a store; remove it and build again."
+                ) from None
+            return False
+
+
+def cache_of(root: Path) -> Cache:
+    """Return the cache of a folder of stores."""
+    return Cache(root / ".cache.sqlite")
+
+
+def prepare(options: BuildOptions, cache: Cache, log: Log) -> Prepared:
+    """Read annotations and videos and compute the store key; nothing is decoded.
+
+    Raises
+    ------
+    InputError
+        For whatever is wrong with the flags, the annotations, the videos or the weights.
+    """
+    began = time.perf_counter()
+    dataset = options.source.read()  # first, for weights may have to be downloaded
+    weights = find_weights(options.weights, options.backbone, cache, log)
+    named = {annotation.video: annotation.path for annotation in dataset.annotations}
+    videos = read_videos(
+        named, cache, image_rate=options.image_fps, workers=options.workers, log=log
+    )
+    advised = Fraction(str(dataset.fps)) if dataset.fps is not None else None
+    fps = None if options.every_frame else options.fps or advised
+    check_rate(videos, fps)
+    min_frames = options.min_frames or dataset.min_frames
+    clips, dropped = resolve(dataset, videos, min_frames)
+    pixels = options.pixels or dataset.pixels
+    configuration = feature_configuration(options, pixels, fps, weights.identity)
+    key = store_key(
+        configuration,
+        dataset.classes,
+        (clip.key(videos) for clip in clips),
+        subjects_known=dataset.subjects_known,
+    )
+    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", f"{dataset.title} {options.backbone}").strip("-")
+    return Prepared(
+        options=options,
+        dataset=dataset,
+        videos=videos,
+        clips=clips,
+        dropped=dropped,
+        pixels=pixels,
+        fps=fps,
+        min_frames=min_frames,
+        weights=weights,
+        configuration=configuration,
+        key=key,
+        slug=slug,
+        seconds=time.perf_counter() - began,
+    )

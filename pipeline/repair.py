@@ -1,0 +1,90 @@
+"""Mending a sealed store: what is whole is taken over, the rest is computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from featstore.container import Container, open_container
+from featstore.convert import copy_chunk
+from featstore.errors import CorruptStoreError, InputError, StoreNotFoundError
+from featstore.keys import differences
+from featstore.writer import Contents, StoreWriter
+
+# What must be the same for a chunk to be the same.
+SAME = ("key", "features", "statistics", "steps", "dim")
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A sealed store, and what of it disagrees with its seal.
+
+    Attributes
+    ----------
+    container : Container
+    names : list of str
+        Damaged files or parts of the file.
+    chunks : frozenset of int
+        Damaged chunks of features.
+    """
+
+    container: Container
+    names: list[str]
+    chunks: frozenset[int]
+
+    def adopt(
+        self, writer: StoreWriter, contents: Contents, *, mixed: bool, log: Callable[[str], None]
+    ) -> None:
+        """Copy every whole unit into the writer.
+
+        Raises
+        ------
+        InputError
+            If they were computed by other software or hardware, and not `mixed`.
+        """
+        own, new = self.container.attributes, contents.attributes
+        shape = (contents.layout.chunk_rows, contents.layout.dim)
+        if any(own[name] != new[name] for name in SAME) or self.container.chunk_shape != shape:
+            log(f"{self.container.place} was made from something else: everything is computed")
+            return
+        changed = differences(own["numerics"], new["numerics"])
+        if changed and not mixed:
+            raise InputError(
+                f"{self.container.place} was computed otherwise ({'; '.join(changed)}), so the "
+                "last bits of what is computed now may differ; give --allow-mixed-numerics to "
+                "mend it nevertheless, or remove it and build it anew."
+            )
+        if changed:
+            writer.mix_numerics(own["numerics"], changed)
+        taken = 0
+        for unit in writer.missing:
+            if unit not in self.chunks:
+                with suppress(CorruptStoreError):  # of a file that cannot be read at all
+                    copy_chunk(self.container, writer, unit, contents.codec)
+                    taken += 1
+        log(f"{taken} of {len(contents.layout.units())} units are whole and taken over")
+
+
+def find_damage(path: Path, log: Callable[[str], None]) -> Damaged | None:
+    """Compare a store with its seal; None where there is nothing to take over.
+
+    Parameters
+    ----------
+    path : Path
+    log : callable
+        Is told each damage.
+    """
+    try:
+        container = open_container(path)
+    except StoreNotFoundError:
+        return None
+    except CorruptStoreError as error:
+        log(f"{error} Nothing can be taken over: everything is computed.")
+        return None
+    found = list(container.damages())
+    for damage in found:
+        log(f"{damage.name} {damage.what}")
+    chunks = frozenset(damage.chunk for damage in found if damage.chunk is not None)
+    return Damaged(container, [damage.name for damage in found], chunks)

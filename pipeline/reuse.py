@@ -1,0 +1,193 @@
+"""Rows that need no extraction: found in other stores by feature key, and copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore import schema
+from featstore.catalogue import Entry, entries
+from featstore.errors import CorruptStoreError
+from featstore.keys import ClipKey, differences, feature_key
+from featstore.layout import Layout
+from featstore.store import Store, open_store
+
+if TYPE_CHECKING:
+    from pipeline.prepare import Prepared
+    from pipeline.statistics import Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What decides which rows can be copied.
+
+    Attributes
+    ----------
+    key : str
+        The key of the store that is to be built.
+    features : mapping
+        Its feature configuration.
+    mean, std : sequence of float
+        Its statistics, by value.
+    clips : sequence of ClipKey
+    numerics : mapping or None
+        What the rows must have been computed with; None takes any.
+    """
+
+    key: str
+    features: Mapping[str, Any]
+    mean: Sequence[float]
+    std: Sequence[float]
+    clips: Sequence[ClipKey]
+    numerics: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Where the rows of clips lie already.
+
+    Attributes
+    ----------
+    found : dict of int to (Store, int)
+        Clip to the store that has its rows, and its position there.
+    refused : list of str
+        Why rows of a store are not copied though its configuration is the same.
+    """
+
+    found: dict[int, tuple[Store, int]]
+    refused: list[str]
+
+    def lines(self) -> Iterator[str]:
+        """Yield what to say of them."""
+        for store, clips, steps in self.by_store():
+            yield f"copied: {clips} clips ({steps} steps) from {Path(store.path).name}"
+        yield from self.refused
+
+    def by_store(self) -> Iterator[tuple[Store, int, int]]:
+        """Yield each store with how many clips and steps are copied from it."""
+        counted: dict[int, list[int]] = {}
+        stores = {id(store): store for store, _ in self.found.values()}
+        for store, clip in self.found.values():
+            counted.setdefault(id(store), []).append(int(store.row_size[clip]))
+        for number, sizes in counted.items():
+            yield stores[number], len(sizes), sum(sizes)
+
+    def complete(
+        self, computed: NDArray[np.float32], layout: Layout, first: int, last: int
+    ) -> NDArray[np.float32]:
+        """Return the rows of one unit: those that are found, and the others as computed.
+
+        Parameters
+        ----------
+        computed : ndarray of float32, shape (n, dim)
+            The rows of the clips that are not found, in order.
+        layout : Layout
+        first, last : int
+            The unit holds rows `first` to `last` of the store.
+        """
+        rows = np.empty((last - first, layout.dim), np.float32)
+        missing = np.ones(last - first, bool)
+        for clip in layout.clips_of(first, last):
+            if clip not in self.found:
+                continue
+            store, position = self.found[clip]
+            offset = int(layout.offsets[clip])
+            begin, end = max(first, offset), min(last, int(layout.offsets[clip + 1]))
+            rows[begin - first : end - first] = store[position][begin - offset : end - offset]
+            missing[begin - first : end - first] = False
+        rows[missing] = computed
+        return rows
+
+
+def wanted_of(
+    prepared: Prepared, statistics: Statistics, numerics: Mapping[str, Any] | None
+) -> Wanted:
+    """Return what decides which rows a build can copy."""
+    return Wanted(
+        prepared.key,
+        prepared.configuration,
+        statistics.mean,
+        statistics.std,
+        prepared.clip_keys(),
+        numerics,
+    )
+
+
+def find_copies(root: Path, wanted: Wanted, frames: Sequence[NDArray[np.int64]]) -> Copies:
+    """Find the clips whose features stores of one folder hold already, comparing checksums.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of stores.
+    wanted : Wanted
+    frames : sequence of ndarray of int64, shape (steps,)
+        First frame of every step of every clip.
+    """
+    values = _values(wanted.features, wanted.mean, wanted.std)
+    places: dict[str, list[int]] = {}
+    for number, clip in enumerate(wanted.clips):
+        key = feature_key(wanted.features, wanted.mean, wanted.std, clip)
+        places.setdefault(key, []).append(number)
+    copies = Copies({}, [])
+    for entry in entries(root):
+        if entry.key == wanted.key or _values_of(entry) != values or not places:
+            continue
+        store = _open(entry, wanted, copies.refused)
+        if store is None:
+            continue
+        damaged: list[str] = []
+        for position, clip in enumerate(store.clip_keys()):
+            key = feature_key(wanted.features, wanted.mean, wanted.std, clip)
+            numbers = places.get(key, [])
+            if numbers and _usable(store, position, frames[numbers[0]], damaged):
+                copies.found.update(dict.fromkeys(numbers, (store, position)))
+                del places[key]
+        if damaged:
+            copies.refused.append(f"{len(damaged)} clips are not copied: {damaged[0]}")
+    return copies
+
+
+def _usable(store: Store, position: int, frames: NDArray[np.int64], damaged: list[str]) -> bool:
+    """Tell whether a clip's rows are whole and of these frames, noting damage."""
+    if store.status[position] != schema.STATUS_OK:
+        return False
+    try:
+        store[position]  # compares its chunks with their checksums
+    except CorruptStoreError as error:
+        damaged.append(str(error))
+        return False
+    return np.array_equal(store.frames(position), frames)
+
+
+def _open(entry: Entry, wanted: Wanted, refused: list[str]) -> Store | None:
+    """Open a store whose rows may be copied, or say why they are not."""
+    changed = differences(entry.attributes["numerics"], wanted.numerics or {})
+    if wanted.numerics is not None and changed:
+        refused.append(
+            f"rows of {entry.path.name} are not copied, because it was computed otherwise "
+            f"({'; '.join(changed)}) and the last bits may differ; --allow-mixed-numerics "
+            "copies them"
+        )
+        return None
+    try:
+        return open_store(entry.path, check=True)
+    except CorruptStoreError as error:
+        refused.append(f"rows of {entry.path.name} are not copied: {error}")
+        return None
+
+
+def _values_of(entry: Entry) -> dict[str, Any]:
+    statistics = entry.attributes["statistics"]
+    return _values(entry.attributes["features"], statistics["mean"], statistics["std"])
+
+
+def _values(
+    features: Mapping[str, Any], mean: Sequence[float], std: Sequence[float]
+) -> dict[str, Any]:
+    return {**features, "normalise": {"mean": list(mean), "std": list(std)}}
