@@ -15,8 +15,10 @@ from featstore.errors import InputError, SchemaError
 
 DTYPES: Final = ("float32", "float16")
 COMPRESSIONS: Final = ("none", "zstd", "blosc")
-LEVEL: Final = 3  # higher ones cost time only
-BITSHUFFLE: Final = 2  # numcodecs' number; shuffling bits first is what compresses floats at all
+# zstd for the smallest store, blosc for the quickest compressed one; docs/reading.md has figures.
+ZSTD_LEVEL: Final = 3
+BLOSC_LEVEL: Final = 5
+BITSHUFFLE: Final = 2  # numcodecs' number
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,10 @@ class Codec:
         from zarr.codecs import BloscCodec, ZstdCodec
 
         if self.compression == "zstd":
-            return ZstdCodec(level=LEVEL)
+            return ZstdCodec(level=ZSTD_LEVEL)
         if self.compression == "blosc":
             return BloscCodec(
-                typesize=self.item_size, cname="zstd", clevel=LEVEL, shuffle="bitshuffle"
+                typesize=self.item_size, cname="lz4", clevel=BLOSC_LEVEL, shuffle="bitshuffle"
             )
         return None
 
@@ -87,10 +89,10 @@ class Codec:
         if self.compression == "zstd":
             from numcodecs.zstd import Zstd
 
-            return Zstd(level=LEVEL)
+            return Zstd(level=ZSTD_LEVEL)
         from numcodecs.blosc import Blosc
 
-        return Blosc(cname="zstd", clevel=LEVEL, shuffle=BITSHUFFLE)
+        return Blosc(cname="lz4", clevel=BLOSC_LEVEL, shuffle=BITSHUFFLE)
 
 
 def codec_of(metadata: dict[str, Any], where: str) -> Codec:

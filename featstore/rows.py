@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
@@ -138,9 +138,14 @@ class DecodedRows:
         """Return a copy of runs of rows."""
         return self.take(firsts[:, None] + np.arange(width))
 
-    def read_ahead(self, numbers: Iterable[int], executor: Executor) -> list[Any]:
-        """Begin to read chunks; `span` does not depend on it."""
+    def read_ahead(
+        self, numbers: Sequence[int], executor: Executor, *, keep: Sequence[int] = ()
+    ) -> list[Any]:
+        """Begin to read chunks, for which those of `keep` do not leave; `span` needs neither."""
         with self._lock:
+            for number in (*keep, *numbers):
+                if number in self._chunks:
+                    self._chunks.move_to_end(number)
             missing = [number for number in numbers if number not in self._chunks]
         return [executor.submit(self._chunk, number) for number in missing]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,7 +145,8 @@ def _batches(
 ) -> Iterator[Batch]:
     rows = store.rows
     if isinstance(rows, DecodedRows):
-        ordered = _read_ahead(store, rows, groups(store.layout, clips, rng, rows.chunk_bytes))
+        planned = groups(store.layout, clips, rng, rows.chunk_bytes)
+        ordered = _read_ahead(store, rows, planned, batch_size)
     else:
         ordered = iter([clips if rng is None else rng.permutation(clips)])
     waiting = np.zeros(0, np.int64)
@@ -158,16 +160,22 @@ def _batches(
         yield gather(store, waiting, steps)
 
 
-def _read_ahead(store: Store, rows: DecodedRows, planned: list[Clips]) -> Iterator[Clips]:
+def _read_ahead(
+    store: Store, rows: DecodedRows, planned: list[Clips], batch_size: int
+) -> Iterator[Clips]:
     """Yield groups of clips whose chunks are there, while those of the next one are read."""
     pool = ThreadPoolExecutor(READERS)
     try:
-        ahead = [rows.read_ahead(chunks_of(store.layout, group), pool) for group in planned[:1]]
-        for number, group in enumerate(planned):
-            for future in ahead.pop():
+        ahead = rows.read_ahead(chunks_of(store.layout, planned[0]), pool) if planned else []
+        for group, following in zip_longest(planned, planned[1:]):
+            own = chunks_of(store.layout, group)
+            for future in ahead:
                 future.result()
-            following = planned[number + 1 : number + 2]
-            ahead = [rows.read_ahead(chunks_of(store.layout, own), pool) for own in following]
-            yield group
+            # The first batch holds the last clips of the group before, whose chunks are still
+            # there; reading on would cost them their place.
+            yield group[:batch_size]
+            if following is not None:
+                ahead = rows.read_ahead(chunks_of(store.layout, following), pool, keep=own)
+            yield group[batch_size:]
     finally:  # also where the reader stops in the middle
         pool.shutdown(cancel_futures=True)

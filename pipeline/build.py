@@ -21,6 +21,7 @@ from pipeline.progress import Progress
 from pipeline.provenance import write_provenance
 from pipeline.repair import Damaged, find_damage
 from pipeline.video.cache import Cache
+from pipeline.video.catalogue import check_unchanged
 from pipeline.weights import load_backbone
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _extract(
         if damaged is not None:
             damaged.adopt(writer, contents, mixed=options.allow_mixed_numerics, log=log)
         copies = _copies(prepared, statistics, attributes, inputs, log)
-        _write_units(prepared, extractor, inputs, layout, writer, copies, log)
+        _write_units(prepared, extractor, inputs, layout, writer, copies, cache, log)
         since = time.perf_counter()
         writer.seal()
     except BaseException:
@@ -201,6 +202,7 @@ def _write_units(
     layout: Layout,
     writer: StoreWriter,
     copies: Copies,
+    cache: Cache,
     log: Log,
 ) -> None:
     """Write every unit that is missing: its rows copied where they exist, else computed."""
@@ -227,6 +229,7 @@ def _write_units(
             first, last = units[number]
             before = rows_done
             rows = next(computed) if own else np.empty((0, layout.dim), np.float32)
+            check_unchanged([prepared.videos[segment.video] for segment in own], cache)
             since = time.perf_counter()
             if len(rows) < last - first:
                 rows = copies.complete(rows, layout, first, last)

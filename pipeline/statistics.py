@@ -19,7 +19,7 @@ from pipeline.progress import Progress
 from pipeline.read_ahead import read_ahead
 from pipeline.sampling import sample
 from pipeline.video.cache import Cache
-from pipeline.video.catalogue import Video
+from pipeline.video.catalogue import Video, check_unchanged
 from pipeline.video.decode import Picture, decode
 from pipeline.video.index import VideoIndex
 
@@ -103,6 +103,7 @@ def statistics_of(
         return known
     train = _training_clips(clips)
     measured = _measure(videos, train, mode, fps, workers, log)
+    check_unchanged([videos[number] for number in sorted({clip.video for clip in train})], cache)
     cache.keep_statistics(_key(videos, train, mode, fps), measured.as_json())
     return measured
 

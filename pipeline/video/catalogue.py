@@ -83,6 +83,22 @@ def read_videos(
     return videos
 
 
+def check_unchanged(videos: Sequence[Video], cache: Cache) -> None:
+    """Refuse what was read of videos that changed since they were hashed; before it is kept.
+
+    Raises
+    ------
+    InputError
+    """
+    known = cache.known_hashes([video.path for video in videos])
+    for video in videos:
+        if known.get(video.path) != video.sha256:
+            raise InputError(
+                f"{video.path} was changed while it was read, so what was read may be of either; "
+                "run the same command again."
+            )
+
+
 def _read_new(
     paths: Sequence[Path], hashes: dict[Path, str], cache: Cache, workers: int, log: Log
 ) -> dict[Path, VideoIndex]:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from featstore.errors import BusyError, InputError
 from featstore.locks import writer_lock
 from models.backbones import build_backbone
-from pipeline.video.decode import DecodeError
+from pipeline.video.decode import DecodeError, decode
 from tests.builds import FRAMES, ROWS, build, options_of, prepare, row, write_dataset
 from tests.videos import textured, write_images, write_table, write_video
 
@@ -190,6 +190,30 @@ class TestFailure:
             found = re.match(r"(\d+) of 33 units are finished and kept", lines[-1])
             assert found
             assert 12 <= int(found[1]) < 33
+
+    @pytest.mark.parametrize("normalise", ["split", "0.4,0.2"])
+    def test_a_video_that_changes_meanwhile_is_noticed(
+        self, tmp_path, data, normalise: str, monkeypatch
+    ) -> None:
+        original = (data.parent / "train.mp4").read_bytes()
+        module = "pipeline.extract" if normalise != "split" else "pipeline.statistics"
+        plain = decode
+
+        def meanwhile(path, *given):
+            yield from plain(path, *given)
+            write_video(data.parent / "train.mp4", textured(FRAMES, seed=99))
+
+        monkeypatch.setattr("featstore.layout.CHUNK_BYTES", 4 * 512 * 4)
+        options = options_of(data, tmp_path / "features", normalise=normalise)
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{module}.decode", meanwhile)
+            with pytest.raises(InputError, match=r"train\.mp4 was changed while it was read"):
+                build(options)
+        assert sealed_stores(options.store) == []
+        # Nothing of the other content was kept under the name of this one.
+        (data.parent / "train.mp4").write_bytes(original)
+        undisturbed = build(options_of(data, tmp_path / "undisturbed", normalise=normalise))
+        assert checksums(build(options).path) == checksums(undisturbed.path)
 
     def test_a_failed_seal_is_finished_by_the_next_build(self, tmp_path, data, monkeypatch) -> None:
         def full(path: Path) -> None:
