@@ -5,6 +5,7 @@ The bytes are those that Zarr's own codecs write, so every reader of Zarr reads 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -112,3 +113,42 @@ def codec_of(metadata: dict[str, Any], where: str) -> Codec:
             "which this featstore does not read; open it with zarr, or upgrade featstore."
         )
     return Codec(metadata["data_type"], compression)
+
+
+def stored_chunk(
+    rows: NDArray[np.float32], chunk_rows: int, codec: Codec
+) -> tuple[NDArray[Any], dict[str, Any]]:
+    """Return rows as a whole chunk of the stored dtype, and the errors that the dtype costs."""
+    chunk = np.full((chunk_rows, rows.shape[1]), np.nan, codec.dtype)
+    if codec.dtype == "float32":
+        chunk[: len(rows)] = rows
+        return chunk, {}
+    with np.errstate(over="ignore"):
+        chunk[: len(rows)] = rows
+    kept = chunk[: len(rows)].astype(np.float64)
+    too_large = np.isinf(kept) & np.isfinite(rows)
+    if too_large.any():
+        raise InputError(
+            f"A feature is {np.abs(rows[too_large]).max():g}, and float16 holds at most 65504; "
+            "store float32."
+        )
+    whole = np.isfinite(rows).all(axis=1)
+    exact = rows[whole].astype(np.float64)
+    error = kept[whole] - exact
+    return chunk, {
+        "error_squares": float((error**2).sum()),
+        "squares": float((exact**2).sum()),
+        "largest_error": float(np.abs(error).max(initial=0)),
+    }
+
+
+def float16_error(commits: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:
+    """Return what float16 costs, of what `stored_chunk` said of every unit; None for float32."""
+    known = [commit for commit in commits if "squares" in commit]
+    if not known:
+        return None
+    squares = sum(commit["squares"] for commit in known)
+    errors = sum(commit["error_squares"] for commit in known)
+    largest = max(commit["largest_error"] for commit in known)
+    relative = (errors / squares) ** 0.5 if squares else 0.0
+    return {"relative_rms": relative, "largest_absolute": largest}

@@ -14,7 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from featstore.arrays import write_arrays
-from featstore.codecs import Codec
+from featstore.codecs import Codec, float16_error, stored_chunk
 from featstore.container import HDF5_SUFFIX, Container, chunk_name
 from featstore.errors import InputError
 from featstore.files import Files, files_at, is_remote, replacing, sync
@@ -22,7 +22,7 @@ from featstore.keys import store_key
 from featstore.rows import check_chunk
 from featstore.seal import sealed, sha256, unsealed
 from featstore.store import Store
-from featstore.writer import Contents, StoreWriter, float16_error, stored_chunk
+from featstore.writer import Contents, StoreWriter
 
 Float16Error = dict[str, float] | None
 

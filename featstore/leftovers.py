@@ -21,7 +21,7 @@ from featstore.catalogue import find
 from featstore.container import SUFFIXES, read_attributes, suffix_of
 from featstore.errors import BusyError, FeatstoreError, InputError, StoreNotFoundError
 from featstore.locks import writer_lock
-from featstore.writer import BUILDING, PACKING, SUPERSEDED, UNITS, temporary
+from featstore.unfinished import BUILDING, PACKING, SUPERSEDED, UNITS, temporary
 
 REMOVED = ".removed"
 REASONS = {

@@ -12,25 +12,25 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.codecs import Codec
+from featstore import schema
+from featstore.codecs import Codec, float16_error, stored_chunk
 from featstore.container import HDF5_SUFFIX, chunk_name
 from featstore.errors import InputError
 from featstore.files import Folder, sync, sync_tree
 from featstore.keys import canonical_json, differences
 from featstore.layout import Layout
 from featstore.seal import sealed, sha256
+from featstore.unfinished import BUILDING, PACKING, PLAN, UNITS, discard, take_place, temporary
 
-BUILDING, UNITS, SUPERSEDED, PACKING = ".building", ".units", ".superseded", ".packing"
-PLAN = "plan.json"
-NUMERICS, MIXED = "numerics", "mixed_numerics"
+NUMERICS, MIXED, FAILED = "numerics", "mixed_numerics", "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,18 @@ class StoreWriter:
         """Numbers of the units that are not written yet, in ascending order."""
         return [number for number in range(len(self._units)) if number not in self.done]
 
-    def write(self, unit: int, rows: NDArray[np.float32]) -> None:
+    @property
+    def failed(self) -> dict[int, str]:
+        """The clips of which a row failed in a unit that is written, and why."""
+        reasons: dict[int, str] = {}
+        for unit in sorted(self.done):
+            for clip, reason in self.done[unit].get(FAILED, {}).items():
+                reasons.setdefault(int(clip), reason)
+        return dict(sorted(reasons.items()))
+
+    def write(
+        self, unit: int, rows: NDArray[np.float32], failed: Mapping[int, str] | None = None
+    ) -> None:
         """Write one unit, which is whole when this returns.
 
         Parameters
@@ -127,6 +138,9 @@ class StoreWriter:
         unit : int
             Its number in ``contents.layout.units()``.
         rows : ndarray of float32, shape (rows, dim)
+        failed : mapping of int to str, optional
+            Clips with a row that failed, and why. The seal makes all of their rows NaN and sets
+            their status.
 
         Raises
         ------
@@ -139,6 +153,14 @@ class StoreWriter:
         codec = self._contents.codec
         chunk, known = stored_chunk(rows, self._contents.layout.chunk_rows, codec)
         self.write_encoded(unit, codec.encode(chunk), known)
+        if failed:
+            self.note_failed(unit, failed)
+
+    def note_failed(self, unit: int, failed: Mapping[int, str]) -> None:
+        """Note clips of which a row failed in a unit that is written."""
+        known = {str(clip): reason for clip, reason in failed.items()}
+        self.done[unit][FAILED] = self.done[unit].get(FAILED, {}) | known
+        self._commits.write(f"{unit}.json", json.dumps(self.done[unit]).encode())
 
     def write_encoded(
         self, unit: int, content: bytes | memoryview, known: Mapping[str, Any] | None = None
@@ -159,6 +181,8 @@ class StoreWriter:
 
         if self.missing:
             raise ValueError(f"{len(self.missing)} units are not written")
+        if self.failed:
+            self._mark_failed()
         chunks = {chunk_name(unit): commit["sha256"] for unit, commit in self.done.items()}
         if self._final.suffix == HDF5_SUFFIX:
             from featstore.hdf5_format import pack
@@ -175,7 +199,7 @@ class StoreWriter:
             sync(sealed_store / ROOT_FILE)
         # Only the name is missing now, which `finish` gives if this writer is killed here.
         shutil.rmtree(self._commits.path)
-        _replace(sealed_store, self._final)
+        take_place(sealed_store, self._final)
 
     def mix_numerics(self, old: Mapping[str, Any], changed: list[str]) -> None:
         """Note that units computed otherwise were taken over, and in what."""
@@ -197,6 +221,34 @@ class StoreWriter:
     def discard(self) -> None:
         """Remove what was written; for a build that cannot be finished."""
         discard(self._final)
+
+    def _mark_failed(self) -> None:
+        """Make all rows of failed clips NaN, and set their status."""
+        from featstore.zarr_format import encode_columns
+
+        contents, layout, codec = self._contents, self._contents.layout, self._contents.codec
+        for unit, (first, last) in enumerate(self._units):
+            clips = [clip for clip in layout.clips_of(first, last) if clip in self.failed]
+            if not clips:
+                continue
+            stored = bytes(self._files.read(chunk_name(unit)))
+            chunk = codec.decode(stored, (layout.chunk_rows, layout.dim)).copy()
+            for clip in clips:
+                begin, end = layout.offsets[clip : clip + 2] - first
+                chunk[max(0, begin) : min(end, last - first)] = np.nan
+            self.write_encoded(unit, codec.encode(chunk), self.done[unit])
+        columns = dict(contents.columns)
+        columns["status"] = columns["status"].copy()
+        columns["status"][list(self.failed)] = schema.STATUS_FAILED
+        self._contents = replace(contents, columns=columns)
+        small = encode_columns(columns, layout, codec)
+        self._small = {name: sha256(content) for name, content in small.items()}
+        self._files.write("status/c/0", small["status/c/0"])
+        ids = columns["clip_id"]
+        failed = {str(ids[clip]): why for clip, why in self.failed.items()}
+        # In the order of the clips, with those that were known to fail beforehand.
+        failed |= self._attributes.get(FAILED, {})
+        self._attributes[FAILED] = {own: failed[own] for own in ids.tolist() if own in failed}
 
     def _resumes(self, plan: dict[str, Any], mixed_numerics: bool) -> bool:
         """Tell whether an earlier writer's beginnings are those of this plan."""
@@ -241,94 +293,7 @@ class StoreWriter:
                 content = self._files.read(chunk_name(unit))
             except (OSError, ValueError):
                 continue
-            if sha256(content) == commit.get("sha256"):
+            # What failed once may have been the disk's or the network's fault.
+            if sha256(content) == commit.get("sha256") and not commit.get(FAILED):
                 found[unit] = commit
         return found
-
-
-def stored_chunk(
-    rows: NDArray[np.float32], chunk_rows: int, codec: Codec
-) -> tuple[NDArray[Any], dict[str, Any]]:
-    """Return rows as a whole chunk of the stored dtype, and the errors that the dtype costs."""
-    chunk = np.full((chunk_rows, rows.shape[1]), np.nan, codec.dtype)
-    if codec.dtype == "float32":
-        chunk[: len(rows)] = rows
-        return chunk, {}
-    with np.errstate(over="ignore"):
-        chunk[: len(rows)] = rows
-    kept = chunk[: len(rows)].astype(np.float64)
-    too_large = np.isinf(kept) & np.isfinite(rows)
-    if too_large.any():
-        raise InputError(
-            f"A feature is {np.abs(rows[too_large]).max():g}, and float16 holds at most 65504; "
-            "store float32."
-        )
-    whole = np.isfinite(rows).all(axis=1)
-    exact = rows[whole].astype(np.float64)
-    error = kept[whole] - exact
-    return chunk, {
-        "error_squares": float((error**2).sum()),
-        "squares": float((exact**2).sum()),
-        "largest_error": float(np.abs(error).max(initial=0)),
-    }
-
-
-def float16_error(commits: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:
-    """Return what float16 costs, of what `stored_chunk` said of every unit; None for float32."""
-    known = [commit for commit in commits if "squares" in commit]
-    if not known:
-        return None
-    squares = sum(commit["squares"] for commit in known)
-    errors = sum(commit["error_squares"] for commit in known)
-    largest = max(commit["largest_error"] for commit in known)
-    relative = (errors / squares) ** 0.5 if squares else 0.0
-    return {"relative_rms": relative, "largest_absolute": largest}
-
-
-def temporary(final: Path, kind: str) -> Path:
-    """Return the path of what stands beside a store for a while."""
-    return final.with_name(f".{final.name}{kind}")
-
-
-def discard(final: Path) -> None:
-    """Remove what an unfinished writer left."""
-    # The plan and the root go first: without them, nothing goes on from what is left.
-    (temporary(final, UNITS) / PLAN).unlink(missing_ok=True)
-    (temporary(final, BUILDING) / "zarr.json").unlink(missing_ok=True)
-    for kind in (UNITS, BUILDING):
-        shutil.rmtree(temporary(final, kind), ignore_errors=True)
-    temporary(final, PACKING).unlink(missing_ok=True)
-
-
-def finish(final: Path) -> None:
-    """Give a store its name that a writer sealed before it was killed.
-
-    Whoever calls this holds the lock of the store's key.
-    """
-    from featstore.container import read_attributes
-    from featstore.errors import FeatstoreError
-
-    if final.exists():
-        return
-    for kind in (BUILDING, PACKING):
-        candidate = temporary(final, kind)
-        try:
-            read_attributes(candidate)
-        except (FeatstoreError, OSError):
-            continue
-        for other in (UNITS, BUILDING):
-            if other != kind:
-                shutil.rmtree(temporary(final, other), ignore_errors=True)
-        candidate.rename(final)
-        sync(final.parent)
-        return
-
-
-def _replace(new: Path, final: Path) -> None:
-    if final.exists():
-        old = temporary(final, SUPERSEDED)
-        if old.is_dir():
-            shutil.rmtree(old)
-        final.replace(old)
-    new.rename(final)
-    sync(final.parent)

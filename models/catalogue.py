@@ -21,15 +21,18 @@ class BackboneSpec:
     name : str
         torchvision's builder.
     classifier : str
-        The last linear or 1x1 convolution; features are the pooled vector that enters it.
+        The last linear layer or convolution of one pixel; features are the pooled vector that
+        enters it.
     dim : int
         Length of that vector.
     weights : mapping of str to str
         torchvision's weights by name, the recommended one last, and the file each comes in.
     kind : {"image", "video"}
         Whether it takes single frames or windows of frames.
-    size : int or None
-        The only frame size it takes, where there is only one.
+    size, window : int or None
+        The only frame size, and the only number of frames, that it takes, where there is only one.
+    min_size, min_window : int
+        The least of either that it takes.
     """
 
     name: str
@@ -38,6 +41,9 @@ class BackboneSpec:
     weights: Mapping[str, str]
     kind: Literal["image", "video"] = "image"
     size: int | None = None
+    window: int | None = None
+    min_size: int = 1
+    min_window: int = 1
 
 
 _SPECS = (
@@ -73,7 +79,11 @@ _SPECS = (
         },
     ),
     BackboneSpec(
-        "squeezenet1_1", "classifier.1", 512, {"IMAGENET1K_V1": "squeezenet1_1-b8a52dc0.pth"}
+        "squeezenet1_1",
+        "classifier.1",
+        512,
+        {"IMAGENET1K_V1": "squeezenet1_1-b8a52dc0.pth"},
+        min_size=17,
     ),
     BackboneSpec(
         "efficientnet_b0",
@@ -82,7 +92,11 @@ _SPECS = (
         {"IMAGENET1K_V1": "efficientnet_b0_rwightman-7f5810bc.pth"},
     ),
     BackboneSpec(
-        "convnext_tiny", "classifier.2", 768, {"IMAGENET1K_V1": "convnext_tiny-983f1562.pth"}
+        "convnext_tiny",
+        "classifier.2",
+        768,
+        {"IMAGENET1K_V1": "convnext_tiny-983f1562.pth"},
+        min_size=32,
     ),
     BackboneSpec(
         "vit_b_16", "heads.head", 768, {"IMAGENET1K_V1": "vit_b_16-c867db91.pth"}, size=224
@@ -97,6 +111,33 @@ _SPECS = (
         },
     ),
     BackboneSpec("r3d_18", "fc", 512, {"KINETICS400_V1": "r3d_18-b3b3357e.pth"}, kind="video"),
+    BackboneSpec("mc3_18", "fc", 512, {"KINETICS400_V1": "mc3_18-a90a0ba3.pth"}, kind="video"),
+    BackboneSpec(
+        "r2plus1d_18", "fc", 512, {"KINETICS400_V1": "r2plus1d_18-91a641e6.pth"}, kind="video"
+    ),
+    BackboneSpec(
+        "s3d",
+        "classifier.1",
+        1024,
+        {"KINETICS400_V1": "s3d-d76dad2f.pth"},
+        kind="video",
+        min_size=209,
+        min_window=13,
+    ),
+    # It adds up tokens and never looks at the shape they came from: 15 frames, 221 pixels, and even
+    # 4 frames of 448 pixels go through, the last with its tokens in the wrong places.
+    BackboneSpec(
+        "mvit_v2_s",
+        "head.1",
+        768,
+        {"KINETICS400_V1": "mvit_v2_s-ae3be167.pth"},
+        kind="video",
+        size=224,
+        window=16,
+    ),
+    BackboneSpec(
+        "swin3d_t", "head", 768, {"KINETICS400_V1": "swin3d_t-7615ae03.pth"}, kind="video"
+    ),
 )
 
 BACKBONES: Mapping[str, BackboneSpec] = {spec.name: spec for spec in _SPECS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from pipeline.plan import clip_inputs, columns, segments
 from pipeline.prepare import Prepared
 from pipeline.progress import Progress
 from pipeline.provenance import write_provenance
-from pipeline.repair import Damaged, find_damage
+from pipeline.repair import Damaged, find_damage, find_failed
 from pipeline.video.cache import Cache
 from pipeline.video.catalogue import check_unchanged
 from pipeline.weights import load_backbone
@@ -46,6 +46,7 @@ def measure(prepared: Prepared, cache: Cache, log: Log) -> Statistics:
         mode=prepared.pixels,
         fps=prepared.fps,
         workers=prepared.options.workers,
+        skip_lost=prepared.options.most_failures(len(prepared.clips)) > 0,
         cache=cache,
         log=log,
     )
@@ -67,7 +68,7 @@ def build(prepared: Prepared, cache: Cache, log: Log) -> dict[str, float]:
         If the weights do not fit, a frame does not decode, or the disk is too small.
     """
     options = prepared.options
-    if not options.repair and prepared.built:
+    if not (options.repair or options.retry_failed) and prepared.built:
         remember_last(options.store, prepared.path)
         return {}
     with writer_lock(options.store, prepared.key):
@@ -89,7 +90,7 @@ def build(prepared: Prepared, cache: Cache, log: Log) -> dict[str, float]:
 
 def _make(prepared: Prepared, cache: Cache, log: Log) -> tuple[dict[str, float], dict[str, Any]]:
     """Return seconds by stage, none where there was nothing to do, and facts to remember."""
-    from featstore.writer import finish
+    from featstore.unfinished import finish
 
     if prepared.options.repair:
         damaged = find_damage(prepared.path, log)
@@ -97,6 +98,13 @@ def _make(prepared: Prepared, cache: Cache, log: Log) -> tuple[dict[str, float],
             log(f"{prepared.path} is whole: nothing to repair")
             return {}, {}
         return _extract(prepared, damaged, cache, log)
+    if prepared.options.retry_failed and prepared.built:
+        holding = find_failed(prepared.path)
+        if holding is None:
+            log(f"no clip of {prepared.path} has failed: nothing to try again")
+            return {}, {}
+        log(f"{len(holding.names)} failed clips are tried again")
+        return _extract(prepared, holding, cache, log)
     finish(prepared.path)
     if prepared.built:  # by whoever held the lock before
         return {}, {}
@@ -132,6 +140,7 @@ def _extract(
     device = choose_device(options.device)
     backbone = load_backbone(options.backbone, prepared.weights)
     inputs, repeated = clip_inputs(prepared.clips, prepared.videos, options, prepared.fps)
+    check_failures(prepared, {})
     table = columns(prepared.clips, prepared.videos, prepared.dataset.classes, inputs)
     shape = batch_shape(options, device)
     dim = feature_dim(backbone, shape, device)
@@ -142,7 +151,9 @@ def _extract(
     statistics = measure(prepared, cache, log)
     measuring = time.perf_counter() - since
 
-    extractor = Extractor(backbone, prepared.videos, options, prepared.pixels, statistics, device)
+    extractor = Extractor(
+        backbone, prepared.videos, options, prepared.pixels, statistics, device, dim
+    )
     attributes = _attributes(prepared, statistics, repeated)
     attributes |= {"steps": layout.steps, "dim": dim, "numerics": numerics(device, shape)}
     codec = options.codec if damaged is None else damaged.container.codec
@@ -206,6 +217,8 @@ def _write_units(
     log: Log,
 ) -> None:
     """Write every unit that is missing: its rows copied where they exist, else computed."""
+    from pipeline.extract import UnitRows
+
     units, todo = layout.units(), writer.missing
     work = [
         segments(prepared.clips, inputs, layout, *units[number], without=copies.found)
@@ -228,14 +241,46 @@ def _write_units(
         for number, own in zip(todo, work, strict=True):
             first, last = units[number]
             before = rows_done
-            rows = next(computed) if own else np.empty((0, layout.dim), np.float32)
+            found = next(computed) if own else UnitRows(np.empty((0, layout.dim), np.float32), {})
             check_unchanged([prepared.videos[segment.video] for segment in own], cache)
             since = time.perf_counter()
+            rows, places = found.rows, np.arange(last - first)
             if len(rows) < last - first:
-                rows = copies.complete(rows, layout, first, last)
-            writer.write(number, rows)
+                rows = np.empty((last - first, layout.dim), np.float32)
+                places = copies.fill(rows, layout, first)
+                rows[places] = found.rows
+            failed = {
+                int(np.searchsorted(layout.offsets, first + places[row], "right")) - 1: reason
+                for row, reason in found.failed.items()
+            }
+            writer.write(number, rows, failed)
             extractor.timings.add("write", since)
             tick(last - first - (rows_done - before), 0)
+            check_failures(prepared, writer.failed)
+
+
+def check_failures(prepared: Prepared, failed: Mapping[int, str]) -> None:
+    """Stop where more clips have failed than may.
+
+    Raises
+    ------
+    InputError
+    """
+    most = prepared.options.most_failures(len(prepared.clips))
+    unreadable = {
+        number: prepared.videos[clip.video].unreadable
+        for number, clip in enumerate(prepared.clips)
+        if prepared.videos[clip.video].unreadable
+    }
+    failed = {**unreadable, **failed}
+    if len(failed) > most:
+        number, reason = next(iter(failed.items()))
+        clip = prepared.clips[number]
+        raise InputError(
+            f"{len(failed)} of {len(prepared.clips)} clips failed, and --max-failures allows "
+            f"{most}: {prepared.videos[clip.video].path}: {reason}, which clip {clip.clip_id} "
+            "needs; replace the video, remove its clips, or allow more with --max-failures."
+        )
 
 
 def check_space(prepared: Prepared, layout: Layout) -> None:
@@ -273,4 +318,9 @@ def _attributes(prepared: Prepared, statistics: Statistics, repeated: int) -> di
         "untrained": prepared.weights.untrained,
         "clips": {part: sum(labels.values()) for part, labels in parts.items()},
         "repeated_last_frame": repeated,
+        "failed": {
+            clip.clip_id: prepared.videos[clip.video].unreadable
+            for clip in prepared.clips
+            if prepared.videos[clip.video].unreadable
+        },
     }

@@ -99,8 +99,14 @@ def resolve(
         )
     clips.sort(key=lambda clip: (videos[clip.video].name, clip.start, clip.stop, clip.clip_id))
     _check_copies(clips, videos)
-    kept = [clip for clip in clips if clip.stop - clip.start >= min_frames]
-    dropped = [clip for clip in clips if clip.stop - clip.start < min_frames]
+    lost = {number for number, video in enumerate(videos) if video.unreadable}
+    kept = [c for c in clips if c.stop - c.start >= min_frames or c.video in lost]
+    dropped = [c for c in clips if c.stop - c.start < min_frames and c.video not in lost]
+    if kept and all(clip.video in lost for clip in kept):
+        raise InputError(
+            f"None of the {len(videos)} videos can be read: {videos[kept[0].video].path}: "
+            f"{videos[kept[0].video].unreadable}."
+        )
     if not kept:
         raise InputError(
             f"None of {len(clips)} clips has {min_frames} frames or more; lower --min-frames."
@@ -111,6 +117,9 @@ def resolve(
 def _interval(annotation: Annotation, video: Video, late: list[str]) -> tuple[int, int]:
     """Return a clip's interval in frames, noting in `late` one that its video does not hold."""
     index = video.index
+    if video.unreadable:
+        known = annotation.unit == "frames" and annotation.stop is not None
+        return (int(annotation.start or 0), int(annotation.stop or 0)) if known else (0, 0)
     if annotation.start is None or annotation.stop is None:
         return 0, len(index)
     if annotation.unit == "frames":
@@ -138,6 +147,8 @@ def _check_copies(clips: Sequence[Clip], videos: Sequence[Video]) -> None:
     """Refuse one video under two names in two parts: a leak, whatever the subjects are called."""
     seen: dict[str, tuple[int, str]] = {}
     for clip in clips:
+        if videos[clip.video].unreadable:  # all empty files are the same
+            continue
         video, part = seen.setdefault(videos[clip.video].sha256, (clip.video, clip.split))
         if video != clip.video and part != clip.split:
             raise InputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,14 +61,18 @@ def describe(prepared: Prepared, *, weights: bool = True) -> Iterator[str]:
         shown = names if len(names) <= 60 else f"{names[:57]}..."
         yield f"  {part:5} {sum(clips[part].values()):6} clips  subjects: {shown or 'none'}"
     yield from dataset.notes
+    if unreadable := [video for video in prepared.videos if video.unreadable]:
+        first = unreadable[0]
+        yield f"{len(unreadable)} videos cannot be read, such as {first.path}: {first.unreadable}"
     if prepared.dropped:
         yield f"dropped {len(prepared.dropped)} clips shorter than {prepared.min_frames} frames"
     rate = f"{float(prepared.fps):g} frames a second" if prepared.fps else "every frame"
     yield f"pixels {prepared.pixels}, {rate}, {options.size} x {options.size} ({options.fit})"
     if weights:
         yield f"backbone {options.backbone}, {prepared.weights}"
-    if prepared.pixels == "rgb" and looks_grey(prepared.videos[0].path, prepared.videos[0].index):
-        yield f"{prepared.videos[0].path} has no colour; --pixels luma reads infrared as it is."
+    seen = next(video for video in prepared.videos if not video.unreadable)
+    if prepared.pixels == "rgb" and looks_grey(seen.path, seen.index):
+        yield f"{seen.path} has no colour; --pixels luma reads infrared as it is."
     if weights and options.normalise == "split":
         yield "mean and std belong to this split's training clips: another split is extracted anew"
 
@@ -77,6 +81,20 @@ def caveats(*, subjects_known: bool, untrained: bool) -> list[str]:
     """Return what every output says of such features."""
     unknown = [] if subjects_known else [UNKNOWN_SUBJECTS]
     return [*unknown, *([UNTRAINED] if untrained else [])]
+
+
+def failures(attributes: Mapping[str, Any], most: int = 5) -> Iterator[str]:
+    """Yield which clips of a store failed, and why."""
+    failed = attributes.get("failed", {})
+    if failed:
+        total = sum(attributes["clips"].values())
+        yield f"{len(failed)} of {total} clips FAILED, and no training uses them:"
+    for clip, reason in list(failed.items())[:most]:
+        yield f"  {clip}: {reason}"
+    if len(failed) > most:
+        yield f"  and {len(failed) - most} more"
+    if failed:
+        yield "  mend the videos and build again, or try the same again with --retry-failed"
 
 
 def dry_run_table(prepared: Prepared) -> str:
@@ -143,6 +161,8 @@ def details(store: Store) -> str:
     ]
     lines = ["\n".join(f"{name:15} {value}" for name, value in rows)]
     lines += caveats(subjects_known=store.subjects_known, untrained=own["untrained"])
+    if failed := list(failures(own, most=len(store))):
+        lines.append("\n".join(failed))
     return "\n\n".join([*lines, _class_table(store)])
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import av
@@ -17,13 +18,14 @@ from torch import Tensor
 
 from featstore.errors import InputError
 from models.backbones import Backbone
+from pipeline.batches import Batches
 from pipeline.options import BuildOptions, PixelMode
 from pipeline.plan import Segment
 from pipeline.preprocess import prepare
 from pipeline.read_ahead import read_ahead
 from pipeline.statistics import Statistics
 from pipeline.video.catalogue import Video
-from pipeline.video.decode import Picture, decode
+from pipeline.video.decode import Lost, Picture, decode_all
 
 # Frames travel from the decoder in blocks of one size, small enough that a few fit in memory.
 BLOCK_FRAMES = 32
@@ -44,6 +46,22 @@ class Timings:
         with self._lock:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
         return now
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRows:
+    """The rows of one unit that were to be computed.
+
+    Attributes
+    ----------
+    rows : ndarray of float32, shape (rows, dim)
+        NaN where a frame did not decode.
+    failed : dict of int to str
+        Number of a row that failed to why.
+    """
+
+    rows: NDArray[np.float32]
+    failed: dict[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +128,8 @@ class Extractor:
     mode : {"luma", "rgb"}
     statistics : Statistics
     device : torch.device
+    dim : int
+        Length of a feature vector.
     """
 
     def __init__(
@@ -120,9 +140,10 @@ class Extractor:
         mode: PixelMode,
         statistics: Statistics,
         device: torch.device,
+        dim: int,
     ) -> None:
         self._videos, self._options, self._mode = videos, options, mode
-        self._statistics, self._device = statistics, device
+        self._statistics, self._device, self._dim = statistics, device, dim
         self._shape = batch_shape(options, device)
         self._format = torch.channels_last_3d if options.takes_windows else torch.channels_last
         self._backbone = backbone.to(device, memory_format=self._format)  # type: ignore[call-overload]
@@ -133,19 +154,14 @@ class Extractor:
 
     def units(
         self, work: Sequence[list[Segment]], tick: Callable[[int, int], None]
-    ) -> Iterator[NDArray[np.float32]]:
-        """Yield the rows of every unit, shape (rows, dim), in order.
+    ) -> Iterator[UnitRows]:
+        """Yield the rows of every unit, in order.
 
         Parameters
         ----------
         work : sequence of list of Segment
         tick : callable
             Told, as work goes on, how many more inputs were computed and frames were decoded.
-
-        Raises
-        ------
-        DecodeError
-            If a frame does not decode.
         """
         # In the order in which `_unit` asks for them.
         streams = (self._decode(segment) for unit in work for segment in unit)
@@ -153,81 +169,89 @@ class Extractor:
             for unit in work:
                 yield self._unit(unit, blocks, tick)
 
-    def _decode(self, segment: Segment) -> Iterator[Block]:
+    def _decode(self, segment: Segment) -> Iterator[Block | Lost]:
         """Yield the frames of one segment."""
         video = self._videos[segment.video]
         wanted = np.unique(segment.inputs)
-        yield from self._blocks(decode(video.path, video.index, wanted, self._mode))
+        yield from self._blocks(decode_all(video.path, video.index, wanted, self._mode))
 
-    def _blocks(self, frames: Iterator[tuple[int, Picture]]) -> Iterator[Block]:
+    def _blocks(self, frames: Iterator[tuple[int, Picture] | Lost]) -> Iterator[Block | Lost]:
         numbers: list[int] = []
         pictures: list[Picture] = []
         since = time.perf_counter()
-        for number, picture in frames:
-            most = max(1, min(BLOCK_FRAMES, BLOCK_BYTES // picture.nbytes))
-            if pictures and (len(numbers) >= most or picture.shape != pictures[0].shape):
+        for found in chain(frames, [None]):  # the end
+            if isinstance(found, tuple):
+                number, picture = found
+                most = max(1, min(BLOCK_FRAMES, BLOCK_BYTES // picture.nbytes))
+                full = len(numbers) >= most or (pictures and picture.shape != pictures[0].shape)
+            if pictures and (not isinstance(found, tuple) or full):
                 self.timings.add("decode", since)
                 yield Block(numbers, np.stack(pictures))  # type: ignore[arg-type]
                 numbers, pictures = [], []
                 since = time.perf_counter()
-            numbers.append(number)
-            pictures.append(picture)
-        self.timings.add("decode", since)
-        yield Block(numbers, np.stack(pictures))  # type: ignore[arg-type]
+            if isinstance(found, Lost):
+                yield found
+            elif found is not None:
+                numbers.append(number)
+                pictures.append(picture)
 
     @torch.inference_mode()
     def _unit(
-        self, unit: list[Segment], blocks: Iterator[Block], tick: Callable[[int, int], None]
-    ) -> NDArray[np.float32]:
-        features: list[Tensor] = []
-        pending: list[Tensor] = []
+        self, unit: list[Segment], blocks: Iterator[Block | Lost], tick: Callable[[int, int], None]
+    ) -> UnitRows:
+        work = Batches(self._shape[0], self._forward, tick)
         for segment in unit:
             for x in self._inputs(segment, blocks, tick):
-                pending.append(x)
-                if len(pending) == self._shape[0]:
-                    features.append(self._forward(pending))
-                    tick(len(pending), 0)
-                    pending = []
-        if pending:
-            features.append(self._forward(pending))
-            tick(len(pending), 0)
-        computed: NDArray[np.float32] = torch.cat(features).numpy()
+                work.add(x)
+        features, failed = work.finish(self._dim)
         sizes = np.cumsum([0, *(len(segment.inputs) for segment in unit)])
-        rows = [
-            segment.rows + offset for segment, offset in zip(unit, sizes.tolist(), strict=False)
-        ]
-        unit_rows: NDArray[np.float32] = computed[np.concatenate(rows)]
-        return unit_rows
+        rows = np.concatenate(
+            [segment.rows + offset for segment, offset in zip(unit, sizes.tolist(), strict=False)]
+        )
+        reasons = {row: failed[own] for row, own in enumerate(rows.tolist()) if own in failed}
+        return UnitRows(features[rows], reasons)
 
     def _inputs(
-        self, segment: Segment, blocks: Iterator[Block], tick: Callable[[int, int], None]
-    ) -> Iterator[Tensor]:
-        """Yield the backbone's inputs of one segment, keeping frames as long as they are needed."""
-        index = self._videos[segment.video].index
-        frames: dict[int, Tensor] = {}
+        self, segment: Segment, blocks: Iterator[Block | Lost], tick: Callable[[int, int], None]
+    ) -> Iterator[Tensor | str]:
+        """Yield the backbone's inputs of one segment, or why one is lost.
+
+        Frames are kept as long as they are needed.
+        """
+        frames: dict[int, Tensor | str] = {}
         for wanted in segment.inputs.tolist():
             while wanted[-1] not in frames:
-                since = time.perf_counter()
-                block = next(blocks)
-                tick(0, len(block.numbers))
-                since = self.timings.add("wait for frames", since)
-                prepared = prepare(
-                    block.pictures,
-                    index,
-                    size=self._options.size,
-                    fit=self._options.fit,
-                    mean=self._statistics.mean,
-                    std=self._statistics.std,
-                    device=self._device,
-                )
-                self.timings.add("preprocess", since)
-                frames |= zip(block.numbers, prepared, strict=True)
-            if self._options.takes_windows:
-                yield torch.stack([frames[number] for number in wanted], dim=1)
+                frames |= self._next(segment, blocks, tick)
+            window = [frames[number] for number in wanted]
+            lost = next((frame for frame in window if isinstance(frame, str)), None)
+            if lost is not None:
+                yield lost
             else:
-                yield frames[wanted[0]]
+                yield torch.stack(window, dim=1) if self._options.takes_windows else window[0]  # type: ignore[arg-type]
             for number in [number for number in frames if number < wanted[0]]:
                 del frames[number]
+
+    def _next(
+        self, segment: Segment, blocks: Iterator[Block | Lost], tick: Callable[[int, int], None]
+    ) -> dict[int, Tensor | str]:
+        """Return the next frames of a segment, prepared, or why they are lost."""
+        since = time.perf_counter()
+        block = next(blocks)
+        if isinstance(block, Lost):
+            return dict.fromkeys(block.frames, block.reason)
+        tick(0, len(block.numbers))
+        since = self.timings.add("wait for frames", since)
+        prepared = prepare(
+            block.pictures,
+            self._videos[segment.video].index,
+            size=self._options.size,
+            fit=self._options.fit,
+            mean=self._statistics.mean,
+            std=self._statistics.std,
+            device=self._device,
+        )
+        self.timings.add("preprocess", since)
+        return dict(zip(block.numbers, prepared, strict=True))
 
     def _forward(self, inputs: list[Tensor]) -> Tensor:
         """Return features of up to a batch of inputs, on the CPU; the batch is filled with zeros.

@@ -91,7 +91,7 @@ def import_store(imported: Imported, log: Log) -> dict[str, float] | None:
         If a file was changed since it was read, a value does not fit into float16, or the disk is
         too small.
     """
-    from featstore.writer import finish
+    from featstore.unfinished import finish
 
     options = imported.options
     options.store.mkdir(parents=True, exist_ok=True)

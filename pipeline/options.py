@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fractions import Fraction
@@ -65,6 +66,10 @@ class BuildOptions:
         How the same features are stored; no part of any key, like all that follow.
     repair : bool
         Recompute what a sealed store lost.
+    retry_failed : bool
+        Try the failed clips of a sealed store again.
+    max_failures : str
+        How many clips may fail before the build stops: a number, or a share such as ``1%``.
     allow_mixed_numerics : bool
         Go on from, or copy, features whose last bits may differ.
     device, batch_size, workers
@@ -89,6 +94,8 @@ class BuildOptions:
     format: str = "zarr"
     compression: str = "none"
     repair: bool = False
+    retry_failed: bool = False
+    max_failures: str = "0"
     allow_mixed_numerics: bool = False
     device: str = "auto"
     batch_size: int | None = None
@@ -107,8 +114,18 @@ class BuildOptions:
                 raise InputError(f"--{name.replace('_', '-')} is {value}; it must be 1 or more.")
         _ = self.codec  # refuses what it does not know
         check_storage(self.format, self.compression)
+        if not re.fullmatch(r"[0-9]+|[0-9]+(\.[0-9]+)?%", self.max_failures):
+            raise InputError(
+                f"--max-failures is {self.max_failures!r}; it is a number of clips, such as 3, or "
+                "a share of them, such as 1%."
+            )
         if self.fit not in get_args(Fit):
             raise InputError(f"--fit is {self.fit!r}; it is one of {', '.join(get_args(Fit))}.")
+
+    def most_failures(self, clips: int) -> int:
+        """Return how many of so many clips may fail."""
+        text = self.max_failures
+        return int(clips * float(text[:-1]) / 100) if text.endswith("%") else int(text)
 
     @property
     def codec(self) -> Codec:

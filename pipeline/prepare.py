@@ -115,7 +115,12 @@ def prepare(options: BuildOptions, cache: Cache, log: Log) -> Prepared:
     weights = find_weights(options.weights, options.backbone, cache, log)
     named = {annotation.video: annotation.path for annotation in dataset.annotations}
     videos = read_videos(
-        named, cache, image_rate=options.image_fps, workers=options.workers, log=log
+        named,
+        cache,
+        image_rate=options.image_fps,
+        workers=options.workers,
+        keep_unreadable=options.max_failures.strip("0.%") != "",
+        log=log,
     )
     advised = Fraction(str(dataset.fps)) if dataset.fps is not None else None
     fps = None if options.every_frame else options.fps or advised

@@ -7,10 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from featstore import schema
+from featstore.blocks import chunks_of
 from featstore.container import Container, open_container
 from featstore.convert import copy_chunk
 from featstore.errors import CorruptStoreError, InputError, StoreNotFoundError
 from featstore.keys import differences
+from featstore.store import open_store
 from featstore.writer import Contents, StoreWriter
 
 # What must be the same for a chunk to be the same.
@@ -64,7 +69,34 @@ class Damaged:
                 with suppress(CorruptStoreError):  # of a file that cannot be read at all
                     copy_chunk(self.container, writer, unit, contents.codec)
                     taken += 1
+                    writer.note_failed(unit, self._failed(contents, unit))
         log(f"{taken} of {len(contents.layout.units())} units are whole and taken over")
+
+    def _failed(self, contents: Contents, unit: int) -> dict[int, str]:
+        """Return the clips of a unit that had failed, and why."""
+        known = self.container.attributes.get("failed", {})
+        ids = contents.columns["clip_id"]
+        clips = contents.layout.clips_of(*contents.layout.units()[unit]) if known else ()
+        return {clip: known[ids[clip]] for clip in clips if ids[clip] in known}
+
+
+def find_failed(path: Path) -> Damaged | None:
+    """Return a sealed store with the units that hold failed clips; None where none has failed.
+
+    Raises
+    ------
+    FeatstoreError
+        If the store cannot be opened.
+    """
+    store = open_store(path)
+    failed = np.flatnonzero(store.status != schema.STATUS_OK)
+    if not len(failed):
+        return None
+    return Damaged(
+        store.container,
+        store.clip_ids[failed].tolist(),
+        frozenset(chunks_of(store.layout, failed)),
+    )
 
 
 def find_damage(path: Path, log: Callable[[str], None]) -> Damaged | None:

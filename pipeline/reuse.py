@@ -77,21 +77,23 @@ class Copies:
         for number, sizes in counted.items():
             yield stores[number], len(sizes), sum(sizes)
 
-    def complete(
-        self, computed: NDArray[np.float32], layout: Layout, first: int, last: int
-    ) -> NDArray[np.float32]:
-        """Return the rows of one unit: those that are found, and the others as computed.
+    def fill(self, rows: NDArray[np.float32], layout: Layout, first: int) -> NDArray[np.int64]:
+        """Copy what is found into the rows of one unit.
 
         Parameters
         ----------
-        computed : ndarray of float32, shape (n, dim)
-            The rows of the clips that are not found, in order.
+        rows : ndarray of float32, shape (n, dim)
+            Rows `first` to ``first + n`` of the store.
         layout : Layout
-        first, last : int
-            The unit holds rows `first` to `last` of the store.
+        first : int
+
+        Returns
+        -------
+        ndarray of int64
+            The rows of the unit that are not found, in ascending order.
         """
-        rows = np.empty((last - first, layout.dim), np.float32)
-        missing = np.ones(last - first, bool)
+        last = first + len(rows)
+        missing = np.ones(len(rows), bool)
         for clip in layout.clips_of(first, last):
             if clip not in self.found:
                 continue
@@ -100,8 +102,7 @@ class Copies:
             begin, end = max(first, offset), min(last, int(layout.offsets[clip + 1]))
             rows[begin - first : end - first] = store[position][begin - offset : end - offset]
             missing[begin - first : end - first] = False
-        rows[missing] = computed
-        return rows
+        return np.flatnonzero(missing)
 
 
 def wanted_of(

@@ -20,7 +20,7 @@ from pipeline.read_ahead import read_ahead
 from pipeline.sampling import sample
 from pipeline.video.cache import Cache
 from pipeline.video.catalogue import Video, check_unchanged
-from pipeline.video.decode import Picture, decode
+from pipeline.video.decode import Lost, Picture, decode, decode_all
 from pipeline.video.index import VideoIndex
 
 Counts = NDArray[np.int64]
@@ -73,6 +73,7 @@ def statistics_of(
     mode: PixelMode,
     fps: Fraction | None,
     workers: int,
+    skip_lost: bool = False,
     cache: Cache,
     log: Callable[[str], None],
 ) -> Statistics:
@@ -89,6 +90,8 @@ def statistics_of(
     fps : Fraction or None
     workers : int
         Videos decoded at once.
+    skip_lost : bool
+        Leave out frames that do not decode.
     cache : Cache
         Keeps what was measured, under the content of the videos and the clips.
     log : callable
@@ -96,13 +99,13 @@ def statistics_of(
     Raises
     ------
     InputError
-        If there is no training clip, or all of its pixels have one value.
+        If there is no training clip, all of its pixels have one value, or a frame does not decode.
     """
     known = known_statistics(normalise, videos, clips, mode=mode, fps=fps, cache=cache)
     if known is not None:
         return known
-    train = _training_clips(clips)
-    measured = _measure(videos, train, mode, fps, workers, log)
+    train = _training_clips(videos, clips)
+    measured = _measure(videos, train, mode, fps, workers, skip_lost, log)
     check_unchanged([videos[number] for number in sorted({clip.video for clip in train})], cache)
     cache.keep_statistics(_key(videos, train, mode, fps), measured.as_json())
     return measured
@@ -122,14 +125,14 @@ def known_statistics(
     if fixed is not None:
         origin = "imagenet" if normalise == "imagenet" else "fixed"
         return Statistics(mean=fixed[0], std=fixed[1], origin=origin)
-    known = cache.statistics(_key(videos, _training_clips(clips), mode, fps))
+    known = cache.statistics(_key(videos, _training_clips(videos, clips), mode, fps))
     if known is None:
         return None
     return Statistics(**{**known, "mean": tuple(known["mean"]), "std": tuple(known["std"])})
 
 
-def _training_clips(clips: Sequence[Clip]) -> list[Clip]:
-    train = [clip for clip in clips if clip.split == "train"]
+def _training_clips(videos: Sequence[Video], clips: Sequence[Clip]) -> list[Clip]:
+    train = [clip for clip in clips if clip.split == "train" and not videos[clip.video].unreadable]
     if not train:
         raise InputError(
             "The split has no training clip to measure mean and std on; give --normalise MEAN,STD."
@@ -160,6 +163,7 @@ def _measure(
     mode: PixelMode,
     fps: Fraction | None,
     workers: int,
+    skip_lost: bool,
     log: Callable[[str], None],
 ) -> Statistics:
     """Decode the training clips' frames once and count their values."""
@@ -172,7 +176,11 @@ def _measure(
         video = videos[number]
         frames = [sample(video.index, clip.start, clip.stop, fps) for clip in own]
         wanted = np.unique(np.concatenate(frames))
-        for _, picture in decode(video.path, video.index, wanted, mode):
+        decoding = decode_all if skip_lost else decode
+        for found in decoding(video.path, video.index, wanted, mode):
+            if isinstance(found, Lost):
+                continue
+            _, picture = found
             yield 0, value_scale(video.index, mode, picture.dtype), _histogram(picture)
         yield len(own), (0, 0), None
 
@@ -188,6 +196,8 @@ def _measure(
                 histograms[scale] = histograms.get(scale, 0) + histogram
                 frames += 1
             progress.advance(done, frames=int(histogram is not None))
+    if not histograms:
+        raise InputError("No frame of the training clips decodes; look at the videos.")
     mean, std, pixels = moments(histograms)
     if min(std) == 0:
         raise InputError(

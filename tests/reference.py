@@ -56,12 +56,12 @@ def network_inputs(
 
 
 def last_layer(network: nn.Module) -> tuple[str, nn.Module]:
-    """The last linear layer or 1x1 convolution of a classifier, by its name."""
+    """The last linear layer or convolution of one pixel of a classifier, by its name."""
     found = [
         (name, module)
         for name, module in network.named_modules()
         if isinstance(module, nn.Linear)
-        or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
+        or (isinstance(module, nn.Conv2d | nn.Conv3d) and set(module.kernel_size) == {1})
     ]
     return found[-1]
 
@@ -77,5 +77,5 @@ def features(network: nn.Module, inputs: list[torch.Tensor]) -> np.ndarray:
     for x in inputs:
         network(x[None])
     hook.remove()
-    maps = [x.mean(dim=(2, 3)) if x.ndim == 4 else x for x in caught]
+    maps = [x.flatten(2).mean(2) if x.ndim > 2 else x for x in caught]
     return torch.cat(maps).numpy()

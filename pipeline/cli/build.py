@@ -36,6 +36,9 @@ STORE = click.option(
 @click.option("--compression", type=click.Choice(["none", "zstd", "blosc"]),
               help="Of the features; slower to read.  [default: none]")  # fmt: skip
 @click.option("--repair", is_flag=True, help="Compute again what a damaged store lost.")
+@click.option("--max-failures", metavar="N|P%",
+              help="Clips that may fail before the build stops.  [default: 0]")  # fmt: skip
+@click.option("--retry-failed", is_flag=True, help="Try the failed clips of a store again.")
 @click.option("--allow-mixed-numerics", is_flag=True, help="Go on from, or copy, features that "
               "other software or hardware computed; their last bits may differ.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
@@ -46,8 +49,9 @@ def build(dry_run: bool, as_json: bool, **given: Any) -> None:
     Without flags: Drive&Act under data/driveact, view kinect_ir, split 0, resnet18. The last line
     is the store's path and key. A store that is already there is not built again.
     """
+    from featstore.container import read_attributes
     from pipeline import build as stage
-    from pipeline.describe import caveats, describe, dry_run_table, timing_table
+    from pipeline.describe import caveats, describe, dry_run_table, failures, timing_table
     from pipeline.prepare import cache_of, prepare
 
     options = build_options(given)
@@ -70,6 +74,8 @@ def build(dry_run: bool, as_json: bool, **given: Any) -> None:
     finally:
         cache.close()
     log(timing_table(prepared, seconds) if seconds else "already built: nothing to do")
+    for line in failures(read_attributes(prepared.path)):
+        log(line)
     _finish(prepared, as_json, None)
 
 

@@ -12,7 +12,7 @@ from featstore.errors import InputError
 from pipeline.progress import Progress
 from pipeline.video.cache import Cache, content_hash, signature
 from pipeline.video.images import index_images
-from pipeline.video.index import VideoIndex, read_index
+from pipeline.video.index import VideoIndex, empty_index, read_index
 
 Log = Callable[[str], None]
 
@@ -29,16 +29,25 @@ class Video:
     sha256 : str
         Of its content, hexadecimal.
     index : VideoIndex
+    unreadable : str
+        Why it cannot be read as a video; empty where it can.
     """
 
     name: str
     path: Path
     sha256: str
     index: VideoIndex
+    unreadable: str = ""
 
 
 def read_videos(
-    named: dict[str, Path], cache: Cache, *, image_rate: Fraction | None, workers: int, log: Log
+    named: dict[str, Path],
+    cache: Cache,
+    *,
+    image_rate: Fraction | None,
+    workers: int,
+    keep_unreadable: bool = False,
+    log: Log,
 ) -> list[Video]:
     """Hash and index videos, reading only those that the cache does not know.
 
@@ -51,6 +60,8 @@ def read_videos(
         Rate of folders of numbered images.
     workers : int
         Files read at once.
+    keep_unreadable : bool
+        Return videos that cannot be read as such instead of raising.
     log : callable
 
     Returns
@@ -74,13 +85,30 @@ def read_videos(
     indexes = _read_new(unread, hashes, cache, workers, log) if unread else {}
     videos = []
     for name, path in sorted(named.items()):
-        sha256 = hashes[path]
-        if path.is_dir():
-            index = index_images(path, image_rate)
-        else:
-            index = indexes.get(path) or VideoIndex.unpack(packed[sha256])
-        videos.append(Video(name, path, sha256, index))
+        try:
+            if path.is_dir():
+                index = index_images(path, image_rate)
+            else:
+                index = _index_of(path, indexes, packed, hashes)
+            videos.append(Video(name, path, hashes[path], index))
+        except InputError as error:
+            if not keep_unreadable:
+                raise
+            reason = str(error).partition(";")[0].replace(str(path), "the video")
+            videos.append(Video(name, path, hashes[path], empty_index(), reason))
     return videos
+
+
+def _index_of(
+    path: Path,
+    new: dict[Path, VideoIndex | InputError],
+    packed: dict[str, bytes],
+    hashes: dict[Path, str],
+) -> VideoIndex:
+    found = new[path] if path in new else VideoIndex.unpack(packed[hashes[path]])
+    if isinstance(found, InputError):
+        raise found
+    return found
 
 
 def check_unchanged(videos: Sequence[Video], cache: Cache) -> None:
@@ -101,15 +129,19 @@ def check_unchanged(videos: Sequence[Video], cache: Cache) -> None:
 
 def _read_new(
     paths: Sequence[Path], hashes: dict[Path, str], cache: Cache, workers: int, log: Log
-) -> dict[Path, VideoIndex]:
-    """Hash and index files, filling `hashes` and the cache."""
+) -> dict[Path, VideoIndex | InputError]:
+    """Hash and index files, filling `hashes` and the cache; what cannot be indexed says why."""
 
-    def read(path: Path) -> tuple[str, str, VideoIndex | None]:
+    def read(path: Path) -> tuple[str, str, VideoIndex | InputError | None]:
         # The signature comes first: a file that changes meanwhile is read again next time.
         seen = signature(path)
-        return seen, content_hash(path), None if path.is_dir() else read_index(path)
+        sha256 = content_hash(path)
+        try:
+            return seen, sha256, None if path.is_dir() else read_index(path)
+        except InputError as error:
+            return seen, sha256, error
 
-    indexes: dict[Path, VideoIndex] = {}
+    indexes: dict[Path, VideoIndex | InputError] = {}
     with (
         ThreadPoolExecutor(max(1, workers)) as pool,
         Progress("videos read", len(paths), "videos", log) as progress,
@@ -117,8 +149,9 @@ def _read_new(
         for path, (seen, sha256, index) in zip(paths, pool.map(read, paths), strict=True):
             hashes[path] = sha256
             cache.keep_hash(path, seen, sha256)
-            if index is not None:
+            if isinstance(index, VideoIndex):
                 cache.keep_index(sha256, index)
+            if index is not None:
                 indexes[path] = index
             progress.advance(1)
     return indexes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,22 @@ class DecodeError(InputError):
         )
         self.path = path
         self.frame = frame
+        self.reason = f"frame {frame} did not decode ({reason})"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Frames that do not decode.
+
+    Attributes
+    ----------
+    frames : list of int
+    reason : str
+        What was found at the first of them; names no path.
+    """
+
+    frames: list[int]
+    reason: str
 
 
 def decode(
@@ -90,6 +107,30 @@ def decode(
     except (av.FFmpegError, OSError) as error:
         raise DecodeError(path, due, str(getattr(error, "strerror", None) or error)) from None
     raise DecodeError(path, due, "the video ended before it")
+
+
+def decode_all(
+    path: Path, index: VideoIndex, frames: NDArray[np.int64], mode: PixelMode
+) -> Iterator[tuple[int, Picture] | Lost]:
+    """Yield frames as `decode` does, and what is lost where one does not decode.
+
+    With a frame, those behind it are lost up to the next key frame, for they are predicted from it.
+    """
+    while len(frames):
+        done = 0
+        try:
+            for found in decode(path, index, frames, mode):
+                yield found
+                done += 1
+        except DecodeError as error:
+            frames = frames[done:]
+            later = index.keys[index.keys > frames[0]]
+            alone = path.is_dir() or not len(index.keys)
+            resume = frames[0] + 1 if alone else later[0] if len(later) else len(index)
+            yield Lost(frames[frames < resume].tolist(), error.reason)
+            frames = frames[frames >= resume]
+        else:
+            return
 
 
 def _judged(found: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any, bool]]:

@@ -75,7 +75,7 @@ class VideoIndex:
     @property
     def seconds(self) -> NDArray[np.float64]:
         """Time of every frame in seconds since the first one, shape (frames,); NaN if unknown."""
-        if not self.timed:
+        if not self.timed or not len(self):
             return np.full(len(self), np.nan)
         seconds: NDArray[np.float64] = (self.pts - self.pts[0]) * float(self.time_base)
         return seconds
@@ -112,6 +112,12 @@ class VideoIndex:
         fields["keys"] = np.array(fields["keys"], np.int64)
         fields["time_base"] = Fraction(fields["time_base"])
         return cls(**fields)
+
+
+def empty_index() -> VideoIndex:
+    """Return the index of a video that cannot be read."""
+    nothing = np.zeros(0, np.int64)
+    return VideoIndex(nothing, nothing, Fraction(1), 0, 0, 0, "none", 8, "limited")
 
 
 def assumed_range(pixel_format: str, bits: int, tag: int, codec: str) -> PixelRange:

@@ -30,6 +30,41 @@ def test_catalogue_agrees_with_torchvision(name: str) -> None:
     assert (spec.kind == "video") == any(isinstance(m, torch.nn.Conv3d) for m in network.modules())
 
 
+def takes(network: torch.nn.Module, kind: str, window: int, size: int) -> bool:
+    """Whether a network on the meta device takes windows, or pictures, of a size."""
+    shape = (2, 3, window, size, size) if kind == "video" else (2, 3, size, size)
+    try:
+        network(torch.empty(shape, device="meta"))
+    except (RuntimeError, AssertionError):  # torchvision's ViT asserts
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_sizes_and_windows_of_the_catalogue_are_those_that_networks_take(name: str) -> None:
+    spec = BACKBONES[name]
+    network = build_backbone(name).network.to("meta")
+    size, window = spec.size or 224, spec.window or 16
+    assert takes(network, spec.kind, window, size)
+    for longer in (1, 16):
+        assert takes(network, spec.kind, window, size + longer) == (spec.size is None)
+        if spec.kind == "video":
+            assert takes(network, spec.kind, window + longer, size) == (spec.window is None)
+    if spec.size is None:
+        assert takes(network, spec.kind, window, spec.min_size)
+        assert spec.min_size == 1 or not takes(network, spec.kind, window, spec.min_size - 1)
+    if spec.kind == "video" and spec.window is None:
+        assert takes(network, spec.kind, spec.min_window, size)
+        assert spec.min_window == 1 or not takes(network, spec.kind, spec.min_window - 1, size)
+        assert takes(network, spec.kind, spec.min_window, spec.min_size)
+
+
+def test_mvit_itself_does_not_refuse_windows_that_it_was_not_made_for() -> None:
+    network = build_backbone("mvit_v2_s").network.to("meta")
+    assert takes(network, "video", 15, 221)
+    assert takes(network, "video", 4, 448)  # as many tokens as 16 frames of 224 x 224
+
+
 @pytest.mark.parametrize("name", ["squeezenet1_1", "r3d_18"])
 def test_frozen_and_in_evaluation_mode(name: str) -> None:
     backbone = build_backbone(name)

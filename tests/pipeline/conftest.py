@@ -11,7 +11,7 @@ def computed(monkeypatch) -> list[int]:
 
     def counted(self, unit, blocks, tick):
         rows = plain(self, unit, blocks, tick)
-        seen.append(len(rows))
+        seen.append(len(rows.rows))
         return rows
 
     monkeypatch.setattr(Extractor, "_unit", counted)

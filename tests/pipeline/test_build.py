@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from featstore.errors import BusyError, InputError
 from featstore.locks import writer_lock
 from models.backbones import build_backbone
-from pipeline.video.decode import DecodeError, decode
+from pipeline.video.decode import decode
 from tests.builds import FRAMES, ROWS, build, options_of, prepare, row, write_dataset
 from tests.videos import textured, write_images, write_table, write_video
 
@@ -182,7 +182,7 @@ class TestFailure:
         self.corrupt(data.parent / "train.mp4")
         root = tmp_path / "features"
         lines: list[str] = []
-        with pytest.raises(DecodeError, match=r"train\.mp4: frame \d+ did not decode"):
+        with pytest.raises(InputError, match=r"train\.mp4: frame \d+ did not decode"):
             build(options_of(data, root, normalise=normalise), lines.append)
         assert sealed_stores(root) == []
         assert nothing_built(root) != kept
@@ -196,7 +196,7 @@ class TestFailure:
         self, tmp_path, data, normalise: str, monkeypatch
     ) -> None:
         original = (data.parent / "train.mp4").read_bytes()
-        module = "pipeline.extract" if normalise != "split" else "pipeline.statistics"
+        module = "pipeline.statistics" if normalise == "split" else "pipeline.video.decode"
         plain = decode
 
         def meanwhile(path, *given):

@@ -33,12 +33,10 @@ def test_two_builds_of_one_key_and_a_reader(tmp_path: Path) -> None:
     expected = build(options_of(data, tmp_path / "undisturbed"))
     root = tmp_path / "features"
     builds = [started(data, root) for _ in range(2)]
-    opened = 0
     while any(process.poll() is None for process in builds):
         for path in root.glob("*.zarr"):
             store = featstore.open(path, check=True)  # whole as soon as it is there
             np.testing.assert_array_equal(np.concatenate(list(store)), np.concatenate([*expected]))
-            opened += 1
     outputs = [process.communicate() for process in builds]
     codes = sorted(process.returncode for process in builds)
     assert codes in ([0, 0], [0, 2]), outputs

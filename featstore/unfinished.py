@@ -1,0 +1,60 @@
+"""What an unfinished store leaves beside its final name, and what becomes of it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from featstore.container import read_attributes
+from featstore.errors import FeatstoreError
+from featstore.files import sync
+
+BUILDING, UNITS, SUPERSEDED, PACKING = ".building", ".units", ".superseded", ".packing"
+PLAN = "plan.json"
+
+
+def temporary(final: Path, kind: str) -> Path:
+    """Return the path of what stands beside a store for a while."""
+    return final.with_name(f".{final.name}{kind}")
+
+
+def discard(final: Path) -> None:
+    """Remove what an unfinished writer left."""
+    # The plan and the root go first: without them, nothing goes on from what is left.
+    (temporary(final, UNITS) / PLAN).unlink(missing_ok=True)
+    (temporary(final, BUILDING) / "zarr.json").unlink(missing_ok=True)
+    for kind in (UNITS, BUILDING):
+        shutil.rmtree(temporary(final, kind), ignore_errors=True)
+    temporary(final, PACKING).unlink(missing_ok=True)
+
+
+def finish(final: Path) -> None:
+    """Give a store its name that a writer sealed before it was killed.
+
+    Whoever calls this holds the lock of the store's key.
+    """
+    if final.exists():
+        return
+    for kind in (BUILDING, PACKING):
+        candidate = temporary(final, kind)
+        try:
+            read_attributes(candidate)
+        except (FeatstoreError, OSError):
+            continue
+        for other in (UNITS, BUILDING):
+            if other != kind:
+                shutil.rmtree(temporary(final, other), ignore_errors=True)
+        candidate.rename(final)
+        sync(final.parent)
+        return
+
+
+def take_place(new: Path, final: Path) -> None:
+    """Give a sealed store its name; one that has it already is superseded."""
+    if final.exists():
+        old = temporary(final, SUPERSEDED)
+        if old.is_dir():
+            shutil.rmtree(old)
+        final.replace(old)
+    new.rename(final)
+    sync(final.parent)

@@ -1,0 +1,164 @@
+"""What stores rely on, for every backbone of the catalogue."""
+
+from itertools import permutations
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from models.backbones import Backbone, build_backbone, to_single_channel
+from models.catalogue import BACKBONES
+from models.operators import declare_missing_operators
+
+declare_missing_operators()
+import torchvision  # noqa: E402
+
+SIZES = {"vit_b_16": 224, "s3d": 209}
+FRAMES = {"s3d": 13}
+BATCH = 3
+
+
+def built(name: str) -> Backbone:
+    """A backbone with random weights; mvit_v2_s for fewer frames of a smaller size."""
+    if name != "mvit_v2_s":
+        return build_backbone(name)
+    torch.manual_seed(0)
+    network = torchvision.models.get_model(name, spatial_size=(64, 64), temporal_size=4)
+    network.set_submodule(BACKBONES[name].classifier, nn.Identity())
+    return Backbone(network, (BACKBONES[name].classifier,))
+
+
+def grey(name: str, batch: int, seed: int = 0) -> torch.Tensor:
+    """Normalised grey pictures, or windows of them."""
+    frames = [FRAMES.get(name, 4)] if BACKBONES[name].kind == "video" else []
+    size = SIZES.get(name, 64)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 1, *frames, size, size, generator=generator)
+
+
+def repeated(x: torch.Tensor) -> torch.Tensor:
+    return torch.cat([x, x, x], dim=1)
+
+
+def relative_deviation(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((found - expected).norm(dim=1) / expected.norm(dim=1)).max().item()
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.inference_mode()
+def test_features_do_not_depend_on_the_others_of_a_batch(name: str) -> None:
+    windowed = BACKBONES[name].kind == "video"
+    form = torch.channels_last_3d if windowed else torch.channels_last
+    backbone = built(name).to(memory_format=form)
+    assert not any(module.training for module in backbone.modules())
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+
+    x, other = (
+        grey(name, 3 * BATCH, seed).unflatten(0, (BATCH, 3)).flatten(1, 2) for seed in (0, 1)
+    )
+    expected = backbone(x.contiguous(memory_format=form))
+    assert expected.shape == (BATCH, BACKBONES[name].dim)
+    assert len({tuple(row.tolist()) for row in expected}) == BATCH
+    for order in list(permutations(range(BATCH)))[3:]:  # every one goes to every place
+        found = backbone(x[list(order)].contiguous(memory_format=form))
+        assert torch.equal(found, expected[list(order)])
+    for neighbours in (other, torch.zeros_like(x)):  # zeros fill the last batch
+        mixed = neighbours.clone()
+        mixed[1] = x[1]
+        assert torch.equal(backbone(mixed.contiguous(memory_format=form))[1], expected[1])
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_weights_go_through_safetensors(name: str) -> None:
+    torch.manual_seed(3)
+    whole = torchvision.models.get_model(name, weights=None, num_classes=7).state_dict()
+    read = safetensors.torch.load(safetensors.torch.save(dict(whole)))
+    classifier = BACKBONES[name].classifier + "."
+    headless = {key: value for key, value in read.items() if not key.startswith(classifier)}
+    assert 1 <= len(read) - len(headless) <= 2
+    backbone = build_backbone(name)
+    own = backbone.network.state_dict()
+    for tensors in (headless, read):
+        for value in own.values():
+            value.zero_()
+        backbone.load(tensors)
+        assert own.keys() == headless.keys()
+        assert all(torch.equal(value, whole[key]) for key, value in own.items())
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.inference_mode()
+def test_one_channel_gives_what_three_equal_channels_give(name: str) -> None:
+    three = built(name)
+    one = to_single_channel(three)
+    assert (three.channels, one.channels) == (3, 1)
+    x = grey(name, 1)
+    expected = three(repeated(x))
+    assert relative_deviation(one(x), expected) < 1e-5
+
+    exact = three.double()(repeated(x.double()))
+    assert relative_deviation(expected.double(), exact) < 1e-5
+    assert relative_deviation(to_single_channel(three)(x.double()), exact) < 1e-10
+
+
+@torch.inference_mode()
+def test_zeros_that_are_padded_are_grey_too() -> None:
+    """A bright picture, whose borders differ most from the zeros around it."""
+    three = build_backbone("squeezenet1_1").double()
+    three.network.features = three.network.features[:1]
+    three.network.features[0].padding = (3, 3)
+    x = torch.full((1, 1, 17, 17), 5.0, dtype=torch.float64)
+    found = to_single_channel(three).network.features(x)
+    torch.testing.assert_close(found, three.network.features(repeated(x)), rtol=1e-10, atol=1e-10)
+    assert not torch.allclose(found[..., 0, 0], found[..., 4, 4])
+
+
+def test_the_backbone_of_three_channels_is_left_as_it_was() -> None:
+    three = build_backbone("mobilenet_v2")
+    before = {name: value.clone() for name, value in three.state_dict().items()}
+    one = to_single_channel(three)
+    after = three.state_dict()
+    assert before.keys() == after.keys() == one.state_dict().keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    differ = [name for name in before if one.state_dict()[name].shape != before[name].shape]
+    assert differ == ["network.features.0.0.weight"]
+    assert not any(parameter.requires_grad for parameter in one.parameters())
+    assert not any(module.training for module in one.modules())
+    assert to_single_channel(one) is one
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "tf_efficientnet_lite0"])
+@torch.inference_mode()
+def test_one_channel_of_timm(name: str) -> None:
+    pytest.importorskip("timm")
+    three = build_backbone(f"timm:{name}").double()
+    one = to_single_channel(three)
+    assert one.channels == 1
+    side = three.network.default_cfg["input_size"][-1]
+    x = torch.randn(2, 1, side, side, dtype=torch.float64)
+    assert relative_deviation(one(x), three(repeated(x))) < 1e-10
+
+
+class Standardised(nn.Conv2d):
+    """Scales its weights when it runs, so kernels do not add up."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.conv2d(x, self.weight / self.weight.std(), self.bias)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Standardised(3, 4, 3),
+        nn.Conv2d(3, 6, 3, groups=3),
+        nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 3, 1), nn.Conv2d(3, 4, 1)),
+        nn.ModuleList([nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)]),
+        nn.Sequential(nn.Flatten(), nn.Linear(48, 4)),
+    ],
+    ids=["standardised", "grouped", "behind another layer", "two", "linear"],
+)
+def test_a_first_layer_that_is_no_plain_convolution_stays(network: nn.Module) -> None:
+    backbone = Backbone(network, ())
+    assert to_single_channel(backbone) is backbone
+    assert backbone.channels == 3
