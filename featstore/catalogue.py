@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 
 from featstore.container import SUFFIXES, ZARR_SUFFIX, read_attributes, suffix_of
 from featstore.errors import FeatstoreError, InputError, StoreNotFoundError
-from featstore.files import is_remote
+from featstore.files import is_remote, replacing
 
 LAST = ".last"
 MIN_PREFIX = 6
@@ -94,9 +93,8 @@ def find(root: Path, wanted: str | None = None) -> Path | str:
 
 def remember_last(root: Path, store: Path) -> None:
     """Note the store that a build ended with, for commands that name none."""
-    temporary = root / f"{LAST}.{os.getpid()}"
-    temporary.write_text(store.name, "utf-8")
-    temporary.replace(root / LAST)
+    with suppress(OSError), replacing(root / LAST) as temporary:  # the folder may be read-only
+        temporary.write_text(store.name, "utf-8")
 
 
 def _named(root: Path) -> list[Path]:
@@ -109,7 +107,7 @@ def _default(root: Path, found: list[Entry]) -> Path:
     if len(found) == 1:
         return found[0].path
     last = root / LAST
-    name = last.read_text("utf-8") if last.is_file() else ""
+    name = last.read_text("utf-8", "replace") if last.is_file() else ""
     for entry in found:
         if entry.path.name == name:
             return entry.path

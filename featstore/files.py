@@ -67,12 +67,16 @@ class Folder:
         """Return a file's bytes."""
         return (self.path / name).read_bytes()
 
-    def write(self, name: str, content: bytes | memoryview) -> None:
-        """Write a file under a temporary name and rename it; `sync_tree` makes it last."""
+    def write(self, name: str, content: bytes | memoryview, *, last: bool = False) -> None:
+        """Write a file under a temporary name and rename it; `sync_tree` or `last` make it last."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             temporary.write_bytes(content)
+            if last:
+                sync(temporary)
+        if last:
+            sync(path.parent)
 
 
 class Archive:
@@ -105,7 +109,7 @@ class Archive:
         except KeyError:
             raise FileNotFoundError(f"{name} is not in {self._path}") from None
         # The archive's own checksum; others may have packed the archive again, compressed.
-        except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError) as error:
+        except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, ValueError) as error:
             raise OSError(str(error)) from None
 
     def write(self, name: str, content: bytes | memoryview) -> None:
@@ -177,11 +181,18 @@ def _network_errors() -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` that takes its place if the block ends well."""
+    """Give a temporary name beside `path` that takes its place if the block ends well.
+
+    What was written lasts before it has the name, if it was synced in the block.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is not None and not error.filename:  # as of a disk that is full
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

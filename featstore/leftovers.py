@@ -213,14 +213,14 @@ def remove_store(target: Target, beside: Iterable[Path] = ()) -> None:
     removed = temporary(path, REMOVED)
     with _lock(path.parent, target.key):
         _delete(removed)
+        # First, so that nothing of a store that was removed on purpose asks to come back.
+        _delete(temporary(path, SUPERSEDED))
         try:
             path.rename(removed)
         except FileNotFoundError:
             raise StoreNotFoundError(f"{path} is gone; another process removed it.") from None
         for file in beside:
             file.unlink(missing_ok=True)
-        # Of a store that was removed on purpose, nothing may come back as its only copy.
-        _delete(temporary(path, SUPERSEDED))
         _delete(removed)
 
 

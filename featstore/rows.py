@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -59,6 +61,8 @@ class MappedRows:
         try:
             content = map_pieces(pieces)
         except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) == errno.ENOMEM:  # the store is not to blame
+                raise
             raise CorruptStoreError(
                 f"{container.place}: a chunk cannot be read ({error}); {REMEDY}."
             ) from None
@@ -112,7 +116,12 @@ class DecodedRows:
         self.chunk_bytes = rows * dim * self._codec.item_size
         self._most = max(2, CACHE_BYTES // self.chunk_bytes)
         self._chunks: OrderedDict[int, Features] = OrderedDict()
-        self._lock = threading.Lock()
+        self._locks = {os.getpid(): threading.Lock()}
+
+    @property
+    def _lock(self) -> threading.Lock:
+        """A lock of this process: a forked child may inherit one that is held for ever."""
+        return self._locks.setdefault(os.getpid(), threading.Lock())
 
     def span(self, start: int, stop: int) -> Features:
         """Return the rows from `start` to `stop`: a view where they lie in one chunk."""
@@ -183,4 +192,7 @@ def rows_of(container: Container, layout: Layout, *, checked: bool) -> MappedRow
     pieces = container.pieces()
     if pieces is None:
         return DecodedRows(container, layout)
-    return MappedRows(container, layout, pieces, checked=checked)
+    try:
+        return MappedRows(container, layout, pieces, checked=checked)
+    except OSError:  # the system allows no more maps
+        return DecodedRows(container, layout)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from featstore import schema
 from featstore.container import Container, open_container
+from featstore.errors import CorruptStoreError
 from featstore.keys import ClipKey
 from featstore.layout import Layout
 from featstore.rows import Rows, rows_of
@@ -45,7 +46,15 @@ def open_store(path: str | Path, *, check: bool = False) -> Store:
     CorruptStoreError
         If it was changed after it was sealed.
     """
-    return Store(open_container(path), check=check)
+    container = open_container(path)
+    try:
+        return Store(container, check=check)
+    except CorruptStoreError:
+        # A repair may have swapped the store for a newer generation meanwhile.
+        newer = open_container(path)
+        if newer.attributes == container.attributes:
+            raise
+        return Store(newer, check=check)
 
 
 class Store:
@@ -103,6 +112,9 @@ class Store:
         self.stop: NDArray[np.int64] = columns["stop"]
         self.row_size: NDArray[np.int64] = columns["row_size"]
         self.status: NDArray[np.int8] = columns["status"]
+        for column in (*vars(self).values(), *columns.values()):
+            if isinstance(column, np.ndarray):
+                column.flags.writeable = False
         chunk_rows, self.dim = container.chunk_shape
         self.dtype = container.codec.dtype
         self.layout = Layout(self.row_size, self.dim, chunk_rows)
@@ -130,7 +142,8 @@ class Store:
         return f"<featstore.Store {self.title!r}: {len(self)} clips, {shape} features>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.path, self._check)
+        path = self.path.absolute() if isinstance(self.path, Path) else self.path
+        return _reopen, (path, self._check)
 
     def __getitem__(self, clip: int) -> NDArray[np.float32]:
         """Return one clip's features: read-only, of the stored dtype, shape (steps, dim).

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,9 @@ def gather(store: Store, clips: Clips, steps: int | None = None) -> Batch:
         Resample every clip to so many steps, evenly spread over its own; by default clips are
         padded to the longest of the batch.
     """
-    clips = np.asarray(clips, np.int64)
+    clips = positions(clips, len(store))
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps is {steps}; it must be 1 or more")
     firsts, sizes = store.offsets[clips], store.row_size[clips]
     width = int(sizes.max(initial=0)) if steps is None else steps
     if steps is not None:
@@ -68,6 +70,40 @@ def gather(store: Store, clips: Clips, steps: int | None = None) -> Batch:
         else:
             features = _padded(store, firsts, sizes, width)
     return Batch(features, mask, store.labels[clips], clips)
+
+
+def positions(clips: Any, count: int) -> Clips:
+    """Return clips as positions in a store of `count` clips.
+
+    Parameters
+    ----------
+    clips : array of int, or of bool with one entry a clip
+        Negative positions count from the end.
+
+    Raises
+    ------
+    TypeError
+        If they are neither.
+    IndexError
+        If one is not in the store.
+
+    Examples
+    --------
+    >>> positions([0, -1], 4).tolist(), positions([True, False, True], 3).tolist()
+    ([0, 3], [0, 2])
+    """
+    given = np.asarray(clips)
+    if given.dtype == bool:
+        if given.shape != (count,):
+            raise IndexError(f"a mask of shape {given.shape} for a store with {count} clips")
+        return np.flatnonzero(given)
+    if given.size and not np.issubdtype(given.dtype, np.integer):
+        raise TypeError(f"clips are {given.dtype}; give positions, or a mask of all clips")
+    wrong = given[(given < -count) | (given >= count)]
+    if wrong.size:
+        raise IndexError(f"clip {wrong[0]} of a store with {count} clips")
+    found: Clips = np.where(given < 0, given + count, given).astype(np.int64)
+    return found
 
 
 def _padded(store: Store, firsts: Clips, sizes: Clips, width: int) -> NDArray[np.float32]:
@@ -123,13 +159,16 @@ def stream(
     Raises
     ------
     ValueError
-        If `probabilities` come without `seed`, or `batch_size` is below 1.
+        If `probabilities` come without `seed`, or `batch_size` or `steps` is below 1.
+    TypeError, IndexError
+        See `positions`.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
+    for name, value in (("batch_size", batch_size), ("steps", steps)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; it must be 1 or more")
     if probabilities is not None and seed is None:
         raise ValueError("probabilities need seed, a number or a numpy.random.Generator.")
-    chosen = store.usable if clips is None else np.asarray(clips, np.int64)
+    chosen = store.usable if clips is None else positions(clips, len(store))
     rng = None if seed is None else np.random.default_rng(seed)
     if rng is not None and probabilities is not None:
         chosen = rng.choice(chosen, size=len(chosen), p=probabilities)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import shutil
 from pathlib import Path
 
@@ -55,6 +57,22 @@ def take_place(new: Path, final: Path) -> None:
         old = temporary(final, SUPERSEDED)
         if old.is_dir():
             shutil.rmtree(old)
-        final.replace(old)
-    new.rename(final)
+        if exchange(new, final):  # the name is never without a store
+            new.replace(old)
+        else:
+            final.replace(old)
+            new.rename(final)
+    else:
+        new.rename(final)
     sync(final.parent)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange two names at once, where the system can (Linux); tell whether it did."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError):
+        return False
+    here, flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    done: int = renameat2(here, os.fsencode(one), here, os.fsencode(other), flag)
+    return done == 0

@@ -24,7 +24,7 @@ from featstore import schema
 from featstore.codecs import Codec, float16_error, stored_chunk
 from featstore.container import HDF5_SUFFIX, chunk_name
 from featstore.errors import InputError
-from featstore.files import Folder, sync, sync_tree
+from featstore.files import Folder, sync_tree
 from featstore.keys import canonical_json, differences
 from featstore.layout import Layout
 from featstore.seal import sealed, sha256
@@ -195,8 +195,7 @@ class StoreWriter:
             # Everything lasts before the root says that it is whole.
             sync_tree(sealed_store)
             attributes = sealed(self._attributes, {**self._small, **chunks})
-            self._files.write(ROOT_FILE, root_text(attributes))
-            sync(sealed_store / ROOT_FILE)
+            self._files.write(ROOT_FILE, root_text(attributes), last=True)
         # Only the name is missing now, which `finish` gives if this writer is killed here.
         shutil.rmtree(self._commits.path)
         take_place(sealed_store, self._final)
@@ -204,7 +203,7 @@ class StoreWriter:
     def mix_numerics(self, old: Mapping[str, Any], changed: list[str]) -> None:
         """Note that units computed otherwise were taken over, and in what."""
         self._attributes[NUMERICS] = dict(old)
-        self._attributes[MIXED] = changed
+        self._attributes[MIXED] = list(dict.fromkeys([*self._attributes.get(MIXED, []), *changed]))
 
     def float16_error(self) -> dict[str, float] | None:
         """Return what float16 costs the units that were written from float32 rows.
@@ -261,7 +260,9 @@ class StoreWriter:
         new = json.loads(canonical_json(plan))
         new["attributes"].pop(NUMERICS, None)
         mixed = old["attributes"].pop(MIXED, [])
-        new["attributes"].pop(MIXED, None)
+        for own in (old, new):
+            for name in (MIXED, "title"):  # which names the data folder, and decides no unit
+                own["attributes"].pop(name, None)
         if old != new:
             return False
         changed = differences(old_numerics, json.loads(canonical_json(new_numerics)))
@@ -272,7 +273,7 @@ class StoreWriter:
                 "gc`, or go on with --allow-mixed-numerics."
             )
         if changed or mixed:
-            self.mix_numerics(old_numerics, list(dict.fromkeys([*mixed, *changed])))
+            self.mix_numerics(old_numerics, [*mixed, *changed])
             # For whoever goes on after this one, with the numerics of the first perhaps.
             noted = {**plan, "attributes": self._attributes}
             self._commits.write(PLAN, canonical_json(noted).encode())

@@ -76,6 +76,8 @@ class ZarrContainer:
 
     def damages(self) -> Iterator[Damage]:
         """Compare every file with the seal."""
+        if self._files.read(ROOT_FILE) != root_text(self.attributes):
+            yield Damage(ROOT_FILE, "was changed", None)
         there = set(self._files.names()) - {ROOT_FILE}
         for name, expected in self._seal.items():
             number = int(name.split("/")[2]) if name.startswith(CHUNKS) else None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,10 @@ import numpy as np
 
 from featstore import schema
 from featstore.catalogue import remember_last
-from featstore.errors import InputError
 from featstore.locks import writer_lock
 from pipeline.clips import counts
 from pipeline.plan import clip_inputs, columns, segments
+from pipeline.preconditions import check_failures, check_space, check_weights
 from pipeline.prepare import Prepared
 from pipeline.progress import Progress
 from pipeline.provenance import write_provenance
@@ -141,11 +140,11 @@ def _extract(
     backbone = load_backbone(options.backbone, prepared.weights)
     inputs, repeated = clip_inputs(prepared.clips, prepared.videos, options, prepared.fps)
     check_failures(prepared, {})
+    check_weights(prepared, cache)
     table = columns(prepared.clips, prepared.videos, prepared.dataset.classes, inputs)
     shape = batch_shape(options, device)
     dim = feature_dim(backbone, shape, device)
     layout = Layout(table["row_size"], dim, default_chunk_rows(dim, int(table["row_size"].sum())))
-    check_space(prepared, layout)
     loading = time.perf_counter() - since
     since = time.perf_counter()
     statistics = measure(prepared, cache, log)
@@ -155,16 +154,20 @@ def _extract(
         backbone, prepared.videos, options, prepared.pixels, statistics, device, dim
     )
     attributes = _attributes(prepared, statistics, repeated)
-    attributes |= {"steps": layout.steps, "dim": dim, "numerics": numerics(device, shape)}
+    attributes |= {"steps": layout.steps, "dim": dim}
+    attributes["numerics"] = numerics(device, shape) | extractor.depends_on_place()
     codec = options.codec if damaged is None else damaged.container.codec
     contents = Contents(layout, table, attributes, codec)
     writer = StoreWriter(prepared.path, contents, mixed_numerics=options.allow_mixed_numerics)
     try:
+        check_space(prepared, layout, len(writer.missing))
         if writer.done:
             log(f"going on from {len(writer.done)} of {len(layout.units())} finished units")
         if damaged is not None:
             damaged.adopt(writer, contents, mixed=options.allow_mixed_numerics, log=log)
-        copies = _copies(prepared, statistics, attributes, inputs, log)
+        copies = _copies(prepared, statistics, attributes["numerics"], inputs, log)
+        if mixed := copies.changed(attributes["numerics"]):
+            writer.mix_numerics(attributes["numerics"], mixed)
         _write_units(prepared, extractor, inputs, layout, writer, copies, cache, log)
         since = time.perf_counter()
         writer.seal()
@@ -191,15 +194,14 @@ def _keep_or_discard(writer: StoreWriter, layout: Layout, log: Log) -> None:
 def _copies(
     prepared: Prepared,
     statistics: Statistics,
-    attributes: dict[str, Any],
+    numerics: dict[str, Any],
     inputs: list[Frames],
     log: Log,
 ) -> Copies:
     """Find the rows that other stores hold, and say so."""
     from pipeline.reuse import find_copies, wanted_of
 
-    mixed = prepared.options.allow_mixed_numerics
-    wanted = wanted_of(prepared, statistics, None if mixed else attributes["numerics"])
+    wanted = wanted_of(prepared, statistics, numerics)
     copies = find_copies(prepared.options.store, wanted, [own[:, 0] for own in inputs])
     for line in copies.lines():
         log(line)
@@ -257,53 +259,6 @@ def _write_units(
             extractor.timings.add("write", since)
             tick(last - first - (rows_done - before), 0)
             check_failures(prepared, writer.failed)
-
-
-def check_failures(prepared: Prepared, failed: Mapping[int, str]) -> None:
-    """Stop where more clips have failed than may.
-
-    Raises
-    ------
-    InputError
-    """
-    most = prepared.options.most_failures(len(prepared.clips))
-    unreadable = {
-        number: prepared.videos[clip.video].unreadable
-        for number, clip in enumerate(prepared.clips)
-        if prepared.videos[clip.video].unreadable
-    }
-    failed = {**unreadable, **failed}
-    if len(failed) > most:
-        number, reason = next(iter(failed.items()))
-        clip = prepared.clips[number]
-        raise InputError(
-            f"{len(failed)} of {len(prepared.clips)} clips failed, and --max-failures allows "
-            f"{most}: {prepared.videos[clip.video].path}: {reason}, which clip {clip.clip_id} "
-            "needs; replace the video, remove its clips, or allow more with --max-failures."
-        )
-
-
-def check_space(prepared: Prepared, layout: Layout) -> None:
-    """Refuse to begin where the disk cannot hold the store.
-
-    Raises
-    ------
-    InputError
-    """
-    root, options = prepared.path.parent, prepared.options
-    needed = store_bytes(layout.steps, layout.dim, options.codec.item_size)
-    needed *= 2 if options.format == "hdf5" else 1  # packed from finished files
-    free = shutil.disk_usage(root).free
-    if needed > free:
-        raise InputError(
-            f"The store needs {needed / 1e9:.2f} GB, and {root} has {free / 1e9:.2f} GB free; make "
-            "room, or give another folder with --store."
-        )
-
-
-def store_bytes(steps: int, dim: int, item_size: int = 4) -> int:
-    """Return about how many bytes a store takes uncompressed: features, frames and times."""
-    return steps * (item_size * dim + 16) + 2**20
 
 
 def _attributes(prepared: Prepared, statistics: Statistics, repeated: int) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import numpy as np
 
 from featstore.store import Store
 from models.catalogue import BACKBONES
-from pipeline.build import store_bytes
 from pipeline.clips import counts
 from pipeline.plan import clip_inputs
+from pipeline.preconditions import store_bytes
 from pipeline.prepare import Prepared
 from pipeline.progress import human_time
 from pipeline.provenance import read_provenance

@@ -152,6 +152,20 @@ class Extractor:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
 
+    @torch.inference_mode()
+    def depends_on_place(self) -> dict[str, bool]:
+        """Return what the numerics say if a row's bits depend on its place in the batch.
+
+        Some kernels treat what is left over when they divide a batch among threads otherwise. Then
+        rows of two batches that are composed otherwise are not the same.
+        """
+        x = torch.rand(self._shape, generator=torch.Generator().manual_seed(0)).to(self._device)
+        x = x.contiguous(memory_format=self._format)
+        expected = self._backbone(x)
+        turned = x.roll(1, 0).contiguous(memory_format=self._format)
+        same = torch.equal(self._backbone(turned).roll(-1, 0), expected)
+        return {} if same else {"depends_on_place": True}
+
     def units(
         self, work: Sequence[list[Segment]], tick: Callable[[int, int], None]
     ) -> Iterator[UnitRows]:

@@ -23,10 +23,10 @@ from featstore.keys import store_key
 from featstore.layout import Layout, default_chunk_rows
 from featstore.locks import writer_lock
 from featstore.npy import ClipArray, many_clips, one_clip
-from pipeline.build import store_bytes
 from pipeline.clip_content import check_shapes, read_clip, rounding, shortened
 from pipeline.clip_files import ClipFile, files_of, refuse_unlisted
 from pipeline.imported import Imported, ImportedClip, ImportOptions, configuration
+from pipeline.preconditions import store_bytes
 from pipeline.progress import Progress
 from pipeline.provenance import write_provenance
 from pipeline.sources.assemble import Draft, assemble, part_name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from featstore.catalogue import store_path
 from featstore.container import SUFFIXES, read_attributes
-from featstore.errors import InputError, StoreNotFoundError
+from featstore.errors import CorruptStoreError, InputError, StoreNotFoundError
 from featstore.keys import ClipKey, store_key
 from pipeline.clips import Clip, resolve
 from pipeline.options import SUFFIX_OF, BuildOptions, PixelMode, feature_configuration
@@ -76,8 +77,13 @@ class Prepared:
     @property
     def existing(self) -> Path | None:
         """Where the sealed store lies, in the format asked for or else in another one."""
-        paths = (self.path, *(self._path(suffix) for suffix in SUFFIXES))
-        return next((path for path in paths if self._built(path)), None)
+        if self.built:
+            return self.path
+        for path in map(self._path, SUFFIXES):
+            with suppress(CorruptStoreError):  # another format's damage
+                if self._built(path):
+                    return path
+        return None
 
     def clip_keys(self) -> list[ClipKey]:
         """Return what the store key covers of each clip."""

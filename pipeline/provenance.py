@@ -46,7 +46,10 @@ def read_provenance(store: Path | str) -> dict[str, Any]:
     if is_remote(store):
         return {}
     path = provenance_path(Path(store))
-    return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):  # not there, or damaged: it decides nothing
+        return {}
 
 
 def copy_provenance(store: Path | str, to: Path, **facts: Any) -> None:

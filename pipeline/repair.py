@@ -55,14 +55,15 @@ class Damaged:
             log(f"{self.container.place} was made from something else: everything is computed")
             return
         changed = differences(own["numerics"], new["numerics"])
+        earlier = own.get("mixed_numerics", [])
         if changed and not mixed:
             raise InputError(
                 f"{self.container.place} was computed otherwise ({'; '.join(changed)}), so the "
                 "last bits of what is computed now may differ; give --allow-mixed-numerics to "
                 "mend it nevertheless, or remove it and build it anew."
             )
-        if changed:
-            writer.mix_numerics(own["numerics"], changed)
+        if changed or earlier:
+            writer.mix_numerics(own["numerics"], [*earlier, *changed])
         taken = 0
         for unit in writer.missing:
             if unit not in self.chunks:

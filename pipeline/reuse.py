@@ -15,11 +15,15 @@ from featstore.catalogue import Entry, entries
 from featstore.errors import CorruptStoreError
 from featstore.keys import ClipKey, differences, feature_key
 from featstore.layout import Layout
+from featstore.rows import DecodedRows
 from featstore.store import Store, open_store
 
 if TYPE_CHECKING:
     from pipeline.prepare import Prepared
     from pipeline.statistics import Statistics
+
+
+DEPENDS = "depends_on_place"  # in the numerics, where the probe of `pipeline.extract` says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,10 @@ class Wanted:
     mean, std : sequence of float
         Its statistics, by value.
     clips : sequence of ClipKey
-    numerics : mapping or None
-        What the rows must have been computed with; None takes any.
+    numerics : mapping
+        What is computed with.
+    mixed : bool
+        Copy rows of other numerics too.
     """
 
     key: str
@@ -44,7 +50,8 @@ class Wanted:
     mean: Sequence[float]
     std: Sequence[float]
     clips: Sequence[ClipKey]
-    numerics: Mapping[str, Any] | None
+    numerics: Mapping[str, Any]
+    mixed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,12 @@ class Copies:
 
     found: dict[int, tuple[Store, int]]
     refused: list[str]
+
+    def changed(self, numerics: Mapping[str, Any]) -> list[str]:
+        """Return in what the rows that are found were computed otherwise."""
+        stores = {id(store): store for store, _ in self.found.values()}.values()
+        found = [line for own in stores for line in numerics_changed(own.attributes, numerics)]
+        return list(dict.fromkeys(found))
 
     def lines(self) -> Iterator[str]:
         """Yield what to say of them."""
@@ -105,9 +118,7 @@ class Copies:
         return np.flatnonzero(missing)
 
 
-def wanted_of(
-    prepared: Prepared, statistics: Statistics, numerics: Mapping[str, Any] | None
-) -> Wanted:
+def wanted_of(prepared: Prepared, statistics: Statistics, numerics: Mapping[str, Any]) -> Wanted:
     """Return what decides which rows a build can copy."""
     return Wanted(
         prepared.key,
@@ -116,7 +127,20 @@ def wanted_of(
         statistics.std,
         prepared.clip_keys(),
         numerics,
+        prepared.options.allow_mixed_numerics,
     )
+
+
+def numerics_changed(attributes: Mapping[str, Any], numerics: Mapping[str, Any]) -> list[str]:
+    """Return in what the rows of a store were computed otherwise than `numerics` says.
+
+    Rows whose last bits depend on their place in a batch are never the same.
+    """
+    changed = differences(attributes["numerics"], numerics)
+    changed += attributes.get("mixed_numerics", [])
+    if numerics.get(DEPENDS) and not changed:
+        changed.append("the backbone's last bits depend on the place in a batch")
+    return changed
 
 
 def find_copies(root: Path, wanted: Wanted, frames: Sequence[NDArray[np.int64]]) -> Copies:
@@ -168,8 +192,8 @@ def _usable(store: Store, position: int, frames: NDArray[np.int64], damaged: lis
 
 def _open(entry: Entry, wanted: Wanted, refused: list[str]) -> Store | None:
     """Open a store whose rows may be copied, or say why they are not."""
-    changed = differences(entry.attributes["numerics"], wanted.numerics or {})
-    if wanted.numerics is not None and changed:
+    changed = numerics_changed(entry.attributes, wanted.numerics)
+    if changed and not wanted.mixed:
         refused.append(
             f"rows of {entry.path.name} are not copied, because it was computed otherwise "
             f"({'; '.join(changed)}) and the last bits may differ; --allow-mixed-numerics "
@@ -177,7 +201,10 @@ def _open(entry: Entry, wanted: Wanted, refused: list[str]) -> Store | None:
         )
         return None
     try:
-        return open_store(entry.path, check=True)
+        store = open_store(entry.path)
+        # Read by chunk, with its checksum, and not mapped: another process may remove the store.
+        store.rows = DecodedRows(store.container, store.layout)
+        return store
     except CorruptStoreError as error:
         refused.append(f"rows of {entry.path.name} are not copied: {error}")
         return None

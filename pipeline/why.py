@@ -77,8 +77,7 @@ def work(prepared: Prepared, cache: Cache, numerics: dict[str, Any]) -> Iterator
         yield "mean and std of these training clips are not measured yet, so no row is known"
         found: set[int] = set()
     else:
-        mixed = prepared.options.allow_mixed_numerics
-        wanted = wanted_of(prepared, statistics, None if mixed else numerics)
+        wanted = wanted_of(prepared, statistics, numerics)
         copies = find_copies(prepared.options.store, wanted, [own[:, 0] for own in inputs])
         yield from copies.lines()
         found = set(copies.found)

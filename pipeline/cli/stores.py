@@ -25,8 +25,12 @@ ROOT = click.option(
 def ls(store: Path) -> None:
     """List the stores of a folder."""
     from featstore.catalogue import entries, unreadable
+    from featstore.container import suffix_of
+    from featstore.errors import InputError
     from pipeline.listing import listing
 
+    if suffix_of(store):
+        raise InputError(f"--store is {store}, which is a store; give the folder around it.")
     found = list(entries(store))
     damaged = list(unreadable(store))
     if found:

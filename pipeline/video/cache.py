@@ -60,9 +60,15 @@ class Cache:
         if "_database" in self.__dict__:
             self._database.close()
 
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        try:
+            return self._database.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"{self._path} cannot be used ({error}); delete it.") from None
+
     def known_hashes(self, files: Iterable[Path]) -> dict[Path, str]:
         """Return the hashes of those files that have not changed since they were hashed."""
-        rows = self._database.execute("SELECT path, signature, sha256 FROM file")
+        rows = self._rows("SELECT path, signature, sha256 FROM file")
         known = {path: (seen, sha256) for path, seen, sha256 in rows}
         found: dict[Path, str] = {}
         for path in files:
@@ -74,27 +80,27 @@ class Cache:
     def keep_hash(self, path: Path, seen: str, sha256: str) -> None:
         """Keep a file's hash, with the signature that it had before it was read."""
         row = (str(path.resolve()), seen, sha256)
-        self._database.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?)", row)
+        self._rows("INSERT OR REPLACE INTO file VALUES (?, ?, ?)", *row)
 
     def indexes(self) -> dict[str, bytes]:
         """Return every packed index by content hash."""
-        return dict(self._database.execute("SELECT sha256, packed FROM video"))
+        return dict(self._rows("SELECT sha256, packed FROM video"))
 
     def keep_index(self, sha256: str, index: VideoIndex) -> None:
         """Keep the index of the video with this content."""
         row = (sha256, index.pack())
-        self._database.execute("INSERT OR REPLACE INTO video VALUES (?, ?)", row)
+        self._rows("INSERT OR REPLACE INTO video VALUES (?, ?)", *row)
 
     def statistics(self, key: str) -> dict[str, Any] | None:
         """Return the statistics kept under `key`, if any."""
         query = "SELECT json FROM statistics WHERE key = ?"
-        row = self._database.execute(query, (key,)).fetchone()
-        return json.loads(row[0]) if row else None
+        rows = self._rows(query, key)
+        return json.loads(rows[0][0]) if rows else None
 
     def keep_statistics(self, key: str, statistics: dict[str, Any]) -> None:
         """Keep statistics under `key`."""
         row = (key, json.dumps(statistics))
-        self._database.execute("INSERT OR REPLACE INTO statistics VALUES (?, ?)", row)
+        self._rows("INSERT OR REPLACE INTO statistics VALUES (?, ?)", *row)
 
 
 def _make_tables(database: sqlite3.Connection) -> None:

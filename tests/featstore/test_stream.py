@@ -76,3 +76,18 @@ def test_probabilities_need_a_seed(store) -> None:
 def test_batches_hold_something(store, size: int) -> None:
     with pytest.raises(ValueError, match=f"batch_size is {size}"):
         next(store.stream(size))
+
+
+def test_clips_are_positions_or_a_mask(store) -> None:
+    mask = store.labels == 1
+    streamed = [clip for batch in store.stream(2, 0, clips=mask) for clip in batch.clips.tolist()]
+    assert sorted(streamed) == np.flatnonzero(mask).tolist()
+    np.testing.assert_array_equal(store.batch([-1]).features[0], store[-1])
+    for wrong in ([5], [-6], [True, False]):
+        with pytest.raises(IndexError, match="a store with 5"):
+            store.batch(np.array(wrong))
+    with pytest.raises(TypeError, match="float64"):
+        store.batch(np.array([0.5]))
+    for steps in (0, -2):
+        with pytest.raises(ValueError, match=f"steps is {steps}"):
+            store.batch(ALL, steps)

@@ -49,6 +49,13 @@ DAMAGES = {
     "missing": (lambda store: (store / "features/c/8/0").unlink(), ["features/c/8/0"], 2),
     "added": (lambda store: (store / "features/c/77").write_text("x"), ["features/c/77"], 0),
     "small file": (lambda store: flip(store / "label/c/0", 3), ["label/c/0"], 0),
+    "root": (
+        lambda store: (store / "zarr.json").write_text(
+            (store / "zarr.json").read_text().replace('"zarr_format"', '"x": 1, "zarr_format"')
+        ),
+        ["zarr.json"],
+        0,
+    ),
     "two chunks": (
         lambda store: [flip(store / f"features/c/{n}/0", 9) for n in (0, 2)],
         ["features/c/0/0", "features/c/2/0"],

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from featstore import InputError, Store
-from tests.builds import ROWS, build, options_of, row, write_dataset
+from pipeline.extract import Extractor
+from pipeline.statistics import Statistics
+from tests.builds import ROWS, build, options_of, prepare, row, write_dataset
 from tests.pipeline.test_build import checksums
 from tests.videos import GOP_8, textured, write_table, write_video
 
@@ -118,10 +121,9 @@ def test_damaged_rows_are_computed(tmp_path, data, damage: str, computed, monkey
     chunk.write_bytes(content) if damage == "flipped" else chunk.unlink()
     write_table(data, CHANGES["label"])
     store, lines = again(data, tmp_path / "features")
-    lost = 1 if damage == "flipped" else len(store)
-    assert sum(computed) == (24 if damage == "flipped" else store.row_size.sum())
+    assert sum(computed) == 24
     [line] = [line for line in lines if "are not copied" in line]
-    assert line.startswith(f"{lost} clips are not copied: {first.path}")
+    assert line.startswith(f"1 clips are not copied: {first.path}")
     same_as_extracted(store, data, tmp_path / "elsewhere")
 
 
@@ -143,6 +145,57 @@ def test_rows_computed_otherwise_are_copied_only_on_request(
     mixed, _ = again(data, root, allow_mixed_numerics=True)
     assert computed == []
     np.testing.assert_array_equal(mixed[0], first[0])
+
+
+def test_mixed_rows_stay_marked(tmp_path, data, computed, monkeypatch) -> None:
+    first, _ = again(data, tmp_path / "features")
+    root = tmp_path / "features"
+    write_table(data, CHANGES["label"])
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.get_num_threads", lambda: 77)
+        mixed, _ = again(data, root, allow_mixed_numerics=True)
+        marks = mixed.attributes["mixed_numerics"]
+        assert marks == [f"threads: {first.attributes['numerics']['threads']} -> 77"]
+        (mixed.path / "label/c/0").unlink()
+        mended, _ = again(data, root, repair=True)
+        assert mended.attributes["mixed_numerics"] == marks
+    shutil.rmtree(first.path)
+    write_table(data, CHANGES["subject"])
+    computed.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.get_num_threads", lambda: 77)
+        third, lines = again(data, root)
+    assert sum(computed) == third.row_size.sum()
+    assert any("are not copied" in line and "threads" in line for line in lines)
+
+
+def test_rows_that_depend_on_their_place_are_not_copied(tmp_path, data, computed, monkeypatch):
+    again(data, tmp_path / "features")
+    write_table(data, CHANGES["label"])
+    monkeypatch.setattr(Extractor, "depends_on_place", lambda self: {"depends_on_place": True})
+    computed.clear()
+    store, lines = again(data, tmp_path / "features")
+    assert sum(computed) == store.row_size.sum()
+    assert any("are not copied" in line for line in lines)
+
+
+def test_the_probe_finds_a_backbone_that_depends_on_the_place(tmp_path, data) -> None:
+    prepared = prepare(options_of(data, tmp_path / "features", **FIXED))
+    options = prepared.options
+
+    class Uneven(torch.nn.Module):
+        def forward(self, x):
+            return x.mean(dim=(2, 3)) + torch.arange(len(x))[:, None] // 7 * 1e-6
+
+    class Even(torch.nn.Module):
+        def forward(self, x):
+            return x.mean(dim=(2, 3))
+
+    for backbone, found in ((Uneven(), {"depends_on_place": True}), (Even(), {})):
+        statistics = Statistics(mean=(0.4,), std=(0.2,), origin="fixed")
+        cpu = torch.device("cpu")
+        extractor = Extractor(backbone, prepared.videos, options, "luma", statistics, cpu, 3)
+        assert extractor.depends_on_place() == found
 
 
 def test_going_on_with_other_numerics_is_refused(tmp_path, data, monkeypatch) -> None:
