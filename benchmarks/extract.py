@@ -41,7 +41,7 @@ from seeking import clip_frames
 from torch import Tensor, nn
 
 import featstore
-from models.backbones import build_backbone
+from models.backbones import Backbone, build_backbone
 from pipeline import build as stage
 from pipeline.options import BuildOptions
 from pipeline.prepare import Prepared, cache_of, prepare
@@ -152,7 +152,7 @@ def measure_frames(
 ) -> None:
     """Let featstore prepare all clips, and the reference some, which its backbone then sees."""
     with tempfile.TemporaryDirectory(dir=table.parent) as folder:
-        prepared, seconds, _ = build(table, Path(folder), Grid())
+        prepared, seconds, _ = build(table, Path(folder), Backbone(Grid(), ()))
         store = featstore.open(prepared.path)
         clips = clips_of(prepared)
         found.frames.append(seconds)
@@ -164,8 +164,9 @@ def measure_frames(
     found.differences.append(float(np.mean(np.concatenate(off))) * STD * 255)
 
 
-def measure_build(table: Path, backbone: nn.Module, found: Seconds, *, limit: bool) -> None:
+def measure_build(table: Path, found: Seconds, *, limit: bool) -> None:
     """Build with the backbone; then, for the limit, decode alone and run the backbone alone."""
+    backbone = build_backbone(BACKBONE)  # a new one, for the build may change it
     with tempfile.TemporaryDirectory(dir=table.parent) as folder:
         prepared, seconds, stages = build(table, Path(folder), backbone)
     clips = clips_of(prepared)
@@ -224,7 +225,7 @@ def speed(options: argparse.Namespace) -> None:
     for number in range(options.rounds):
         for n, one in found.items():
             measure_frames(tables[n], videos[n], backbone, one, options.clips, number)
-            measure_build(tables[n], backbone, one, limit=n == LIMIT_INTERVAL)
+            measure_build(tables[n], one, limit=n == LIMIT_INTERVAL)
             print(f"round {number}, key frame every {n}: {one}", file=sys.stderr, flush=True)
     lines = speed_lines(
         "Preparing frames", found, lambda one: (one.reference_frames, one.frames), 0

@@ -104,8 +104,9 @@ class Archive:
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes."""
+        opened = self._zip
         try:
-            return self._zip.read(name)
+            return opened.read(name)
         except KeyError:
             raise FileNotFoundError(f"{name} is not in {self._path}") from None
         # The archive's own checksum; others may have packed the archive again, compressed.

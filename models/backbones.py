@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.catalogue import BACKBONES, TIMM
 from models.operators import declare_missing_operators
 
 COLOURS = 3
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 Convolution = nn.Conv2d | nn.Conv3d
 
 
@@ -132,6 +135,74 @@ def to_single_channel(backbone: Backbone) -> Backbone:
     layer: Any = network.get_submodule(name)
     _add_up(layer)
     return Backbone(network, backbone.classifier, channels=1)
+
+
+def fold_batch_norm(backbone: Backbone) -> Backbone:
+    """Return a backbone of which every batch norm behind a convolution is part of its weights.
+
+    In evaluation mode a batch norm is a scale and a shift by channel, so it is the same function,
+    but for the last bits, and a pass over memory less.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        With its weights loaded; it is left as it is.
+
+    Returns
+    -------
+    Backbone
+        A copy; or `backbone` itself where it holds no batch norm, or its network cannot be traced.
+    """
+    pairs = _batch_norms(backbone.network)
+    if not pairs:
+        return backbone
+    network = copy.deepcopy(backbone.network)
+    for convolution, norm in pairs:
+        conv: Any = network.get_submodule(convolution)
+        own: Any = network.get_submodule(norm)
+        network.set_submodule(convolution, fuse_conv_bn_eval(conv, own))
+        network.set_submodule(norm, nn.Identity())
+    return Backbone(network, backbone.classifier, backbone.channels)
+
+
+def _batch_norms(network: nn.Module) -> list[tuple[str, str]]:
+    """Return the names of every convolution that feeds a batch norm alone, and of that norm."""
+    try:
+        nodes = list(_Tracer().trace(network).nodes)
+    except Exception:  # control flow that depends on the input; what tracing raises has many types
+        return []
+    called = Counter(node.target for node in nodes if node.op == "call_module")
+    modules = dict(network.named_modules())
+    found = []
+    for node in nodes:
+        before = node.args[0] if node.args else None
+        if (
+            isinstance(before, fx.Node)
+            and {node.op, before.op} == {"call_module"}
+            and isinstance(norm := modules[str(node.target)], BatchNorm)
+            and isinstance(convolution := modules[str(before.target)], Convolution)
+            and _is_plain(norm)
+            and _is_plain(convolution)
+            and len(before.users) == called[node.target] == called[before.target] == 1
+        ):
+            found.append((str(before.target), str(node.target)))
+    return found
+
+
+class _Tracer(fx.Tracer):
+    """Sees convolutions and batch norms as such, also those that derive from torch's."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return _is_plain(m) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Tell whether a module is a convolution or batch norm that does nothing else.
+
+    Those of some networks standardise their weights, or end in an activation.
+    """
+    kinds = (nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    return any(isinstance(module, k) and type(module).forward is k.forward for k in kinds)
 
 
 def _input_convolution(network: nn.Module) -> str | None:

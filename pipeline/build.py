@@ -133,16 +133,17 @@ def _extract(
     from featstore.layout import Layout, default_chunk_rows
     from featstore.writer import Contents, StoreWriter
     from pipeline.device import choose_device
-    from pipeline.extract import Extractor, batch_shape, feature_dim, numerics
+    from pipeline.extract import Extractor, batch_shape, feature_dim, fold, numerics
 
     options = prepared.options
     device = choose_device(options.device)
-    backbone = load_backbone(options.backbone, prepared.weights)
+    loaded = load_backbone(options.backbone, prepared.weights)
+    backbone = fold(loaded, options, prepared.pixels)
     inputs, repeated = clip_inputs(prepared.clips, prepared.videos, options, prepared.fps)
     check_failures(prepared, {})
     check_weights(prepared, cache)
     table = columns(prepared.clips, prepared.videos, prepared.dataset.classes, inputs)
-    shape = batch_shape(options, device)
+    shape = batch_shape(options, device, backbone.channels)
     dim = feature_dim(backbone, shape, device)
     layout = Layout(table["row_size"], dim, default_chunk_rows(dim, int(table["row_size"].sum())))
     loading = time.perf_counter() - since

@@ -106,12 +106,12 @@ class BuildOptions:
             raise InputError(
                 f"--store is {self.store}, which is a store; give the folder around it."
             )
-        check_backbone(self.backbone, self.size)
         fixed_normalisation(self.normalise)
         for name in ("size", "window", "hop", "workers", "batch_size", "min_frames"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} is {value}; it must be 1 or more.")
+        check_backbone(self.backbone, self.size, self.window)
         _ = self.codec  # refuses what it does not know
         check_storage(self.format, self.compression)
         if not re.fullmatch(r"[0-9]+|[0-9]+(\.[0-9]+)?%", self.max_failures):
@@ -155,8 +155,8 @@ def check_storage(form: str, compression: str) -> None:
         )
 
 
-def check_backbone(name: str, size: int) -> None:
-    """Refuse a backbone that is not known, or a size that it cannot take.
+def check_backbone(name: str, size: int, window: int) -> None:
+    """Refuse a backbone that is not known, or a size or window that it cannot take.
 
     Raises
     ------
@@ -170,9 +170,19 @@ def check_backbone(name: str, size: int) -> None:
             f"--backbone is {name!r}; did you mean {near[0]!r}? There are "
             f"{', '.join(BACKBONES)} and timm:NAME."
         )
-    only = BACKBONES[name].size
-    if only is not None and size != only:
-        raise InputError(f"--size is {size}, and {name} takes {only} only; give --size {only}.")
+    spec = BACKBONES[name]
+    asked = [("size", size, spec.size, spec.min_size)]
+    if spec.kind == "video":
+        asked.append(("window", window, spec.window, spec.min_window))
+    for flag, value, only, least in asked:
+        if only is not None and value != only:
+            raise InputError(
+                f"--{flag} is {value}, and {name} takes {only} only; give --{flag} {only}."
+            )
+        if value < least:
+            raise InputError(
+                f"--{flag} is {value}, and {name} takes {least} or more; give another --{flag}."
+            )
 
 
 def fixed_normalisation(text: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

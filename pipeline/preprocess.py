@@ -70,11 +70,12 @@ def prepare(
     fit: Fit,
     mean: Sequence[float],
     std: Sequence[float],
+    channels: int = 3,
     device: torch.device,
 ) -> Tensor:
     """Return frames as a backbone takes them.
 
-    Borders of ``pad`` get the mean. A grey picture is repeated to three channels.
+    Borders of ``pad`` get the mean. A grey picture is repeated where three channels are taken.
 
     Parameters
     ----------
@@ -84,11 +85,13 @@ def prepare(
         See `fit_square`.
     mean, std : sequence of float
         Of pixels in 0..1, one value for every channel or three.
+    channels : int
+        How many the backbone takes.
     device : torch.device
 
     Returns
     -------
-    Tensor of float32, shape (frames, 3, size, size)
+    Tensor of float32, shape (frames, channels, size, size)
     """
     values = fit_square(unit_values(pictures, index, device), size, fit)
     centre = torch.tensor(mean, dtype=torch.float32, device=device).view(-1, 1, 1)
@@ -96,7 +99,7 @@ def prepare(
     normalised = (values - centre) / spread
     if fit == "pad":
         normalised = normalised.nan_to_num(0.0)
-    return normalised.expand(-1, 3, -1, -1)
+    return normalised.expand(-1, channels, -1, -1)
 
 
 def _resize(values: Tensor, height: int, width: int) -> Tensor:

@@ -109,7 +109,7 @@ def why(stores: tuple[str, ...], **given: Any) -> None:
 
 def _why_build(path: Any, given: dict[str, Any]) -> None:
     from pipeline.device import choose_device
-    from pipeline.extract import batch_shape, numerics
+    from pipeline.extract import batch_shape, fold, numerics
     from pipeline.prepare import cache_of, prepare
     from pipeline.weights import load_backbone
     from pipeline.why import differs_from, work
@@ -123,9 +123,11 @@ def _why_build(path: Any, given: dict[str, Any]) -> None:
             return
         for line in differs_from(prepared, path, cache):
             click.echo(line)
-        load_backbone(options.backbone, prepared.weights)  # refuses what the build would refuse
         device = choose_device(options.device)
-        for line in work(prepared, cache, numerics(device, batch_shape(options, device))):
+        loaded = load_backbone(options.backbone, prepared.weights)
+        channels = fold(loaded, options, prepared.pixels).channels
+        shape = batch_shape(options, device, channels)
+        for line in work(prepared, cache, numerics(device, shape)):
             click.echo(line)
     finally:
         cache.close()

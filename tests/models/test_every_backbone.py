@@ -8,7 +8,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from models.backbones import Backbone, build_backbone, to_single_channel
+from models.backbones import (
+    Backbone,
+    BatchNorm,
+    build_backbone,
+    fold_batch_norm,
+    to_single_channel,
+)
 from models.catalogue import BACKBONES
 from models.operators import declare_missing_operators
 
@@ -173,3 +179,60 @@ def test_a_first_layer_that_is_no_plain_convolution_stays(network: nn.Module) ->
     backbone = Backbone(network, ())
     assert to_single_channel(backbone) is backbone
     assert backbone.channels == 3
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.inference_mode()
+def test_batch_norm_can_be_folded(name: str) -> None:
+    backbone = build_backbone(name)
+    norms = [m for m in backbone.modules() if isinstance(m, BatchNorm)]
+    for norm in norms:  # as after training, when it does something
+        norm.running_mean.normal_(0, 0.1)
+        norm.running_var.uniform_(0.5, 2)
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    folded = fold_batch_norm(to_single_channel(backbone))
+    x = grey(name, 2)
+    assert relative_deviation(folded(x), backbone(repeated(x))) < 1e-5
+    assert not [m for m in folded.modules() if isinstance(m, BatchNorm)]
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+    assert (fold_batch_norm(backbone) is backbone) == (not norms)
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "test_nfnet", "test_vit"])
+@torch.inference_mode()
+def test_batch_norm_of_timm(name: str) -> None:
+    pytest.importorskip("timm")
+    backbone = build_backbone(f"timm:{name}")
+    for norm in (m for m in backbone.modules() if isinstance(m, BatchNorm)):
+        norm.running_mean.normal_(0, 0.1)
+        norm.running_var.uniform_(0.5, 2)
+    size = backbone.network.default_cfg["input_size"][-1]
+    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    assert relative_deviation(fold_batch_norm(backbone)(x), backbone(x)) < 1e-5
+
+
+def test_a_network_that_cannot_be_traced_stays() -> None:
+    class Forks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(self.conv(x)) if x.sum() > 0 else x
+
+    backbone = Backbone(Forks(), ("head",))
+    assert fold_batch_norm(backbone) is backbone
+
+
+def test_a_convolution_that_others_read_stays() -> None:
+    class Shares(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.conv(x)
+            return (self.norm(y) + y).mean(dim=(2, 3))
+
+    backbone = Backbone(Shares(), ("head",))
+    assert fold_batch_norm(backbone) is backbone

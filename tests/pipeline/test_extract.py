@@ -198,8 +198,8 @@ def test_every_forward_has_one_shape(tmp_path: Path, data: Path, monkeypatch) ->
     monkeypatch.setattr("pipeline.extract.feature_dim", lambda *rest: 512)
     monkeypatch.setattr(torch.nn.Module, "__call__", seen)
     store = build(options_of(data, tmp_path, batch_size=5))
-    assert shapes == {(5, 3, 32, 32)}
-    assert store.attributes["numerics"]["batch_shape"] == [5, 3, 32, 32]
+    assert shapes == {(5, 1, 32, 32)}  # luma enters as one channel
+    assert store.attributes["numerics"]["batch_shape"] == [5, 1, 32, 32]
 
 
 def test_a_size_that_a_network_cannot_take(tmp_path: Path, data: Path) -> None:

@@ -184,17 +184,21 @@ def test_the_probe_finds_a_backbone_that_depends_on_the_place(tmp_path, data) ->
     options = prepared.options
 
     class Uneven(torch.nn.Module):
+        channels = 1
+
         def forward(self, x):
             return x.mean(dim=(2, 3)) + torch.arange(len(x))[:, None] // 7 * 1e-6
 
     class Even(torch.nn.Module):
+        channels = 1
+
         def forward(self, x):
             return x.mean(dim=(2, 3))
 
     for backbone, found in ((Uneven(), {"depends_on_place": True}), (Even(), {})):
         statistics = Statistics(mean=(0.4,), std=(0.2,), origin="fixed")
         cpu = torch.device("cpu")
-        extractor = Extractor(backbone, prepared.videos, options, "luma", statistics, cpu, 3)
+        extractor = Extractor(backbone, prepared.videos, options, "luma", statistics, cpu, 1)
         assert extractor.depends_on_place() == found
 
 
