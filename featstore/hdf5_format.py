@@ -24,7 +24,7 @@ from featstore import schema
 from featstore.codecs import Codec
 from featstore.container import Damage, chunk_name, not_found
 from featstore.errors import CorruptStoreError, FeatstoreError
-from featstore.files import Files, sync
+from featstore.files import Folder, copy_into, sync
 from featstore.maps import Piece, can_map
 from featstore.seal import REMEDY, check_seal, sealed, sha256
 
@@ -187,7 +187,7 @@ def _column(file: h5py.File, name: str) -> NDArray[Any]:
 
 def pack(
     path: Path,
-    files: Files,
+    files: Folder,
     contents: Contents,
     attributes: Mapping[str, Any],
     chunks: Mapping[str, str],
@@ -198,7 +198,7 @@ def pack(
     ----------
     path : Path
         Where it goes; what is there is replaced.
-    files : Files
+    files : Folder
         Holds the chunks.
     contents : Contents
     attributes : mapping
@@ -221,7 +221,7 @@ def pack(
 
 
 def _write_hdf5(
-    path: Path, files: Files, contents: Contents, attributes: Mapping[str, Any], block: int
+    path: Path, files: Folder, contents: Contents, attributes: Mapping[str, Any], block: int
 ) -> list[Piece]:
     import h5py
 
@@ -250,14 +250,27 @@ def _write_hdf5(
             chunks=(layout.chunk_rows, layout.dim),
             dtype=np.dtype(codec.dtype).newbyteorder("<"),
             fillvalue=np.nan,
+            dcpl=_reserving(),
         )
         scales.attach(features, ["step", "feature"])
-        for number, (first, _) in enumerate(layout.units()):
-            features.id.write_direct_chunk((first, 0), files.read(chunk_name(number)))
     with h5py.File(path, "r") as file:
         dataset = file[schema.FEATURES].id
         infos = [dataset.get_chunk_info_by_coord((first, 0)) for first, _ in layout.units()]
-        return [Piece(path, info.byte_offset, info.size) for info in infos]
+        pieces = [Piece(path, info.byte_offset, info.size) for info in infos]
+    with path.open("r+b") as stream:
+        for number, piece in enumerate(pieces):
+            copy_into(stream, piece.offset, files.path / chunk_name(number))
+    return pieces
+
+
+def _reserving() -> Any:
+    """Return the creation property that gives chunks their place in the file, and no content."""
+    import h5py
+
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return properties
 
 
 class _Dimensions:
