@@ -15,8 +15,10 @@ from pipeline.video.decode import Picture
 from pipeline.video.index import VideoIndex
 
 
-def unit_values(pictures: Picture, index: VideoIndex, device: torch.device) -> Tensor:
-    """Return pixels as float32 in 0..1.
+def pixel_values(
+    pictures: Picture, index: VideoIndex, device: torch.device
+) -> tuple[Tensor, int, int]:
+    """Return pixels as decoded, in float32, clipped to the values that their range has.
 
     Parameters
     ----------
@@ -27,14 +29,17 @@ def unit_values(pictures: Picture, index: VideoIndex, device: torch.device) -> T
 
     Returns
     -------
-    Tensor of float32, shape (frames, 1 or 3, height, width)
+    values : Tensor of float32, shape (frames, 1 or 3, height, width)
+    offset, span : int
+        A value ``v`` stands for ``(v - offset) / span`` in 0..1.
     """
-    signed = pictures.astype(np.int32) if pictures.dtype == np.uint16 else pictures
-    values = torch.from_numpy(signed).to(device).to(torch.float32)
-    values = values.permute(0, 3, 1, 2) if values.ndim == 4 else values.unsqueeze(1)
     mode: PixelMode = "rgb" if pictures.ndim == 4 else "luma"
     offset, span = value_scale(index, mode, pictures.dtype)
-    return ((values - offset) / span).clamp_(0, 1)
+    signed = pictures.astype(np.int32) if pictures.dtype == np.uint16 else pictures
+    # Clipped as integers, of which there are fewer bytes.
+    values = torch.from_numpy(signed).to(device).clamp(offset, offset + span).to(torch.float32)
+    values = values.permute(0, 3, 1, 2) if values.ndim == 4 else values.unsqueeze(1)
+    return values, offset, span
 
 
 def fit_square(values: Tensor, size: int, fit: Fit) -> Tensor:
@@ -93,10 +98,11 @@ def prepare(
     -------
     Tensor of float32, shape (frames, channels, size, size)
     """
-    values = fit_square(unit_values(pictures, index, device), size, fit)
-    centre = torch.tensor(mean, dtype=torch.float32, device=device).view(-1, 1, 1)
-    spread = torch.tensor(std, dtype=torch.float32, device=device).view(-1, 1, 1)
-    normalised = (values - centre) / spread
+    values, offset, span = pixel_values(pictures, index, device)
+    # Resizing averages, so scale and statistics may follow it, on fewer pixels.
+    centre = offset + span * torch.tensor(mean, dtype=torch.float64, device=device).view(-1, 1, 1)
+    spread = span * torch.tensor(std, dtype=torch.float64, device=device).view(-1, 1, 1)
+    normalised = (fit_square(values, size, fit) - centre.float()) / spread.float()
     if fit == "pad":
         normalised = normalised.nan_to_num(0.0)
     return normalised.expand(-1, channels, -1, -1)

@@ -92,7 +92,7 @@ def decode(
 
     wanted = iter(frames.tolist())
     due = next(wanted)
-    found = _image_frames(path, index, frames) if path.is_dir() else _frames(path, index, due)
+    found = _image_frames(path, index, frames) if path.is_dir() else _frames(path, index, frames)
     try:
         for number, frame, damaged in _judged(found):
             if number < due:
@@ -187,8 +187,10 @@ def _check_scale(
         )
 
 
-def _frames(path: Path, index: VideoIndex, first: int) -> Iterator[tuple[int, Any]]:
-    """Yield (frame number, decoded frame) from a key frame at or before `first`.
+def _frames(path: Path, index: VideoIndex, frames: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
+    """Yield (frame number, decoded frame) from a key frame at or before the first of `frames`.
+
+    Frames that are not asked for and that no other one is predicted from may be left out.
 
     Some containers are sought by decoding time, which lies before the time stamp, so that a seek
     ends behind the key frame asked for; and pictures that are refreshed in parts are whole only
@@ -196,6 +198,8 @@ def _frames(path: Path, index: VideoIndex, first: int) -> Iterator[tuple[int, An
     """
     import av
 
+    first = int(frames[0])
+    wanted = set(index.pts[frames].tolist())
     keys = index.keys[: np.searchsorted(index.keys, first, "right")]
     starts = [int(index.pts[keys[-back]]) for back in (1, 2, 4, 8) if back < len(keys)]
     for start in (*starts, None):
@@ -207,7 +211,7 @@ def _frames(path: Path, index: VideoIndex, first: int) -> Iterator[tuple[int, An
             if not len(index.keys):
                 yield from enumerate(container.decode(stream))
                 return
-            numbered = _numbered(path, container, index, start, first)
+            numbered = _numbered(path, container, index, start, first, wanted)
             if start is None:
                 yield from numbered
                 return
@@ -221,7 +225,7 @@ def _frames(path: Path, index: VideoIndex, first: int) -> Iterator[tuple[int, An
 
 
 def _numbered(
-    path: Path, container: Any, index: VideoIndex, start: int | None, first: int
+    path: Path, container: Any, index: VideoIndex, start: int | None, first: int, wanted: set[int]
 ) -> Iterator[tuple[int, Any]]:
     """Yield decoded frames behind a seek, if it ends at or before the time stamp `start`.
 
@@ -234,6 +238,7 @@ def _numbered(
     for place, packet in enumerate(container.demux(stream)):
         if place == 0 and start is not None and (packet.pts is None or packet.pts > start):
             return
+        stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
         for frame in packet.decode():
             if frame.pts not in numbers:
                 raise DecodeError(path, first, f"time stamp {frame.pts} is not indexed")

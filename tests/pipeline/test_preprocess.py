@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.preprocess import fit_square, prepare, unit_values
+from pipeline.preprocess import fit_square, pixel_values, prepare
 from pipeline.video.index import VideoIndex
 from tests.reference import fitted
 
@@ -27,14 +27,16 @@ def index_of(pixel_range: str = "full", bits: int = 8) -> VideoIndex:
 )
 def test_values(pixel_range, dtype, bits, values, expected) -> None:
     pictures = np.array(values, dtype).reshape(1, 1, -1)
-    found = unit_values(pictures, index_of(pixel_range, bits), CPU)
+    own, offset, span = pixel_values(pictures, index_of(pixel_range, bits), CPU)
+    found = (own - offset) / span
     assert found.shape == (1, 1, 1, len(values))
     np.testing.assert_allclose(found.flatten(), expected, rtol=1e-6)
 
 
 def test_rgb_is_full_range_whatever_luma_is() -> None:
     pictures = np.array([0, 51, 255], np.uint8).reshape(1, 1, 1, 3)
-    found = unit_values(pictures, index_of("limited"), CPU)
+    values, offset, span = pixel_values(pictures, index_of("limited"), CPU)
+    found = (values - offset) / span
     assert found.shape == (1, 3, 1, 1)
     np.testing.assert_allclose(found.flatten(), [0, 0.2, 1], rtol=1e-6)
 
