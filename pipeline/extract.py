@@ -28,7 +28,7 @@ from pipeline.video.catalogue import Video
 from pipeline.video.decode import Lost, Picture, decode_all
 
 # Frames travel from the decoder in blocks of one size, small enough that a few fit in memory.
-BLOCK_FRAMES = 32
+BLOCK_FRAMES = 16
 BLOCK_BYTES = 16 * 2**20
 BATCH_SIZES = {("cpu", False): 16, ("cpu", True): 4, ("cuda", False): 128, ("cuda", True): 16}
 

@@ -16,7 +16,7 @@ SECONDS_BETWEEN_LOOKS = 0.1
 
 @contextmanager
 def read_ahead(
-    streams: Iterable[Iterable[Item]], *, threads: int = 1, most: int = 4
+    streams: Iterable[Iterable[Item]], *, threads: int = 1, most: int = 2
 ) -> Iterator[Iterator[Item]]:
     """Give one iterator over the items of all streams, in order, produced in threads.
 

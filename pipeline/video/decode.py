@@ -231,7 +231,6 @@ def _numbered(
 
     Numbers come from the time stamps, never from counting, which is wrong after a seek.
     """
-    numbers = {pts: number for number, pts in enumerate(index.pts.tolist())}
     stream = container.streams.video[0]
     if start is not None:
         container.seek(start, stream=stream)
@@ -240,9 +239,11 @@ def _numbered(
             return
         stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
         for frame in packet.decode():
-            if frame.pts not in numbers:
+            # Where the index has it; None, of a frame without a time stamp, is nowhere.
+            number = -1 if frame.pts is None else int(index.pts.searchsorted(frame.pts))
+            if not 0 <= number < len(index) or index.pts[number] != frame.pts:
                 raise DecodeError(path, first, f"time stamp {frame.pts} is not indexed")
-            yield numbers[frame.pts], frame
+            yield number, frame
 
 
 def picture(frame: Any, mode: PixelMode) -> Picture:
