@@ -215,6 +215,27 @@ class TestFailure:
         undisturbed = build(options_of(data, tmp_path / "undisturbed", normalise=normalise))
         assert checksums(build(options).path) == checksums(undisturbed.path)
 
+    def test_weights_that_change_meanwhile_are_noticed(self, tmp_path: Path, data: Path) -> None:
+        from pipeline import build as stage
+        from pipeline.prepare import cache_of
+        from tests.builds import silent
+
+        def save(seed: int) -> None:
+            tensors = build_backbone("squeezenet1_1", seed).network.state_dict()
+            save_file(tensors, tmp_path / "w.safetensors")
+
+        save(1)
+        options = options_of(data, tmp_path / "features", weights=str(tmp_path / "w.safetensors"))
+        prepared = prepare(options)
+        save(2)
+        cache = cache_of(options.store)
+        try:
+            with pytest.raises(InputError, match=r"w\.safetensors was changed while it was read"):
+                stage.build(prepared, cache, silent)
+        finally:
+            cache.close()
+        assert sealed_stores(options.store) == []
+
     def test_a_failed_seal_is_finished_by_the_next_build(self, tmp_path, data, monkeypatch) -> None:
         def full(path: Path) -> None:
             raise OSError(28, "No space left on device")
