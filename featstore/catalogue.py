@@ -49,6 +49,24 @@ def store_path(root: Path, slug: str, key: str, suffix: str) -> Path:
     return next((path for path in _named(root) if path.name.endswith(end)), root / f"{slug}{end}")
 
 
+def is_built(path: Path, key: str) -> bool:
+    """Tell whether the sealed store of this key lies at a path.
+
+    Raises
+    ------
+    InputError
+        If something else does.
+    """
+    try:
+        return bool(read_attributes(path)["key"] == key)
+    except StoreNotFoundError:
+        if path.exists():
+            raise InputError(
+                f"{path} is in the way and is not a store; remove it and run this again."
+            ) from None
+        return False
+
+
 def find(root: Path, wanted: str | None = None) -> Path | str:
     """Find one store.
 

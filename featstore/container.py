@@ -14,7 +14,8 @@ from featstore.files import ZIP_SUFFIX, is_remote
 from featstore.maps import Piece
 
 ZARR_SUFFIX, HDF5_SUFFIX = ".zarr", ".h5"
-SUFFIXES = (ZARR_SUFFIX, HDF5_SUFFIX, f"{ZARR_SUFFIX}{ZIP_SUFFIX}")
+FORMATS = {ZARR_SUFFIX: "zarr", HDF5_SUFFIX: "hdf5", f"{ZARR_SUFFIX}{ZIP_SUFFIX}": "zip"}
+SUFFIXES = tuple(FORMATS)
 
 
 class Damage(NamedTuple):

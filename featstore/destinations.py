@@ -6,18 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from featstore.codecs import Codec
-from featstore.container import HDF5_SUFFIX, ZARR_SUFFIX, suffix_of
+from featstore.container import FORMATS, SUFFIXES, ZARR_SUFFIX, suffix_of
 from featstore.errors import InputError
-from featstore.files import ZIP_SUFFIX, is_remote
+from featstore.files import is_remote
 from featstore.store import Store
 
 NPY: Final = "npy"
-FORMATS: Final = {
-    ZARR_SUFFIX: "zarr",
-    HDF5_SUFFIX: "hdf5",
-    f"{ZARR_SUFFIX}{ZIP_SUFFIX}": "zip",
-    "": NPY,
-}
+DESTINATIONS: Final = {**FORMATS, "": NPY}
 
 
 def format_of(dest: Path | str, wanted: str | None = None) -> str:
@@ -39,7 +34,7 @@ def format_of(dest: Path | str, wanted: str | None = None) -> str:
     name = str(dest).rstrip("/").rpartition("/")[2]
     if suffix is None and (wanted == NPY or (wanted is None and not Path(name).suffix)):
         suffix = ""
-    if suffix is None or wanted not in (None, FORMATS[suffix]):
+    if suffix is None or wanted not in (None, DESTINATIONS[suffix]):
         raise InputError(_misnamed(name, suffix, wanted))
     if is_remote(dest) and suffix != ZARR_SUFFIX:
         raise InputError(
@@ -48,18 +43,18 @@ def format_of(dest: Path | str, wanted: str | None = None) -> str:
         )
     if str(dest).startswith("file:"):
         raise InputError(f"{dest} is a local place; give the path without file://.")
-    return FORMATS[suffix]
+    return DESTINATIONS[suffix]
 
 
 def _misnamed(name: str, suffix: str | None, wanted: str | None) -> str:
     """Return what is wrong with the name of a destination."""
-    known = f"{ZARR_SUFFIX}, {HDF5_SUFFIX} or {ZARR_SUFFIX}{ZIP_SUFFIX}"
+    known = ", ".join(SUFFIXES)
     if wanted is None:
         return (
             f"{name} ends in the suffix of no format ({known}; a folder of .npy files has none); "
             "name it otherwise, or give --format npy for such a folder."
         )
-    own = next(own for own, form in FORMATS.items() if form == wanted)
+    own = next(own for own, form in DESTINATIONS.items() if form == wanted)
     stem = name.removesuffix(suffix or "")
     return f"--format is {wanted}, and {name} ends otherwise; name it {stem}{own}."
 

@@ -100,12 +100,13 @@ class StoreWriter:
             "files": self._small,
             "chunk": [layout.chunk_rows, layout.dim],
         }
-        if self._resumes(plan, mixed_numerics):
+        self._plan = plan
+        if self._resumes(mixed_numerics):
             self.done = self._found()
             self._remove_strays()
         else:
             discard(final)
-            self._commits.write(PLAN, canonical_json(plan).encode())
+            self._keep_plan()
         try:
             for name, content in small.items():
                 self._files.write(name, content)
@@ -204,6 +205,7 @@ class StoreWriter:
         """Note that units computed otherwise were taken over, and in what."""
         self._attributes[NUMERICS] = dict(old)
         self._attributes[MIXED] = list(dict.fromkeys([*self._attributes.get(MIXED, []), *changed]))
+        self._keep_plan()  # for whoever goes on after this writer
 
     def float16_error(self) -> dict[str, float] | None:
         """Return what float16 costs the units that were written from float32 rows.
@@ -249,7 +251,11 @@ class StoreWriter:
         failed |= self._attributes.get(FAILED, {})
         self._attributes[FAILED] = {own: failed[own] for own in ids.tolist() if own in failed}
 
-    def _resumes(self, plan: dict[str, Any], mixed_numerics: bool) -> bool:
+    def _keep_plan(self) -> None:
+        plan = {**self._plan, "attributes": self._attributes}
+        self._commits.write(PLAN, canonical_json(plan).encode())
+
+    def _resumes(self, mixed_numerics: bool) -> bool:
         """Tell whether an earlier writer's beginnings are those of this plan."""
         try:
             old = json.loads(self._commits.read(PLAN))
@@ -257,7 +263,7 @@ class StoreWriter:
             return False
         old_numerics = old["attributes"].pop(NUMERICS, {})
         new_numerics = self._attributes.get(NUMERICS, {})
-        new = json.loads(canonical_json(plan))
+        new = json.loads(canonical_json(self._plan))
         new["attributes"].pop(NUMERICS, None)
         mixed = old["attributes"].pop(MIXED, [])
         for own in (old, new):
@@ -274,9 +280,6 @@ class StoreWriter:
             )
         if changed or mixed:
             self.mix_numerics(old_numerics, [*mixed, *changed])
-            # For whoever goes on after this one, with the numerics of the first perhaps.
-            noted = {**plan, "attributes": self._attributes}
-            self._commits.write(PLAN, canonical_json(noted).encode())
         return True
 
     def _remove_strays(self) -> None:

@@ -259,7 +259,8 @@ def _write_units(
             writer.write(number, rows, failed)
             extractor.timings.add("write", since)
             tick(last - first - (rows_done - before), 0)
-            check_failures(prepared, writer.failed)
+            if failed:
+                check_failures(prepared, writer.failed)
 
 
 def _attributes(prepared: Prepared, statistics: Statistics, repeated: int) -> dict[str, Any]:
@@ -274,9 +275,5 @@ def _attributes(prepared: Prepared, statistics: Statistics, repeated: int) -> di
         "untrained": prepared.weights.untrained,
         "clips": {part: sum(labels.values()) for part, labels in parts.items()},
         "repeated_last_frame": repeated,
-        "failed": {
-            clip.clip_id: prepared.videos[clip.video].unreadable
-            for clip in prepared.clips
-            if prepared.videos[clip.video].unreadable
-        },
+        "failed": {prepared.clips[clip].clip_id: why for clip, why in prepared.unreadable.items()},
     }

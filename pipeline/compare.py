@@ -11,7 +11,7 @@ from featstore.keys import ClipKey, differences, feature_key
 from featstore.store import Store
 
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
-Clips = Sequence[ClipKey]
+Keys = Sequence[ClipKey]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Subject:
     features: Mapping[str, Any]
     classes: tuple[str, ...]
     subjects_known: bool
-    clips: Clips
+    clips: Keys
     moments: Moments | None
 
 
@@ -85,7 +85,7 @@ def _classes(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
         yield "order of the classes"
 
 
-def _clips(old: Clips, new: Clips) -> Iterator[str]:
+def _clips(old: Keys, new: Keys) -> Iterator[str]:
     """Yield what became of the clips, matched by clip id and then by place."""
     pairs, gone, come = _matched(old, new, lambda clip: clip.clip_id)
     moved, gone, come = _matched(gone, come, lambda clip: clip[1:5])
@@ -106,7 +106,7 @@ def _clips(old: Clips, new: Clips) -> Iterator[str]:
 
 
 def _matched(
-    old: Clips, new: Clips, by: Callable[[ClipKey], Any]
+    old: Keys, new: Keys, by: Callable[[ClipKey], Any]
 ) -> tuple[list[tuple[ClipKey, ClipKey]], list[ClipKey], list[ClipKey]]:
     """Return pairs of clips with equal `by`, and what is left of both."""
     places: dict[Any, list[ClipKey]] = defaultdict(list)

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore import schema
-from featstore.catalogue import store_path
+from featstore.catalogue import is_built, store_path
 from featstore.codecs import Codec
-from featstore.container import read_attributes
-from featstore.errors import InputError, StoreNotFoundError
+from featstore.errors import InputError
 from featstore.keys import ClipKey
 from featstore.npy import ClipArray
 from pipeline.options import DEFAULT_STORE_ROOT, SUFFIX_OF, check_storage
@@ -143,14 +142,7 @@ class Imported:
     @property
     def there(self) -> bool:
         """Whether the sealed store is there."""
-        try:
-            return bool(read_attributes(self.path)["key"] == self.key)
-        except StoreNotFoundError:
-            if self.path.exists():
-                raise InputError(
-                    f"{self.path} is in the way and is not a store; remove it and import again."
-                ) from None
-            return False
+        return is_built(self.path, self.key)
 
     def attributes(self) -> dict[str, Any]:
         """Return the root attributes, but for the shape of the features."""

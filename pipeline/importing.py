@@ -6,7 +6,6 @@ anything is written; `import_store` then writes.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -26,7 +25,7 @@ from featstore.npy import ClipArray, many_clips, one_clip
 from pipeline.clip_content import check_shapes, read_clip, rounding, shortened
 from pipeline.clip_files import ClipFile, files_of, refuse_unlisted
 from pipeline.imported import Imported, ImportedClip, ImportOptions, configuration
-from pipeline.preconditions import store_bytes
+from pipeline.preconditions import check_room, store_bytes
 from pipeline.progress import Progress
 from pipeline.provenance import write_provenance
 from pipeline.sources.assemble import Draft, assemble, part_name
@@ -118,7 +117,9 @@ def _write(imported: Imported, log: Log) -> dict[str, float] | None:
     sizes = np.array([clip.array.steps for clip in clips], np.int64)
     dim = clips[0].array.dim
     layout = Layout(sizes, dim, default_chunk_rows(dim, int(sizes.sum())))
-    _check_space(imported, layout)
+    needed = store_bytes(layout.steps, layout.dim, imported.codec.item_size)
+    # HDF5 is packed from finished files.
+    check_room(imported.options.store, needed * (2 if imported.options.format == "hdf5" else 1))
     attributes = imported.attributes() | {"steps": layout.steps, "dim": dim, "numerics": {}}
     contents = Contents(layout, imported.columns(), attributes, imported.codec)
     writer = StoreWriter(imported.path, contents)
@@ -222,18 +223,6 @@ def _dataset(
         for row, file in zip(rows, files, strict=True)
     ]
     return assemble(drafts, title=options.name or title, classes=classes)
-
-
-def _check_space(imported: Imported, layout: Layout) -> None:
-    root = imported.options.store
-    needed = store_bytes(layout.steps, layout.dim, imported.codec.item_size)
-    needed *= 2 if imported.options.format == "hdf5" else 1  # packed from finished files
-    free = shutil.disk_usage(root).free
-    if needed > free:
-        raise InputError(
-            f"The store needs {needed / 1e9:.2f} GB, and {root} has {free / 1e9:.2f} GB free; make "
-            "room, or give another folder with --store."
-        )
 
 
 def describe_import(imported: Imported) -> Iterator[str]:

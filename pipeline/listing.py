@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featstore.container import suffix_of
+from featstore.container import FORMATS, suffix_of
 from featstore.leftovers import Leftover, Target, size_of
 from pipeline.describe import table
 from pipeline.provenance import read_provenance
@@ -17,7 +17,6 @@ from pipeline.usage import KnownRun, known_runs
 if TYPE_CHECKING:
     from featstore.catalogue import Entry
 
-FORMATS = {".zarr": "zarr", ".h5": "hdf5", ".zarr.zip": "zip"}
 UNKNOWN = "?"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from featstore.codecs import Codec
-from featstore.container import HDF5_SUFFIX, ZARR_SUFFIX
+from featstore.container import FORMATS
 from featstore.errors import InputError
 from models.catalogue import BACKBONES, TIMM
 from pipeline.sources.base import Source
@@ -23,7 +23,8 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Raised whenever the same configuration would give other features than before: another way to
 # sample, to read pixels, to resize or to normalise.
 EXTRACTION = 1
-SUFFIX_OF = {"zarr": ZARR_SUFFIX, "hdf5": HDF5_SUFFIX}
+# The formats that are written; an archive is made by an export.
+SUFFIX_OF = {form: suffix for suffix, form in FORMATS.items() if form != "zip"}
 DEFAULT_STORE_ROOT = Path("features")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 from featstore.errors import InputError
 from featstore.layout import Layout
@@ -19,12 +20,7 @@ def check_failures(prepared: Prepared, failed: Mapping[int, str]) -> None:
     InputError
     """
     most = prepared.options.most_failures(len(prepared.clips))
-    unreadable = {
-        number: prepared.videos[clip.video].unreadable
-        for number, clip in enumerate(prepared.clips)
-        if prepared.videos[clip.video].unreadable
-    }
-    failed = {**unreadable, **failed}
+    failed = {**prepared.unreadable, **failed}
     if len(failed) > most:
         number, reason = next(iter(failed.items()))
         clip = prepared.clips[number]
@@ -59,6 +55,16 @@ def check_space(prepared: Prepared, layout: Layout, units: int) -> None:
     whole = store_bytes(layout.steps, layout.dim, options.codec.item_size)
     packed = whole if options.format == "hdf5" else 0  # from finished files, which stay till then
     needed = whole * units // len(layout.units()) + packed
+    check_room(root, needed)
+
+
+def check_room(root: Path, needed: int) -> None:
+    """Refuse to begin where the disk has not so many bytes free.
+
+    Raises
+    ------
+    InputError
+    """
     free = shutil.disk_usage(root).free
     if needed > free:
         raise InputError(

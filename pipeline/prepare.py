@@ -11,9 +11,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from featstore.catalogue import store_path
-from featstore.container import SUFFIXES, read_attributes
-from featstore.errors import CorruptStoreError, InputError, StoreNotFoundError
+from featstore.catalogue import is_built, store_path
+from featstore.container import SUFFIXES
+from featstore.errors import CorruptStoreError
 from featstore.keys import ClipKey, store_key
 from pipeline.clips import Clip, resolve
 from pipeline.options import SUFFIX_OF, BuildOptions, PixelMode, feature_configuration
@@ -72,7 +72,7 @@ class Prepared:
     @property
     def built(self) -> bool:
         """Whether the sealed store is there."""
-        return self._built(self.path)
+        return is_built(self.path, self.key)
 
     @property
     def existing(self) -> Path | None:
@@ -81,7 +81,7 @@ class Prepared:
             return self.path
         for path in map(self._path, SUFFIXES):
             with suppress(CorruptStoreError):  # another format's damage
-                if self._built(path):
+                if is_built(path, self.key):
                     return path
         return None
 
@@ -89,18 +89,17 @@ class Prepared:
         """Return what the store key covers of each clip."""
         return [clip.key(self.videos) for clip in self.clips]
 
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """Why the videos of clips cannot be read, by the number of the clip."""
+        return {
+            number: self.videos[clip.video].unreadable
+            for number, clip in enumerate(self.clips)
+            if self.videos[clip.video].unreadable
+        }
+
     def _path(self, suffix: str) -> Path:
         return store_path(self.options.store, self.slug, self.key, suffix)
-
-    def _built(self, path: Path) -> bool:
-        try:
-            return bool(read_attributes(path)["key"] == self.key)
-        except StoreNotFoundError:
-            if path.exists():
-                raise InputError(
-                    f"{path} is in the way and is not a store; remove it and build again."
-                ) from None
-            return False
 
 
 def cache_of(root: Path) -> Cache:

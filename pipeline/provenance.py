@@ -17,7 +17,7 @@ def provenance_path(store: Path) -> Path:
     return store.with_name(f"{store.name}.build.json")
 
 
-def write_provenance(store: Path, seconds: dict[str, float], **facts: str) -> None:
+def write_provenance(store: Path, seconds: dict[str, float], **facts: Any) -> None:
     """Write a store's ``build.json``, whole or not at all.
 
     Parameters
@@ -28,8 +28,6 @@ def write_provenance(store: Path, seconds: dict[str, float], **facts: str) -> No
     **facts
         What else is worth knowing.
     """
-    path = provenance_path(store)
-    temporary = path.with_name(f".{path.name}.tmp")
     record = {
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
@@ -37,8 +35,7 @@ def write_provenance(store: Path, seconds: dict[str, float], **facts: str) -> No
         **facts,
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
     }
-    temporary.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-    temporary.replace(path)
+    _write(store, record)
 
 
 def read_provenance(store: Path | str) -> dict[str, Any]:
@@ -63,7 +60,9 @@ def copy_provenance(store: Path | str, to: Path, **facts: Any) -> None:
     **facts
         What is new of the copy.
     """
-    path = provenance_path(to)
-    record = {**read_provenance(store), **facts}
-    with replacing(path) as temporary:
+    _write(to, {**read_provenance(store), **facts})
+
+
+def _write(store: Path, record: dict[str, Any]) -> None:
+    with replacing(provenance_path(store)) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
