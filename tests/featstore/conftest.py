@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import featstore
+from featstore.writer import StoreWriter
+from tests.featstore.writing import bytes_of, made, units, write
 from tests.stores import write_store
 
 BUCKET = "bucket"
@@ -57,3 +59,19 @@ def _port(server: subprocess.Popen[bytes], log: Path) -> str:
             return found[1].decode()
         time.sleep(0.05)
     raise RuntimeError(f"moto_server did not start: {log.read_text()}")
+
+
+@pytest.fixture(params=[".zarr", ".h5"])
+def final(request, tmp_path: Path) -> Path:
+    (tmp_path / "new").mkdir()
+    return tmp_path / "new" / f"s{request.param}"
+
+
+@pytest.fixture
+def undisturbed(final: Path) -> dict[str, bytes]:
+    """The bytes of a store that was written from beginning to end."""
+    path = final.parents[1] / final.name
+    writer = StoreWriter(path, made())
+    write(writer, units())
+    writer.seal()
+    return bytes_of(path)
