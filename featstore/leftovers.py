@@ -1,4 +1,4 @@
-"""Removing: whole stores, and what killed or superseded builds left beside them.
+"""What killed or superseded builds left beside stores, and its removal.
 
 What a build writes under a temporary name is named after its store, and so by the store's key, and
 is written under the lock of that key: who holds the lock may remove it, and nobody else. The empty
@@ -12,16 +12,15 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from featstore.catalogue import find
-from featstore.container import SUFFIXES, read_attributes, suffix_of
-from featstore.errors import BusyError, FeatstoreError, InputError, StoreNotFoundError
+from featstore.container import SUFFIXES, read_attributes
+from featstore.errors import BusyError, FeatstoreError
 from featstore.locks import writer_lock
-from featstore.unfinished import BUILDING, PACKING, SUPERSEDED, UNITS, temporary
+from featstore.unfinished import BUILDING, PACKING, SUPERSEDED, UNITS
 
 REMOVED = ".removed"
 REASONS = {
@@ -66,25 +65,6 @@ class Leftover:
     kept: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A store to be removed, which may be damaged.
-
-    Attributes
-    ----------
-    path : Path
-        Absolute.
-    key : str
-        The store key, or as much of it as is known: 64, 12 or no digits.
-    damage : str
-        Why it cannot be opened; empty if it can.
-    """
-
-    path: Path
-    key: str
-    damage: str
-
-
 def leftovers(root: Path, key: str | None = None) -> list[Leftover]:
     """Find what killed or superseded builds left in a folder of stores; nothing is changed.
 
@@ -120,122 +100,17 @@ def sweep(root: Path, *, dry_run: bool = False) -> Iterator[Leftover]:
     for key in dict.fromkeys(own.key for own in found):
         own_key = [own for own in found if own.key == key]
         if dry_run or all(own.kept for own in own_key):
-            busy = _held(root, key)
+            busy = is_held(root, key)
             yield from (_keep(own, BUSY) if busy else own for own in own_key)
             continue
         try:
-            with _lock(root, key):
+            with lock_of(root, key):
                 # Looked for again: whoever held the lock until now has changed them.
                 yield from (_remove(own) for own in leftovers(root, key))
         except BusyError:
             yield from (_keep(own, BUSY) for own in own_key)
         except OSError as error:  # another user's lock file
             yield from (_keep(own, f"its lock: {error.strerror}") for own in own_key)
-
-
-def find_removable(root: Path, wanted: str) -> Target:
-    """Find the store that a user wants removed.
-
-    Parameters
-    ----------
-    root : Path
-        The folder of stores.
-    wanted : str
-        As for `featstore.catalogue.find`. A store that cannot be opened is found by its path or
-        its file name, if a build gave it that name.
-
-    Raises
-    ------
-    StoreNotFoundError
-        If there is none.
-    InputError
-        If several fit, in several formats perhaps, or it does not look like a store.
-    """
-    named = root / wanted
-    is_name = Path(wanted).name == wanted and suffix_of(wanted) is not None
-    if is_name and os.path.lexists(named):
-        found: Path | str = named
-    else:
-        found = find(root, wanted)
-        _check_one_format(root, wanted, Path(found))
-    path = Path(found).absolute()  # of a link, the link
-    if not os.path.lexists(path):
-        raise StoreNotFoundError(f"There is no local store at {found}; only those are removed.")
-    if path.name.startswith("."):
-        raise InputError(f"{path} is no finished store; `featstore gc` removes what builds left.")
-    key = key_of(path.name)
-    try:
-        stated = str(read_attributes(path)["key"])
-    except (FeatstoreError, OSError) as error:
-        if key and suffix_of(path.name):
-            return Target(path, key, str(error))
-        raise InputError(
-            f"{path} is not removed, for it may be no store: it does not open as one and its name "
-            "does not end in a store's key; look at it, and remove it by hand."
-        ) from None
-    return Target(path, stated if not key or stated.startswith(key) else key, "")
-
-
-def _check_one_format(root: Path, wanted: str, found: Path) -> None:
-    """Refuse a name or key that fits a store in two formats; `find` would choose."""
-    if os.path.lexists(wanted):
-        return
-    end = f"-{key_of(found.name)}"
-    beside = [own.name for own in sorted(root.glob(f"[!.]*{end}.*")) if suffix_of(own)]
-    fit = [name for name in beside if name.startswith(wanted) or end[1:].startswith(wanted[:12])]
-    if end[1:] and len(fit) > 1:
-        raise InputError(
-            f"{wanted!r} fits {len(fit)} stores in {root}; name the one to remove by its whole "
-            f"file name: {', '.join(fit)}"
-        )
-
-
-def remove_store(target: Target, beside: Iterable[Path] = ()) -> None:
-    """Remove a store, under the lock of its key.
-
-    It loses its name first, so that nothing opens half of it, and the rest of a removal that is
-    killed is a leftover like others.
-
-    Parameters
-    ----------
-    target : Target
-    beside : iterable of Path
-        Files that go with it.
-
-    Raises
-    ------
-    BusyError
-        If a process builds it.
-    StoreNotFoundError
-        If it is gone.
-    """
-    path = target.path
-    removed = temporary(path, REMOVED)
-    with _lock(path.parent, target.key):
-        _delete(removed)
-        # First, so that nothing of a store that was removed on purpose asks to come back.
-        _delete(temporary(path, SUPERSEDED))
-        try:
-            path.rename(removed)
-        except FileNotFoundError:
-            raise StoreNotFoundError(f"{path} is gone; another process removed it.") from None
-        for file in beside:
-            file.unlink(missing_ok=True)
-        _delete(removed)
-
-
-def check_free(target: Target) -> None:
-    """Refuse a store that is being built, before a user is asked anything.
-
-    Raises
-    ------
-    BusyError
-    """
-    if _held(target.path.parent, target.key):
-        raise BusyError(
-            f"{target.path} is being built or repaired by another process; wait for it, then "
-            "remove the store."
-        )
 
 
 def key_of(name: str) -> str:
@@ -294,13 +169,13 @@ def _remove(leftover: Leftover) -> Leftover:
     if leftover.kept:
         return leftover
     try:
-        _delete(leftover.path)
+        delete(leftover.path)
     except OSError as error:
         return _keep(leftover, f"cannot be removed: {error.strerror}")
     return leftover
 
 
-def _delete(path: Path) -> None:
+def delete(path: Path) -> None:
     """Remove a file or a folder, if it is there; of a link, the link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -308,12 +183,12 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _lock(root: Path, key: str) -> AbstractContextManager[None]:
+def lock_of(root: Path, key: str) -> AbstractContextManager[None]:
     """Return the lock of a key; no build makes a store without one in its name."""
     return writer_lock(root, key) if key else nullcontext()
 
 
-def _held(root: Path, key: str) -> bool:
+def is_held(root: Path, key: str) -> bool:
     """Return whether a process holds the lock of a key; makes no file, unlike taking it."""
     try:
         descriptor = os.open(root / f".{key[:12]}.lock", os.O_RDONLY)

@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
@@ -51,13 +51,9 @@ class MappedRows:
     layout : Layout
     pieces : list of Piece
         The chunks.
-    checked : bool
-        Compare every chunk with its checksum when it is first touched.
     """
 
-    def __init__(
-        self, container: Container, layout: Layout, pieces: list[Piece], *, checked: bool
-    ) -> None:
+    def __init__(self, container: Container, layout: Layout, pieces: list[Piece]) -> None:
         try:
             content = map_pieces(pieces)
         except (OSError, ValueError) as error:
@@ -68,39 +64,24 @@ class MappedRows:
             ) from None
         dtype = np.dtype(container.codec.dtype).newbyteorder("<")
         self.array = content.view(dtype).reshape(-1, layout.dim)[: layout.steps]
-        self._container, self._rows = container, layout.chunk_rows
-        self._content, self._length = content, pieces[0].length
-        self._unchecked = set(range(len(pieces))) if checked else set()
 
     def span(self, start: int, stop: int) -> Features:
         """Return a view of the rows from `start` to `stop`."""
-        if self._unchecked:
-            self._check(range(start // self._rows, -(-stop // self._rows)))
         return self.array[start:stop]
 
     def take(self, index: NDArray[np.int64]) -> Features:
         """Return a copy of rows."""
-        if self._unchecked:
-            self._check(np.unique(index // self._rows).tolist())
         return self.array.take(index, axis=0)
 
     def windows(self, firsts: NDArray[np.int64], width: int) -> Features:
         """Return a copy of runs of rows, which is made a run and not a row at a time."""
-        if self._unchecked:
-            self._check(np.unique((firsts[:, None] + np.arange(width)) // self._rows).tolist())
         runs = sliding_window_view(self.array, width, axis=0)  # (steps, dim, width), no copy
         copied: Features = runs.transpose(0, 2, 1)[firsts]
         return copied
 
-    def _check(self, chunks: Iterable[int]) -> None:
-        for number in self._unchecked.intersection(chunks):
-            content = self._content[number * self._length : (number + 1) * self._length]
-            check_chunk(self._container, number, content.data)
-            self._unchecked.discard(number)
-
 
 class DecodedRows:
-    """Rows of compressed or remote chunks, which are checked, decoded and kept for a while.
+    """Rows of chunks that are read whole, checked, decoded and kept for a while.
 
     Parameters
     ----------
@@ -188,11 +169,14 @@ def check_chunk(container: Container, number: int, content: memoryview) -> None:
 
 
 def rows_of(container: Container, layout: Layout, *, checked: bool) -> MappedRows | DecodedRows:
-    """Return the rows of a store in the fastest way that its place and format allow."""
-    pieces = container.pieces()
+    """Return the rows of a store in the fastest way that its place and format allow.
+
+    Where they are to be `checked`, that is by whole chunks, as they are compared with the seal.
+    """
+    pieces = None if checked else container.pieces()
     if pieces is None:
         return DecodedRows(container, layout)
     try:
-        return MappedRows(container, layout, pieces, checked=checked)
+        return MappedRows(container, layout, pieces)
     except OSError:  # the system allows no more maps
         return DecodedRows(container, layout)

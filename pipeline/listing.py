@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featstore.container import FORMATS, suffix_of
-from featstore.leftovers import Leftover, Target, size_of
+from featstore.leftovers import Leftover, size_of
+from featstore.removal import Target
 from pipeline.describe import table
 from pipeline.provenance import read_provenance
 from pipeline.usage import KnownRun, known_runs

@@ -15,7 +15,6 @@ from featstore.catalogue import Entry, entries
 from featstore.errors import CorruptStoreError
 from featstore.keys import ClipKey, differences, feature_key
 from featstore.layout import Layout
-from featstore.rows import DecodedRows
 from featstore.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -201,10 +200,7 @@ def _open(entry: Entry, wanted: Wanted, refused: list[str]) -> Store | None:
         )
         return None
     try:
-        store = open_store(entry.path)
-        # Read by chunk, with its checksum, and not mapped: another process may remove the store.
-        store.rows = DecodedRows(store.container, store.layout)
-        return store
+        return open_store(entry.path, check=True)
     except CorruptStoreError as error:
         refused.append(f"rows of {entry.path.name} are not copied: {error}")
         return None

@@ -85,7 +85,8 @@ def rm(store: str, root: Path, yes: bool) -> None:
     its path or its whole file name. Runs stay.
     """
     from featstore.errors import InputError
-    from featstore.leftovers import check_free, find_removable, remove_store, size_of
+    from featstore.leftovers import size_of
+    from featstore.removal import check_free, find_removable, remove_store
     from pipeline.listing import human_size, removal
     from pipeline.provenance import provenance_path
     from pipeline.usage import known_runs

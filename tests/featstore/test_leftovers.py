@@ -8,19 +8,9 @@ import pytest
 
 from featstore import BusyError, InputError, StoreNotFoundError
 from featstore.catalogue import find, remember_last
-from featstore.leftovers import (
-    BUSY,
-    ONLY_COPY,
-    WHOLE,
-    check_free,
-    find_removable,
-    key_of,
-    leftovers,
-    remove_store,
-    size_of,
-    sweep,
-)
+from featstore.leftovers import BUSY, ONLY_COPY, WHOLE, key_of, leftovers, size_of, sweep
 from featstore.locks import writer_lock
+from featstore.removal import check_free, find_removable, remove_store
 from tests.stores import contents, write_store
 
 KEY, OTHER = "ab" * 32, "cd" * 32
