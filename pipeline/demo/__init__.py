@@ -6,5 +6,6 @@ knows the order of the frames can tell apart.
 """
 
 from pipeline.demo.draw import draw_demo
+from pipeline.demo.match import draw_matching
 
-__all__ = ["draw_demo"]
+__all__ = ["draw_demo", "draw_matching"]

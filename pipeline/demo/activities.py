@@ -290,3 +290,6 @@ _ACTS: dict[str, _Act] = {
     "standing_by_the_door": _standing_outside,
     "closing_backpack": _close_backpack,
 }
+
+#: Every activity that can be acted.
+ACTIVITIES = tuple(sorted({*_ACTS, *REVERSED}))

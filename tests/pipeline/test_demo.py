@@ -232,7 +232,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("pipeline.demo.draw.write_video", fail)
+    monkeypatch.setattr("pipeline.demo.film.write_video", fail)
     with pytest.raises(OSError, match="disk full"):
         draw_demo(tmp_path / "data", clips=CLIPS, workers=1, log=lambda line: None)
     assert not list(tmp_path.iterdir())
