@@ -43,6 +43,9 @@ from torch import Tensor, nn
 import featstore
 from models.backbones import Backbone, build_backbone
 from pipeline import build as stage
+from pipeline.forward import fold
+from pipeline.lanes import Lanes
+from pipeline.memory import keep_freed_memory
 from pipeline.options import BuildOptions
 from pipeline.prepare import Prepared, cache_of, prepare
 from pipeline.sampling import sample
@@ -90,7 +93,7 @@ def build(
     """Build into a new folder of stores; return what it was, seconds, and seconds by stage."""
     cache = cache_of(store)
     began = time.perf_counter()
-    with mock.patch.object(stage, "load_backbone", return_value=backbone):
+    with mock.patch("pipeline.forward.load_backbone", return_value=backbone):
         prepared = prepare(options_of(table, store), cache, silent)
         stages = stage.build(prepared, cache, silent)
     seconds = time.perf_counter() - began
@@ -137,14 +140,15 @@ def decode_alone(prepared: Prepared, frames: NDArray[np.int64]) -> float:
     return time.perf_counter() - began
 
 
-@torch.inference_mode()
-def backbone_alone(backbone: nn.Module, inputs: int) -> float:
-    """Return seconds for the forwards that so many inputs take."""
-    batch = torch.zeros([BATCH, 3, SIZE, SIZE]).contiguous(memory_format=torch.channels_last)
-    began = time.perf_counter()
-    for _ in range(0, inputs, BATCH):
-        backbone(batch)
-    return time.perf_counter() - began
+def backbone_alone(backbone: Backbone, inputs: int) -> float:
+    """Return seconds for the batches that so many inputs take, computed as a build does."""
+    lanes = Lanes(backbone, [BATCH, backbone.channels, SIZE, SIZE], torch.device("cpu"))
+    frame = torch.zeros([backbone.channels, SIZE, SIZE])
+    with lanes.open():
+        began = time.perf_counter()
+        for future in [lanes.submit([frame] * BATCH) for _ in range(0, inputs, BATCH)]:
+            future.result()
+        return time.perf_counter() - began
 
 
 def measure_frames(
@@ -176,7 +180,8 @@ def measure_build(table: Path, found: Seconds, *, limit: bool) -> None:
     if limit:
         wanted = np.unique(np.concatenate(clips))
         found.decoding.append(decode_alone(prepared, wanted))
-        found.backbone.append(backbone_alone(backbone, len(wanted)))
+        folded = fold(backbone, prepared.options, "luma")
+        found.backbone.append(backbone_alone(folded, len(wanted)))
 
 
 def show_peak(table: Path) -> None:
@@ -219,9 +224,9 @@ def speed(options: argparse.Namespace) -> None:
         for n, video in videos.items()
     }
     print(header(videos[LIMIT_INTERVAL], tables[LIMIT_INTERVAL], annotated, options), flush=True)
-    backbone = build_backbone(BACKBONE).to(memory_format=torch.channels_last)
+    backbone = build_backbone(BACKBONE)
+    backbone_alone(backbone, 10 * BATCH)  # warms up, and lays it out
     found = {interval: Seconds() for interval in TARGETS}
-    backbone_alone(backbone, 10 * BATCH)  # warms up
     for number in range(options.rounds):
         for n, one in found.items():
             measure_frames(tables[n], videos[n], backbone, one, options.clips, number)
@@ -252,6 +257,7 @@ def main() -> None:
     )
     parser.add_argument("--peak-of", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    keep_freed_memory()
     if options.peak_of:
         show_peak(options.peak_of)
         return

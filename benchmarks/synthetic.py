@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore import schema
+from featstore.contents import Contents
 from featstore.layout import Layout, default_chunk_rows
-from featstore.writer import Contents, StoreWriter
+from featstore.writer import StoreWriter
 
 Rows = NDArray[np.float32]
 Ints = NDArray[np.int64]

@@ -22,7 +22,8 @@ from private import Peak
 from report import machine
 from synthetic import STORES, Rows, contents
 
-from featstore.writer import Contents, StoreWriter
+from featstore.contents import Contents
+from featstore.writer import StoreWriter
 
 MILLION = 1e6
 TARGET = 300  # MB/s

@@ -24,9 +24,9 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from featstore.contents import Contents
 from featstore.errors import InputError
 from featstore.npy import open_npy
-from featstore.writer import Contents
 
 VERSION: Final = 1
 VERSION_KEY: Final = "featstore_export"

@@ -49,8 +49,8 @@ def store_path(root: Path, slug: str, key: str, suffix: str) -> Path:
     return next((path for path in _named(root) if path.name.endswith(end)), root / f"{slug}{end}")
 
 
-def is_built(path: Path, key: str) -> bool:
-    """Tell whether the sealed store of this key lies at a path.
+def is_built(path: Path | str, key: str) -> bool:
+    """Tell whether the sealed store of this key lies at a path or URL.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def is_built(path: Path, key: str) -> bool:
     try:
         return bool(read_attributes(path)["key"] == key)
     except StoreNotFoundError:
-        if path.exists():
+        if isinstance(path, Path) and path.exists():
             raise InputError(
                 f"{path} is in the way and is not a store; remove it and run this again."
             ) from None
@@ -109,10 +109,10 @@ def find(root: Path, wanted: str | None = None) -> Path | str:
     return min(fit, key=lambda entry: SUFFIXES.index(suffix_of(entry.path) or ZARR_SUFFIX)).path
 
 
-def remember_last(root: Path, store: Path) -> None:
+def remember_last(root: Path, store: Path | str) -> None:
     """Note the store that a build ended with, for commands that name none."""
     with suppress(OSError), replacing(root / LAST) as temporary:  # the folder may be read-only
-        temporary.write_text(store.name, "utf-8")
+        temporary.write_text(store.name if isinstance(store, Path) else store, "utf-8")
 
 
 def _named(root: Path) -> list[Path]:
@@ -121,11 +121,13 @@ def _named(root: Path) -> list[Path]:
     return sorted(p for p in paths if suffix_of(p) and not p.name.startswith("."))
 
 
-def _default(root: Path, found: list[Entry]) -> Path:
-    if len(found) == 1:
-        return found[0].path
+def _default(root: Path, found: list[Entry]) -> Path | str:
     last = root / LAST
     name = last.read_text("utf-8", "replace") if last.is_file() else ""
+    if is_remote(name):
+        return name
+    if len(found) == 1:
+        return found[0].path
     for entry in found:
         if entry.path.name == name:
             return entry.path

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from featstore.arrays import write_arrays
 from featstore.codecs import Codec, float16_error, stored_chunk
 from featstore.container import HDF5_SUFFIX, Container, chunk_name
+from featstore.contents import Contents
 from featstore.errors import InputError
 from featstore.files import Files, files_at, is_remote, replacing, sync
 from featstore.keys import store_key
 from featstore.rows import check_chunk
 from featstore.seal import sealed, sha256, unsealed
 from featstore.store import Store
-from featstore.writer import Contents, StoreWriter
+from featstore.writer import StoreWriter
 
 Float16Error = dict[str, float] | None
 
@@ -150,7 +151,13 @@ def copy_units(store: Store, writer: StoreWriter, units: list[int], codec: Codec
         copy_chunk(store.container, writer, unit, codec)
 
 
-def copy_chunk(container: Container, writer: StoreWriter, unit: int, codec: Codec) -> None:
+def copy_chunk(
+    container: Container,
+    writer: StoreWriter,
+    unit: int,
+    codec: Codec,
+    failed: Mapping[int, str] | None = None,
+) -> None:
     """Copy one unit, whose layout is the same on both sides, comparing its checksum.
 
     Parameters
@@ -160,8 +167,10 @@ def copy_chunk(container: Container, writer: StoreWriter, unit: int, codec: Code
     unit : int
     codec : Codec
         That of the writer.
+    failed : mapping of int to str, optional
+        Clips with a row that failed, and why.
     """
-    writer.write_encoded(unit, *_encoded(container, unit, codec))
+    writer.write_encoded(unit, *_encoded(container, unit, codec), failed)
 
 
 def _encoded(
@@ -242,6 +251,8 @@ class _Zip:
 
     def __init__(self, opened: zipfile.ZipFile) -> None:
         self._opened = opened
+
+    place = ""  # nobody else writes into it
 
     def names(self) -> Iterator[str]:
         return iter(self._opened.namelist())

@@ -22,7 +22,16 @@ COPY_BYTES = 2**20
 
 
 class Files(Protocol):
-    """Files by name, with forward slashes."""
+    """Files by name, with forward slashes.
+
+    Attributes
+    ----------
+    place : str
+        What `files_at` takes, in any folder and process.
+    """
+
+    @property
+    def place(self) -> str: ...  # noqa: D102
 
     def names(self) -> Iterator[str]:
         """Yield the names of all files, in no order."""
@@ -59,6 +68,11 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def place(self) -> str:
+        """The absolute path."""
+        return str(self.path.absolute())
+
     def names(self) -> Iterator[str]:
         """Yield the names of all files below the folder."""
         for folder, _, files in os.walk(self.path):
@@ -80,6 +94,10 @@ class Folder:
         if last:
             sync(path.parent)
 
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        (self.path / name).unlink(missing_ok=True)
+
 
 class Archive:
     """Files in a zip archive; read only."""
@@ -99,6 +117,11 @@ class Archive:
                     f"{self._path} cannot be read as a zip archive ({error}); copy it again."
                 ) from None
         return self._opened[1]
+
+    @property
+    def place(self) -> str:
+        """The absolute path."""
+        return str(self._path.absolute())
 
     def names(self) -> Iterator[str]:
         """Yield the names of all files in the archive."""
@@ -141,6 +164,11 @@ class Bucket:
                 ) from None
         return self._opened[1:]
 
+    @property
+    def place(self) -> str:
+        """The URL."""
+        return self.url
+
     def names(self) -> Iterator[str]:
         """Yield the names of all objects below the URL."""
         system, root = self._place
@@ -158,8 +186,14 @@ class Bucket:
         with _network_errors():
             return bytes(system.cat_file(f"{root}/{name}"))
 
-    def write(self, name: str, content: bytes | memoryview) -> None:
-        """Write an object, which a bucket does whole or not at all."""
+    def remove(self, name: str) -> None:
+        """Remove an object."""
+        system, root = self._place
+        with _network_errors():
+            system.rm_file(f"{root}/{name}")
+
+    def write(self, name: str, content: bytes | memoryview, *, last: bool = False) -> None:
+        """Write an object, which a bucket does whole or not at all, and which lasts."""
         system, root = self._place
         try:
             with _network_errors():

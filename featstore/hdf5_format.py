@@ -31,7 +31,7 @@ from featstore.seal import REMEDY, check_seal, sealed, sha256
 if TYPE_CHECKING:
     import h5py
 
-    from featstore.writer import Contents
+    from featstore.contents import Contents
 
 # What HDF5 1.10 reads; fixed, so that the bytes do not depend on the library.
 LIBRARY = ("v110", "v110")

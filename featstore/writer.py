@@ -3,9 +3,11 @@
 What is written for the store NAME until it is sealed::
 
     .NAME.building/   the store's files, without the root zarr.json
-    .NAME.units/      plan.json: what the store is to be; N.json: the checksum of unit N
+    .NAME.units/      plan.json: what the store is to be; N.json: the checksum of unit N;
+                      run: a name that processes which write for this one look for
 
-A writer that starts on these finds out what is whole and goes on from there.
+In a bucket the files have their final names, and only the root metadata, written last, makes a
+store of them. A writer that starts on these finds out what is whole and goes on from there.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore import schema
-from featstore.codecs import Codec, float16_error, stored_chunk
+from featstore.beginnings import FAILED, Beginnings, write_unit
+from featstore.codecs import float16_error
 from featstore.container import HDF5_SUFFIX, chunk_name
+from featstore.contents import Contents
 from featstore.errors import InputError
 from featstore.files import Folder, sync_tree
 from featstore.keys import canonical_json, differences
-from featstore.layout import Layout
 from featstore.seal import sealed, sha256
-from featstore.unfinished import BUILDING, PACKING, PLAN, UNITS, discard, take_place, temporary
+from featstore.unfinished import BUILDING, PACKING, UNITS, take_place, temporary
 
-NUMERICS, MIXED, FAILED = "numerics", "mixed_numerics", "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """All of a store but its features, known before the first frame is decoded.
-
-    Attributes
-    ----------
-    layout : Layout
-    columns : mapping of str to ndarray
-        Every array of ``schema.ARRAYS``.
-    attributes : mapping
-        Root attributes, the seal excepted; JSON.
-    codec : Codec
-        How features are stored.
-    """
-
-    layout: Layout
-    columns: Mapping[str, NDArray[Any]]
-    attributes: Mapping[str, Any]
-    codec: Codec = field(default_factory=Codec)
+NUMERICS, MIXED = "numerics", "mixed_numerics"
 
 
 class StoreWriter:
@@ -61,9 +43,10 @@ class StoreWriter:
 
     Parameters
     ----------
-    final : Path
-        Where the sealed store goes. The suffix decides its format: ``.zarr``, or ``.h5``, which is
-        packed from the finished Zarr files and so needs twice the space for a moment.
+    final : Path or str
+        Where the sealed store goes, a path or a URL. The suffix decides its format: ``.zarr``, or
+        on the local disk ``.h5``, which is packed from the finished Zarr files and so needs twice
+        the space for a moment.
     contents : Contents
         Where an earlier, killed writer left the beginnings of the same contents beside `final`,
         this one goes on from there; other beginnings are removed.
@@ -73,6 +56,8 @@ class StoreWriter:
 
     Attributes
     ----------
+    files : Files
+        Where chunks go.
     done : dict of int to dict
         Units that are written, and what is known of each: ``sha256``, and of float16 the errors.
 
@@ -82,12 +67,14 @@ class StoreWriter:
         If the beginnings have other numerics, and `mixed_numerics` is False.
     """
 
-    def __init__(self, final: Path, contents: Contents, *, mixed_numerics: bool = False) -> None:
+    def __init__(
+        self, final: Path | str, contents: Contents, *, mixed_numerics: bool = False
+    ) -> None:
         from featstore.zarr_format import encode_columns
 
         self._final = final
-        self._files = Folder(temporary(final, BUILDING))
-        self._commits = Folder(temporary(final, UNITS))
+        self._beginnings = Beginnings(final)
+        self.files = self._beginnings.files
         layout = contents.layout
         small = encode_columns(contents.columns, layout, contents.codec)
         self._small = {name: sha256(content) for name, content in small.items()}
@@ -95,25 +82,30 @@ class StoreWriter:
         self._attributes = dict(contents.attributes)
         self._units = layout.units()
         self.done: dict[int, dict[str, Any]] = {}
-        plan = {
+        self._plan = {
             "attributes": self._attributes,
             "files": self._small,
             "chunk": [layout.chunk_rows, layout.dim],
         }
-        self._plan = plan
         if self._resumes(mixed_numerics):
-            self.done = self._found()
-            self._remove_strays()
+            self.done = self._beginnings.found(len(self._units))
+            self._beginnings.remove_others({*self._small, *map(chunk_name, self.done)})
         else:
-            discard(final)
+            self.discard()
             self._keep_plan()
         try:
+            self._run = self._beginnings.take_over()
             for name, content in small.items():
-                self._files.write(name, content)
+                self.files.write(name, content)
         except BaseException:
             if not self.done:
-                discard(final)
+                self.discard()
             raise
+
+    @property
+    def places(self) -> tuple[str, str, str]:
+        """What another process needs to write chunks: `files`, where `RUN` is, and its content."""
+        return self.files.place, self._beginnings.commits.place, self._run
 
     @property
     def missing(self) -> list[int]:
@@ -149,28 +141,38 @@ class StoreWriter:
             If a value does not fit into float16.
         """
         first, last = self._units[unit]
-        if rows.shape != (last - first, self._contents.layout.dim):
+        layout, codec = self._contents.layout, self._contents.codec
+        if rows.shape != (last - first, layout.dim):
             raise ValueError(f"unit {unit} has {last - first} rows, and {rows.shape} were given")
-        codec = self._contents.codec
-        chunk, known = stored_chunk(rows, self._contents.layout.chunk_rows, codec)
-        self.write_encoded(unit, codec.encode(chunk), known)
-        if failed:
-            self.note_failed(unit, failed)
+        self.commit(unit, write_unit(self.files, unit, rows, layout.chunk_rows, codec), failed)
 
-    def note_failed(self, unit: int, failed: Mapping[int, str]) -> None:
-        """Note clips of which a row failed in a unit that is written."""
-        known = {str(clip): reason for clip, reason in failed.items()}
-        self.done[unit][FAILED] = self.done[unit].get(FAILED, {}) | known
-        self._commits.write(f"{unit}.json", json.dumps(self.done[unit]).encode())
+    def commit(
+        self, unit: int, commit: Mapping[str, Any], failed: Mapping[int, str] | None = None
+    ) -> None:
+        """Count a unit as written whose chunk is in place.
+
+        Parameters
+        ----------
+        unit : int
+        commit : mapping
+            What `write_unit` returned, here or in another process.
+        failed : mapping of int to str, optional
+            As in `write`.
+        """
+        known = {str(clip): reason for clip, reason in (failed or {}).items()}
+        self.done[unit] = {**commit, **({FAILED: known} if known else {})}
+        self._beginnings.keep(unit, self.done[unit])
 
     def write_encoded(
-        self, unit: int, content: bytes | memoryview, known: Mapping[str, Any] | None = None
+        self,
+        unit: int,
+        content: bytes | memoryview,
+        known: Mapping[str, Any] | None = None,
+        failed: Mapping[int, str] | None = None,
     ) -> None:
         """Write one unit from bytes of the codec; `known` is kept with its checksum."""
-        commit = {**(known or {}), "sha256": sha256(content)}
-        self._files.write(chunk_name(unit), content)
-        self._commits.write(f"{unit}.json", json.dumps(commit).encode())
-        self.done[unit] = commit
+        self.files.write(chunk_name(unit), content)
+        self.commit(unit, {**(known or {}), "sha256": sha256(content)}, failed)
 
     def seal(self) -> None:
         """Write the root metadata with every checksum last, and rename into place.
@@ -185,20 +187,24 @@ class StoreWriter:
         if self.failed:
             self._mark_failed()
         chunks = {chunk_name(unit): commit["sha256"] for unit, commit in self.done.items()}
+        root = root_text(sealed(self._attributes, {**self._small, **chunks}))
+        if not isinstance(self._final, Path):
+            self.files.write(ROOT_FILE, root)
+            self._beginnings.forget_units()
+            return
+        sealed_store = built = temporary(self._final, BUILDING)
         if self._final.suffix == HDF5_SUFFIX:
             from featstore.hdf5_format import pack
 
             sealed_store = temporary(self._final, PACKING)
-            pack(sealed_store, self._files, self._contents, self._attributes, chunks)
-            shutil.rmtree(self._files.path)
+            pack(sealed_store, Folder(built), self._contents, self._attributes, chunks)
+            shutil.rmtree(built)
         else:
-            sealed_store = self._files.path
             # Everything lasts before the root says that it is whole.
             sync_tree(sealed_store)
-            attributes = sealed(self._attributes, {**self._small, **chunks})
-            self._files.write(ROOT_FILE, root_text(attributes), last=True)
+            self.files.write(ROOT_FILE, root, last=True)
         # Only the name is missing now, which `finish` gives if this writer is killed here.
-        shutil.rmtree(self._commits.path)
+        shutil.rmtree(temporary(self._final, UNITS))
         take_place(sealed_store, self._final)
 
     def mix_numerics(self, old: Mapping[str, Any], changed: list[str]) -> None:
@@ -221,7 +227,7 @@ class StoreWriter:
 
     def discard(self) -> None:
         """Remove what was written; for a build that cannot be finished."""
-        discard(self._final)
+        self._beginnings.discard()
 
     def _mark_failed(self) -> None:
         """Make all rows of failed clips NaN, and set their status."""
@@ -232,7 +238,7 @@ class StoreWriter:
             clips = [clip for clip in layout.clips_of(first, last) if clip in self.failed]
             if not clips:
                 continue
-            stored = bytes(self._files.read(chunk_name(unit)))
+            stored = bytes(self.files.read(chunk_name(unit)))
             chunk = codec.decode(stored, (layout.chunk_rows, layout.dim)).copy()
             for clip in clips:
                 begin, end = layout.offsets[clip : clip + 2] - first
@@ -244,7 +250,7 @@ class StoreWriter:
         self._contents = replace(contents, columns=columns)
         small = encode_columns(columns, layout, codec)
         self._small = {name: sha256(content) for name, content in small.items()}
-        self._files.write("status/c/0", small["status/c/0"])
+        self.files.write("status/c/0", small["status/c/0"])
         ids = columns["clip_id"]
         failed = {str(ids[clip]): why for clip, why in self.failed.items()}
         # In the order of the clips, with those that were known to fail beforehand.
@@ -252,14 +258,12 @@ class StoreWriter:
         self._attributes[FAILED] = {own: failed[own] for own in ids.tolist() if own in failed}
 
     def _keep_plan(self) -> None:
-        plan = {**self._plan, "attributes": self._attributes}
-        self._commits.write(PLAN, canonical_json(plan).encode())
+        self._beginnings.keep_plan({**self._plan, "attributes": self._attributes})
 
     def _resumes(self, mixed_numerics: bool) -> bool:
         """Tell whether an earlier writer's beginnings are those of this plan."""
-        try:
-            old = json.loads(self._commits.read(PLAN))
-        except (FileNotFoundError, ValueError):
+        old = self._beginnings.plan()
+        if old is None:
             return False
         old_numerics = old["attributes"].pop(NUMERICS, {})
         new_numerics = self._attributes.get(NUMERICS, {})
@@ -274,30 +278,10 @@ class StoreWriter:
         changed = differences(old_numerics, json.loads(canonical_json(new_numerics)))
         if changed and not mixed_numerics:
             raise InputError(
-                f"An unfinished build of {self._final.name} was computed otherwise "
+                f"An unfinished build of {Path(self._final).name} was computed otherwise "
                 f"({'; '.join(changed)}), so its last bits may differ; remove it with `featstore "
                 "gc`, or go on with --allow-mixed-numerics."
             )
         if changed or mixed:
             self.mix_numerics(old_numerics, [*mixed, *changed])
         return True
-
-    def _remove_strays(self) -> None:
-        """Remove what a writer that was killed left half written, and its root metadata."""
-        expected = {*self._small, *(chunk_name(unit) for unit in range(len(self._units)))}
-        for name in set(self._files.names()) - expected:
-            (self._files.path / name).unlink()
-
-    def _found(self) -> dict[int, dict[str, Any]]:
-        """Return the units that are whole, comparing each with its checksum."""
-        found = {}
-        for unit in range(len(self._units)):
-            try:
-                commit = json.loads(self._commits.read(f"{unit}.json"))
-                content = self._files.read(chunk_name(unit))
-            except (OSError, ValueError):
-                continue
-            # What failed once may have been the disk's or the network's fault.
-            if sha256(content) == commit.get("sha256") and not commit.get(FAILED):
-                found[unit] = commit
-        return found

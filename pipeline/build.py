@@ -13,7 +13,7 @@ from featstore import schema
 from featstore.catalogue import remember_last
 from featstore.locks import writer_lock
 from pipeline.clips import counts
-from pipeline.plan import clip_inputs, columns, segments
+from pipeline.plan import clip_inputs, columns
 from pipeline.preconditions import check_failures, check_space, check_weights
 from pipeline.prepare import Prepared
 from pipeline.progress import Progress
@@ -21,20 +21,24 @@ from pipeline.provenance import write_provenance
 from pipeline.repair import Damaged, find_damage, find_failed
 from pipeline.video.cache import Cache
 from pipeline.video.catalogue import check_unchanged
-from pipeline.weights import load_backbone
 
 if TYPE_CHECKING:
+    from featstore.contents import Contents
     from featstore.layout import Layout
     from featstore.writer import StoreWriter
-    from pipeline.extract import Extractor
+    from pipeline.cluster import Cluster
+    from pipeline.machines import Machine
     from pipeline.reuse import Copies
     from pipeline.sampling import Frames
     from pipeline.statistics import Statistics
+    from pipeline.units import UnitWork
 
 Log = Callable[[str], None]
 
 
-def measure(prepared: Prepared, cache: Cache, log: Log) -> Statistics:
+def measure(
+    prepared: Prepared, cache: Cache, log: Log, cluster: Cluster | None = None
+) -> Statistics:
     """Return mean and std of the pixels of the split's training clips."""
     from pipeline.statistics import statistics_of
 
@@ -44,15 +48,27 @@ def measure(prepared: Prepared, cache: Cache, log: Log) -> Statistics:
         prepared.clips,
         mode=prepared.pixels,
         fps=prepared.fps,
+        decoder=prepared.options.decoder,
         workers=prepared.options.workers,
         skip_lost=prepared.options.most_failures(len(prepared.clips)) > 0,
         cache=cache,
         log=log,
+        cluster=cluster,
     )
 
 
-def build(prepared: Prepared, cache: Cache, log: Log) -> dict[str, float]:
+def build(
+    prepared: Prepared, cache: Cache, log: Log, cluster: Cluster | None = None
+) -> dict[str, float]:
     """Build the store, finish or mend it, or find that it is there.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    cache : Cache
+    log : callable
+    cluster : Cluster, optional
+        Whose workers compute; by default this process does.
 
     Returns
     -------
@@ -72,12 +88,13 @@ def build(prepared: Prepared, cache: Cache, log: Log) -> dict[str, float]:
         return {}
     with writer_lock(options.store, prepared.key):
         began = time.perf_counter()
-        seconds, facts = _make(prepared, cache, log)
+        seconds, facts = _make(prepared, cache, log, cluster)
         if seconds:
             seconds = {"index": prepared.seconds, **seconds}
             seconds["total"] = prepared.seconds + time.perf_counter() - began
             write_provenance(
-                prepared.path,
+                # Of a store in a bucket, it stays here.
+                options.store / Path(prepared.path).name,
                 seconds,
                 weights=str(prepared.weights),
                 dropped=f"{len(prepared.dropped)} clips shorter than {prepared.min_frames} frames",
@@ -87,76 +104,83 @@ def build(prepared: Prepared, cache: Cache, log: Log) -> dict[str, float]:
         return seconds
 
 
-def _make(prepared: Prepared, cache: Cache, log: Log) -> tuple[dict[str, float], dict[str, Any]]:
+def _make(
+    prepared: Prepared, cache: Cache, log: Log, cluster: Cluster | None
+) -> tuple[dict[str, float], dict[str, Any]]:
     """Return seconds by stage, none where there was nothing to do, and facts to remember."""
     from featstore.unfinished import finish
 
-    if prepared.options.repair:
-        damaged = find_damage(prepared.path, log)
+    path = prepared.path
+    if prepared.options.repair and isinstance(path, Path):
+        damaged = find_damage(path, log)
         if damaged is not None and not damaged.names:
             log(f"{prepared.path} is whole: nothing to repair")
             return {}, {}
-        return _extract(prepared, damaged, cache, log)
-    if prepared.options.retry_failed and prepared.built:
-        holding = find_failed(prepared.path)
+        return _extract(prepared, damaged, cache, log, cluster)
+    if prepared.options.retry_failed and isinstance(path, Path) and prepared.built:
+        holding = find_failed(path)
         if holding is None:
             log(f"no clip of {prepared.path} has failed: nothing to try again")
             return {}, {}
         log(f"{len(holding.names)} failed clips are tried again")
-        return _extract(prepared, holding, cache, log)
-    finish(prepared.path)
+        return _extract(prepared, holding, cache, log, cluster)
+    if isinstance(path, Path):
+        finish(path)
     if prepared.built:  # by whoever held the lock before
         return {}, {}
     if prepared.existing is not None:
         return _convert(prepared, prepared.existing, log)
-    return _extract(prepared, None, cache, log)
+    return _extract(prepared, None, cache, log, cluster)
 
 
 def _convert(
-    prepared: Prepared, existing: Path, log: Log
+    prepared: Prepared, existing: Path | str, log: Log
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Write a store that is there in another format in the one asked for."""
-    from featstore.convert import copy_store
+    from featstore.convert import copy_store, upload
     from featstore.store import open_store
 
     since = time.perf_counter()
-    log(f"the same features are in {existing.name}: copied, nothing is extracted")
-    copy_store(open_store(existing), prepared.path, prepared.options.codec)
-    return {"convert": time.perf_counter() - since}, {"converted": existing.name}
+    name = Path(existing).name
+    log(f"the same features are in {name}: copied, nothing is extracted")
+    path, codec = prepared.path, prepared.options.codec
+    if isinstance(path, Path):
+        copy_store(open_store(existing), path, codec)
+    else:
+        upload(open_store(existing), path, codec)
+    return {"convert": time.perf_counter() - since}, {"converted": name}
 
 
 def _extract(
-    prepared: Prepared, damaged: Damaged | None, cache: Cache, log: Log
+    prepared: Prepared,
+    damaged: Damaged | None,
+    cache: Cache,
+    log: Log,
+    cluster: Cluster | None,
 ) -> tuple[dict[str, float], dict[str, Any]]:
     since = time.perf_counter()
     # Imported here, because a build that finds its store must not pay for torch and zarr.
+    from featstore.contents import Contents
     from featstore.layout import Layout, default_chunk_rows
-    from featstore.writer import Contents, StoreWriter
-    from pipeline.device import choose_device
-    from pipeline.extract import Extractor, batch_shape, feature_dim, fold, numerics
+    from featstore.writer import StoreWriter
+    from pipeline.machines import Here, There
+    from pipeline.units import unit_works
 
     options = prepared.options
-    device = choose_device(options.device)
-    loaded = load_backbone(options.backbone, prepared.weights)
-    backbone = fold(loaded, options, prepared.pixels)
+    machine = Here(prepared) if cluster is None else There(prepared, cluster)
     inputs, repeated = clip_inputs(prepared.clips, prepared.videos, options, prepared.fps)
     check_failures(prepared, {})
     check_weights(prepared, cache)
     table = columns(prepared.clips, prepared.videos, prepared.dataset.classes, inputs)
-    shape = batch_shape(options, device, backbone.channels)
-    dim = feature_dim(backbone, shape, device)
+    dim = machine.dim
     layout = Layout(table["row_size"], dim, default_chunk_rows(dim, int(table["row_size"].sum())))
     loading = time.perf_counter() - since
     since = time.perf_counter()
-    statistics = measure(prepared, cache, log)
+    statistics = measure(prepared, cache, log, cluster)
     measuring = time.perf_counter() - since
 
-    extractor = Extractor(
-        backbone, prepared.videos, options, prepared.pixels, statistics, device, dim
-    )
     attributes = _attributes(prepared, statistics, repeated)
-    attributes |= {"steps": layout.steps, "dim": dim}
-    attributes["numerics"] = numerics(device, shape) | extractor.depends_on_place()
+    attributes |= {"steps": layout.steps, "dim": dim, "numerics": machine.begin(statistics)}
     codec = options.codec if damaged is None else damaged.container.codec
     contents = Contents(layout, table, attributes, codec)
     writer = StoreWriter(prepared.path, contents, mixed_numerics=options.allow_mixed_numerics)
@@ -169,16 +193,18 @@ def _extract(
         copies = _copies(prepared, statistics, attributes["numerics"], inputs, log)
         if mixed := copies.changed(attributes["numerics"]):
             writer.mix_numerics(attributes["numerics"], mixed)
-        _write_units(prepared, extractor, inputs, layout, writer, copies, cache, log)
+        works = list(unit_works(prepared.clips, inputs, layout, writer.missing, copies))
+        _write_units(prepared, machine, works, contents, writer, cache, log)
         since = time.perf_counter()
         writer.seal()
     except BaseException:
         _keep_or_discard(writer, layout, log)
         raise
-    facts = {} if options.dtype == "float32" else {"float16_error": writer.float16_error()}
-    stages = extractor.timings.seconds
+    facts = dict(machine.facts)
+    if options.dtype != "float32":
+        facts["float16_error"] = writer.float16_error()
     sealing = {"seal": time.perf_counter() - since}
-    return {"load": loading, "statistics": measuring, **stages, **sealing}, facts
+    return {"load": loading, "statistics": measuring, **machine.seconds, **sealing}, facts
 
 
 def _keep_or_discard(writer: StoreWriter, layout: Layout, log: Log) -> None:
@@ -211,54 +237,41 @@ def _copies(
 
 def _write_units(
     prepared: Prepared,
-    extractor: Extractor,
-    inputs: list[Frames],
-    layout: Layout,
+    machine: Machine,
+    works: list[UnitWork],
+    contents: Contents,
     writer: StoreWriter,
-    copies: Copies,
     cache: Cache,
     log: Log,
 ) -> None:
     """Write every unit that is missing: its rows copied where they exist, else computed."""
-    from pipeline.extract import UnitRows
-
-    units, todo = layout.units(), writer.missing
-    work = [
-        segments(prepared.clips, inputs, layout, *units[number], without=copies.found)
-        for number in todo
-    ]
-    with Progress("extracting", len(prepared.clips), "clips", log) as progress:
+    layout, clips = contents.layout, len(prepared.clips)
+    with Progress("extracting", clips, "clips", log) as progress:
         finished = 0
-        rows_done = layout.steps - sum(last - first for first, last in map(units.__getitem__, todo))
+        rows_done = layout.steps - sum(work.last - work.first for work in works)
 
         def tick(inputs: int, frames: int) -> None:
             # A row that shares its input with another is counted when its unit is written.
             nonlocal finished, rows_done
             rows_done += inputs
-            now = len(prepared.clips) * rows_done // layout.steps
+            now = clips * rows_done // layout.steps
             progress.advance(now - finished, frames)
             finished = now
 
         tick(0, 0)
-        computed = extractor.units([segment for segment in work if segment], tick)
-        for number, own in zip(todo, work, strict=True):
-            first, last = units[number]
-            before = rows_done
-            found = next(computed) if own else UnitRows(np.empty((0, layout.dim), np.float32), {})
-            check_unchanged([prepared.videos[segment.video] for segment in own], cache)
-            since = time.perf_counter()
-            rows, places = found.rows, np.arange(last - first)
-            if len(rows) < last - first:
-                rows = np.empty((last - first, layout.dim), np.float32)
-                places = copies.fill(rows, layout, first)
-                rows[places] = found.rows
-            failed = {
-                int(np.searchsorted(layout.offsets, first + places[row], "right")) - 1: reason
-                for row, reason in found.failed.items()
-            }
-            writer.write(number, rows, failed)
-            extractor.timings.add("write", since)
-            tick(last - first - (rows_done - before), 0)
+        for work in works:
+            if not work.segments:
+                nothing = np.empty((0, layout.dim), np.float32)
+                writer.write(work.number, work.assemble(nothing, layout.dim))
+                tick(work.last - work.first, 0)
+        computed = {work.number: work for work in works if work.segments}
+        todo = list(computed.values())
+        for written in machine.write(todo, writer, layout, contents.codec, tick):
+            work = computed[written.number]
+            check_unchanged([prepared.videos[segment.video] for segment in work.segments], cache)
+            failed = work.failed_clips(written.failed, layout)
+            writer.commit(written.number, written.commit, failed)
+            tick(work.last - work.first - work.inputs, 0)
             if failed:
                 check_failures(prepared, writer.failed)
 

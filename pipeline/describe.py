@@ -18,10 +18,12 @@ from pipeline.prepare import Prepared
 from pipeline.progress import human_time
 from pipeline.provenance import read_provenance
 from pipeline.sources.base import SPLITS
-from pipeline.video.decode import looks_grey
+from pipeline.timings import BESIDE, bottleneck
+from pipeline.video.grey import looks_grey
 from pipeline.weights import load_backbone
 
 UNTRAINED = "UNTRAINED backbone: its weights are random."
+UNNOTICED = "it does not notice frames that are damaged; see docs/decoding.md."
 UNKNOWN_SUBJECTS = (
     "Subjects are not known: each video counts as its own, so one person may be in two parts."
 )
@@ -68,6 +70,8 @@ def describe(prepared: Prepared, *, weights: bool = True) -> Iterator[str]:
         yield f"dropped {len(prepared.dropped)} clips shorter than {prepared.min_frames} frames"
     rate = f"{float(prepared.fps):g} frames a second" if prepared.fps else "every frame"
     yield f"pixels {prepared.pixels}, {rate}, {options.size} x {options.size} ({options.fit})"
+    if options.decoder != "pyav":
+        yield f"decoder {options.decoder}: {UNNOTICED}"
     if weights:
         yield f"backbone {options.backbone}, {prepared.weights}"
     seen = next(video for video in prepared.videos if not video.unreadable)
@@ -120,7 +124,7 @@ def dry_run_table(prepared: Prepared) -> str:
 def _timm_dim(prepared: Prepared) -> int:
     import torch
 
-    from pipeline.extract import batch_shape, feature_dim
+    from pipeline.forward import batch_shape, feature_dim
 
     device = torch.device("cpu")
     backbone = load_backbone(prepared.options.backbone, prepared.weights)
@@ -128,17 +132,29 @@ def _timm_dim(prepared: Prepared) -> int:
 
 
 def timing_table(prepared: Prepared, seconds: dict[str, float]) -> str:
-    """Return where the time of a build went; decoding runs beside the other stages."""
-    stages = dict(seconds)
+    """Return where the time of a build went, what was decoded, and what held it up."""
+    stages, facts = dict(seconds), read_provenance(prepared.path)
     total = stages.pop("total")
-    # Decoding runs beside the other stages, which follow each other.
-    other = total - sum(value for stage, value in stages.items() if stage != "decode")
+    # Where workers compute, their stages add up to more than the whole.
+    other = total - sum(value for stage, value in stages.items() if stage not in BESIDE)
     rows = [
         [stage, human_time(value), f"{100 * value / total:.0f} %"]
-        for stage, value in {**stages, "other": other, "total": total}.items()
+        for stage, value in {**stages, "other": max(0.0, other), "total": total}.items()
     ]
-    heading = f"built {len(prepared.clips)} clips, {len(prepared.clips) / total:.1f} clips a second"
-    return f"{heading}\n{table(rows)}"
+    lines = [f"built {len(prepared.clips)} clips, {len(prepared.clips) / total:.1f} clips a second"]
+    lines.append(table(rows))
+    if beside := [stage for stage in BESIDE if stage in stages]:
+        lines.append(f"{', '.join(beside)} run beside the others, their threads added up")
+    if used := facts.get("frames_used"):
+        decoded = facts.get("frames_decoded")
+        lines.append(f"frames {f'decoded {decoded}, ' if decoded else ''}used {used}")
+    if error := facts.get("precision_error"):
+        rms, most = error["relative_rms"], error["largest_absolute"]
+        own = f"{prepared.options.precision} is off by {rms:.1e} of the features"
+        lines.append(f"{own} (root mean square), by {most:.1e} at most")
+    if slowest := bottleneck(stages):
+        lines.append(f"bottleneck: {slowest}")
+    return "\n".join(lines)
 
 
 def details(store: Store) -> str:

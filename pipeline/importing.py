@@ -111,7 +111,8 @@ def import_store(imported: Imported, log: Log) -> dict[str, float] | None:
 
 
 def _write(imported: Imported, log: Log) -> dict[str, float] | None:
-    from featstore.writer import Contents, StoreWriter
+    from featstore.contents import Contents
+    from featstore.writer import StoreWriter
 
     clips = imported.clips
     sizes = np.array([clip.array.steps for clip in clips], np.int64)

@@ -19,6 +19,9 @@ from pipeline.sources.base import Source
 
 Fit = Literal["squash", "crop", "pad"]
 PixelMode = Literal["luma", "rgb"]
+Precision = Literal["float32", "tf32", "bf16", "fp16"]
+# Named by what decodes, not by what the machine happens to have: the name is part of the key.
+DECODERS = ("pyav", "torchcodec:cpu", "torchcodec:cuda")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Raised whenever the same configuration would give other features than before: another way to
 # sample, to read pixels, to resize or to normalise.
@@ -42,12 +45,16 @@ class BuildOptions:
     source : Source
     store : Path
         Folder of stores.
+    bucket : str
+        Where the store goes instead, a URL such as ``s3://bucket/prefix``; the folder of stores
+        keeps what was learnt of files.
     backbone : str
         A name of `models.catalogue.BACKBONES`, or ``timm:NAME``.
     weights : str
         A file, ``default`` or the name of torchvision's weights, ``random`` or ``random:SEED``.
     pixels : {"luma", "rgb"} or None
         None takes the source's advice, as do `fps` and `min_frames`.
+    decoder : {"pyav", "torchcodec:cpu", "torchcodec:cuda"}
     size : int
         Side of the square that the backbone sees, in pixels.
     fit : {"squash", "crop", "pad"}
@@ -61,6 +68,8 @@ class BuildOptions:
         ``split``, ``imagenet`` or ``MEAN,STD``.
     image_fps : Fraction or None
         Rate of folders of numbered images.
+    precision : {"float32", "tf32", "bf16", "fp16"}
+        That the backbone computes in; what it costs is measured. Features stay float32.
     dtype : {"float32", "float16"}
     format : {"zarr", "hdf5"}
     compression : {"none", "zstd", "blosc"}
@@ -79,9 +88,11 @@ class BuildOptions:
 
     source: Source
     store: Path = DEFAULT_STORE_ROOT
+    bucket: str = ""
     backbone: str = "resnet18"
     weights: str = "default"
     pixels: PixelMode | None = None
+    decoder: str = "pyav"
     size: int = 224
     fit: Fit = "squash"
     fps: Fraction | None = None
@@ -91,6 +102,7 @@ class BuildOptions:
     min_frames: int | None = None
     normalise: str = "split"
     image_fps: Fraction | None = None
+    precision: Precision = "float32"
     dtype: str = "float32"
     format: str = "zarr"
     compression: str = "none"
@@ -113,15 +125,22 @@ class BuildOptions:
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} is {value}; it must be 1 or more.")
         check_backbone(self.backbone, self.size, self.window)
+        check_decoder(self.decoder, self.pixels)
         _ = self.codec  # refuses what it does not know
         check_storage(self.format, self.compression)
+        if self.bucket and (self.format != "zarr" or self.repair or self.retry_failed):
+            raise InputError(
+                f"--store is {self.bucket}, where --format hdf5, --repair and --retry-failed have "
+                "no place to work; build in a folder, and `featstore export` the store."
+            )
         if not re.fullmatch(r"[0-9]+|[0-9]+(\.[0-9]+)?%", self.max_failures):
             raise InputError(
                 f"--max-failures is {self.max_failures!r}; it is a number of clips, such as 3, or "
                 "a share of them, such as 1%."
             )
-        if self.fit not in get_args(Fit):
-            raise InputError(f"--fit is {self.fit!r}; it is one of {', '.join(get_args(Fit))}.")
+        for name, known in (("fit", get_args(Fit)), ("precision", get_args(Precision))):
+            if (given := getattr(self, name)) not in known:
+                raise InputError(f"--{name} is {given!r}; it is one of {', '.join(known)}.")
 
     def most_failures(self, clips: int) -> int:
         """Return how many of so many clips may fail."""
@@ -153,6 +172,22 @@ def check_storage(form: str, compression: str) -> None:
         raise InputError(
             f"--compression is {compression}, and HDF5 stores are not compressed, because "
             "few readers have its plugins; give --format zarr, or leave compression out."
+        )
+
+
+def check_decoder(name: str, pixels: PixelMode | None) -> None:
+    """Refuse a decoder that is not known, or that does not give such pixels.
+
+    Raises
+    ------
+    InputError
+    """
+    if name not in DECODERS:
+        raise InputError(f"--decoder is {name!r}; it is one of {', '.join(DECODERS)}.")
+    if pixels == "luma" and name != "pyav":
+        raise InputError(
+            f"--decoder is {name}, which gives RGB only, and pixels are luma; give --decoder pyav, "
+            "or --pixels rgb."
         )
 
 
@@ -239,10 +274,11 @@ def feature_configuration(
     weights : str
         What names the weights' content: ``sha256:...`` or ``random:SEED``.
     """
+    check_decoder(options.decoder, pixels)  # the pixels that a source advises, too
     fixed = fixed_normalisation(options.normalise)
     return {
         "extraction": EXTRACTION,
-        "decoder": "pyav",
+        "decoder": options.decoder,
         "pixels": pixels,
         "fps": str(fps) if fps is not None else "every frame",
         "image_fps": str(options.image_fps) if options.image_fps is not None else None,
@@ -254,5 +290,7 @@ def feature_configuration(
         else {"mean": list(fixed[0]), "std": list(fixed[1])},
         "backbone": options.backbone,
         "weights": weights,
+        # Absent where it changes nothing: float32 is what there was first.
+        **({} if options.precision == "float32" else {"precision": options.precision}),
         "dtype": options.dtype,
     }

@@ -51,7 +51,9 @@ def check_space(prepared: Prepared, layout: Layout, units: int) -> None:
     ------
     InputError
     """
-    root, options = prepared.path.parent, prepared.options
+    root, options = prepared.options.store, prepared.options
+    if options.bucket:
+        return
     whole = store_bytes(layout.steps, layout.dim, options.codec.item_size)
     packed = whole if options.format == "hdf5" else 0  # from finished files, which stay till then
     needed = whole * units // len(layout.units()) + packed

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from featstore.catalogue import is_built, store_path
 from featstore.container import SUFFIXES
@@ -22,6 +22,9 @@ from pipeline.sources.base import Dataset
 from pipeline.video.cache import Cache
 from pipeline.video.catalogue import Video, read_videos
 from pipeline.weights import Weights, find_weights
+
+if TYPE_CHECKING:
+    from pipeline.cluster import Cluster
 
 Log = Callable[[str], None]
 
@@ -65,9 +68,12 @@ class Prepared:
     seconds: float
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Path | str:
         """Where the store lies, or would lie; another name of the data does not build it twice."""
-        return self._path(SUFFIX_OF[self.options.format])
+        suffix = SUFFIX_OF[self.options.format]
+        if self.options.bucket:
+            return f"{self.options.bucket.rstrip('/')}/{self.slug}-{self.key[:12]}{suffix}"
+        return self._path(suffix)
 
     @property
     def built(self) -> bool:
@@ -75,7 +81,7 @@ class Prepared:
         return is_built(self.path, self.key)
 
     @property
-    def existing(self) -> Path | None:
+    def existing(self) -> Path | str | None:
         """Where the sealed store lies, in the format asked for or else in another one."""
         if self.built:
             return self.path
@@ -107,8 +113,18 @@ def cache_of(root: Path) -> Cache:
     return Cache(root / ".cache.sqlite")
 
 
-def prepare(options: BuildOptions, cache: Cache, log: Log) -> Prepared:
+def prepare(
+    options: BuildOptions, cache: Cache, log: Log, cluster: Cluster | None = None
+) -> Prepared:
     """Read annotations and videos and compute the store key; nothing is decoded.
+
+    Parameters
+    ----------
+    options : BuildOptions
+    cache : Cache
+    log : callable
+    cluster : Cluster, optional
+        Whose workers read the videos; by default this process does.
 
     Raises
     ------
@@ -126,6 +142,7 @@ def prepare(options: BuildOptions, cache: Cache, log: Log) -> Prepared:
         workers=options.workers,
         keep_unreadable=options.max_failures.strip("0.%") != "",
         log=log,
+        cluster=cluster,
     )
     advised = Fraction(str(dataset.fps)) if dataset.fps is not None else None
     fps = None if options.every_frame else options.fps or advised

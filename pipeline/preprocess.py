@@ -9,20 +9,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.histograms import value_scale
 from pipeline.options import Fit, PixelMode
-from pipeline.statistics import value_scale
-from pipeline.video.decode import Picture
 from pipeline.video.index import VideoIndex
+from pipeline.video.pixels import Picture
 
 
 def pixel_values(
-    pictures: Picture, index: VideoIndex, device: torch.device
+    pictures: Picture | Tensor, index: VideoIndex, device: torch.device
 ) -> tuple[Tensor, int, int]:
     """Return pixels as decoded, in float32, clipped to the values that their range has.
 
     Parameters
     ----------
     pictures : ndarray, shape (frames, height, width) or (frames, height, width, 3)
+        Or such a Tensor, of a GPU that decoded it.
     index : VideoIndex
         Says which range luma has.
     device : torch.device
@@ -35,9 +36,13 @@ def pixel_values(
     """
     mode: PixelMode = "rgb" if pictures.ndim == 4 else "luma"
     offset, span = value_scale(index, mode, pictures.dtype)
-    signed = pictures.astype(np.int32) if pictures.dtype == np.uint16 else pictures
+    if not isinstance(pictures, Tensor):
+        signed = pictures.astype(np.int32) if pictures.dtype == np.uint16 else pictures
+        pictures = torch.from_numpy(signed)
+    if device.type == "cuda" and not pictures.is_cuda:
+        pictures = pictures.pin_memory()  # without which copies do not overlap
     # Clipped as integers, of which there are fewer bytes.
-    values = torch.from_numpy(signed).to(device).clamp(offset, offset + span).to(torch.float32)
+    values = pictures.to(device, non_blocking=True).clamp(offset, offset + span).to(torch.float32)
     values = values.permute(0, 3, 1, 2) if values.ndim == 4 else values.unsqueeze(1)
     return values, offset, span
 
@@ -68,7 +73,7 @@ def fit_square(values: Tensor, size: int, fit: Fit) -> Tensor:
 
 
 def prepare(
-    pictures: Picture,
+    pictures: Picture | Tensor,
     index: VideoIndex,
     *,
     size: int,
@@ -84,7 +89,7 @@ def prepare(
 
     Parameters
     ----------
-    pictures : ndarray, shape (frames, height, width) or (frames, height, width, 3)
+    pictures : ndarray or Tensor, shape (frames, height, width) or (frames, height, width, 3)
     index : VideoIndex
     size, fit
         See `fit_square`.
@@ -102,7 +107,7 @@ def prepare(
     # Resizing averages, so scale and statistics may follow it, on fewer pixels.
     centre = offset + span * torch.tensor(mean, dtype=torch.float64, device=device).view(-1, 1, 1)
     spread = span * torch.tensor(std, dtype=torch.float64, device=device).view(-1, 1, 1)
-    normalised = (fit_square(values, size, fit) - centre.float()) / spread.float()
+    normalised = (fit_square(values, size, fit) - centre.float()).div_(spread.float())
     if fit == "pad":
         normalised = normalised.nan_to_num(0.0)
     return normalised.expand(-1, channels, -1, -1)

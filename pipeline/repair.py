@@ -12,11 +12,12 @@ import numpy as np
 from featstore import schema
 from featstore.blocks import chunks_of
 from featstore.container import Container, open_container
+from featstore.contents import Contents
 from featstore.convert import copy_chunk
 from featstore.errors import CorruptStoreError, InputError, StoreNotFoundError
 from featstore.keys import differences
 from featstore.store import open_store
-from featstore.writer import Contents, StoreWriter
+from featstore.writer import StoreWriter
 
 # What must be the same for a chunk to be the same.
 SAME = ("key", "features", "statistics", "steps", "dim")
@@ -68,9 +69,9 @@ class Damaged:
         for unit in writer.missing:
             if unit not in self.chunks:
                 with suppress(CorruptStoreError):  # of a file that cannot be read at all
-                    copy_chunk(self.container, writer, unit, contents.codec)
+                    failed = self._failed(contents, unit)
+                    copy_chunk(self.container, writer, unit, contents.codec, failed)
                     taken += 1
-                    writer.note_failed(unit, self._failed(contents, unit))
         log(f"{taken} of {len(contents.layout.units())} units are whole and taken over")
 
     def _failed(self, contents: Contents, unit: int) -> dict[int, str]:

@@ -54,6 +54,33 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """Rows of one unit that another store has.
+
+    Attributes
+    ----------
+    begin, end : int
+        Rows of the unit.
+    store : Store
+    clip : int
+        Position of the clip in that store.
+    skip : int
+        Rows of the clip before these.
+    """
+
+    begin: int
+    end: int
+    store: Store
+    clip: int
+    skip: int
+
+    def copy_into(self, rows: NDArray[np.float32]) -> None:
+        """Copy the rows, comparing them with their checksums."""
+        own = self.store[self.clip]
+        rows[self.begin : self.end] = own[self.skip : self.skip + self.end - self.begin]
+
+
+@dataclass(frozen=True, slots=True)
 class Copies:
     """Where the rows of clips lie already.
 
@@ -89,32 +116,16 @@ class Copies:
         for number, sizes in counted.items():
             yield stores[number], len(sizes), sum(sizes)
 
-    def fill(self, rows: NDArray[np.float32], layout: Layout, first: int) -> NDArray[np.int64]:
-        """Copy what is found into the rows of one unit.
-
-        Parameters
-        ----------
-        rows : ndarray of float32, shape (n, dim)
-            Rows `first` to ``first + n`` of the store.
-        layout : Layout
-        first : int
-
-        Returns
-        -------
-        ndarray of int64
-            The rows of the unit that are not found, in ascending order.
-        """
-        last = first + len(rows)
-        missing = np.ones(len(rows), bool)
+    def of_rows(self, layout: Layout, first: int, last: int) -> list[Copy]:
+        """Return what is found of rows `first` to `last` of the store, in order."""
+        found = []
         for clip in layout.clips_of(first, last):
-            if clip not in self.found:
-                continue
-            store, position = self.found[clip]
-            offset = int(layout.offsets[clip])
-            begin, end = max(first, offset), min(last, int(layout.offsets[clip + 1]))
-            rows[begin - first : end - first] = store[position][begin - offset : end - offset]
-            missing[begin - first : end - first] = False
-        return np.flatnonzero(missing)
+            if clip in self.found:
+                store, position = self.found[clip]
+                offset = int(layout.offsets[clip])
+                begin, end = max(first, offset), min(last, int(layout.offsets[clip + 1]))
+                found.append(Copy(begin - first, end - first, store, position, begin - offset))
+        return found
 
 
 def wanted_of(prepared: Prepared, statistics: Statistics, numerics: Mapping[str, Any]) -> Wanted:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from featstore.errors import InputError
 from featstore.keys import digest
 from pipeline.clips import Clip
+from pipeline.histograms import Counts, Sampled, Scale, frame_histograms, moments
 from pipeline.options import EXTRACTION, PixelMode, fixed_normalisation
 from pipeline.progress import Progress
 from pipeline.read_ahead import read_ahead
 from pipeline.sampling import sample
 from pipeline.video.cache import Cache
 from pipeline.video.catalogue import Video, check_unchanged
-from pipeline.video.decode import Lost, Picture, decode, decode_all
-from pipeline.video.index import VideoIndex
+from pipeline.video.torch_decode import decoding
 
-Counts = NDArray[np.int64]
-Scale = tuple[int, int]
+if TYPE_CHECKING:
+    from pipeline.cluster import Cluster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +54,6 @@ class Statistics:
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
 
-def value_scale(index: VideoIndex, mode: PixelMode, dtype: np.dtype[Any]) -> Scale:
-    """Return (offset, span): a pixel ``v`` stands for ``(v - offset) / span``, clipped to 0..1.
-
-    Limited luma is 16 to 235; full values divide by the largest that their bits allow. RGB comes
-    from FFmpeg in full range.
-    """
-    if mode == "luma" and dtype == np.uint16:
-        return 0, 2**index.bits - 1
-    return (16, 219) if mode == "luma" and index.pixel_range == "limited" else (0, 255)
-
-
 def statistics_of(
     normalise: str,
     videos: Sequence[Video],
@@ -72,10 +61,12 @@ def statistics_of(
     *,
     mode: PixelMode,
     fps: Fraction | None,
+    decoder: str = "pyav",
     workers: int,
     skip_lost: bool = False,
     cache: Cache,
     log: Callable[[str], None],
+    cluster: Cluster | None = None,
 ) -> Statistics:
     """Return the statistics that ``--normalise`` asks for, measured at most once.
 
@@ -88,6 +79,8 @@ def statistics_of(
         All clips; only those of the training part are looked at.
     mode : {"luma", "rgb"}
     fps : Fraction or None
+    decoder : str
+        See `pipeline.options.DECODERS`: pixels are those that the backbone will see.
     workers : int
         Videos decoded at once.
     skip_lost : bool
@@ -95,19 +88,24 @@ def statistics_of(
     cache : Cache
         Keeps what was measured, under the content of the videos and the clips.
     log : callable
+    cluster : Cluster, optional
+        Whose workers decode; by default this process does.
 
     Raises
     ------
     InputError
         If there is no training clip, all of its pixels have one value, or a frame does not decode.
     """
-    known = known_statistics(normalise, videos, clips, mode=mode, fps=fps, cache=cache)
+    known = known_statistics(
+        normalise, videos, clips, mode=mode, fps=fps, decoder=decoder, cache=cache
+    )
     if known is not None:
         return known
     train = _training_clips(videos, clips)
-    measured = _measure(videos, train, mode, fps, workers, skip_lost, log)
+    works = _sampled(videos, train, mode, fps, decoder, skip_lost)
+    measured = _measure(works, len(train), workers, log, cluster)
     check_unchanged([videos[number] for number in sorted({clip.video for clip in train})], cache)
-    cache.keep_statistics(_key(videos, train, mode, fps), measured.as_json())
+    cache.keep_statistics(_key(videos, train, mode, fps, decoder), measured.as_json())
     return measured
 
 
@@ -118,6 +116,7 @@ def known_statistics(
     *,
     mode: PixelMode,
     fps: Fraction | None,
+    decoder: str = "pyav",
     cache: Cache,
 ) -> Statistics | None:
     """Return the statistics of `statistics_of` where they are known without decoding."""
@@ -125,7 +124,7 @@ def known_statistics(
     if fixed is not None:
         origin = "imagenet" if normalise == "imagenet" else "fixed"
         return Statistics(mean=fixed[0], std=fixed[1], origin=origin)
-    known = cache.statistics(_key(videos, _training_clips(videos, clips), mode, fps))
+    known = cache.statistics(_key(videos, _training_clips(videos, clips), mode, fps, decoder))
     if known is None:
         return None
     return Statistics(**{**known, "mean": tuple(known["mean"]), "std": tuple(known["std"])})
@@ -141,7 +140,11 @@ def _training_clips(videos: Sequence[Video], clips: Sequence[Clip]) -> list[Clip
 
 
 def _key(
-    videos: Sequence[Video], train: Sequence[Clip], mode: PixelMode, fps: Fraction | None
+    videos: Sequence[Video],
+    train: Sequence[Clip],
+    mode: PixelMode,
+    fps: Fraction | None,
+    decoder: str,
 ) -> str:
     """Return the hash of what statistics are measured on."""
     content = [list(clip.key(videos)[1:5]) for clip in train]
@@ -149,6 +152,7 @@ def _key(
     return digest(
         {
             "extraction": EXTRACTION,
+            "decoder": decoder,
             "pixels": mode,
             "fps": str(fps),
             "time_bases": rates,
@@ -158,91 +162,58 @@ def _key(
 
 
 def _measure(
-    videos: Sequence[Video],
-    clips: Sequence[Clip],
-    mode: PixelMode,
-    fps: Fraction | None,
+    works: Sequence[Sampled],
+    clips: int,
     workers: int,
-    skip_lost: bool,
     log: Callable[[str], None],
+    cluster: Cluster | None,
 ) -> Statistics:
     """Decode the training clips' frames once and count their values."""
-    wanted: dict[int, list[Clip]] = {}
-    for clip in clips:
-        wanted.setdefault(clip.video, []).append(clip)
-
-    def counted(number: int, own: list[Clip]) -> Iterator[tuple[int, Scale, Counts | None]]:
-        """Yield the histogram of every frame, then one item that says that the clips are done."""
-        video = videos[number]
-        frames = [sample(video.index, clip.start, clip.stop, fps) for clip in own]
-        wanted = np.unique(np.concatenate(frames))
-        decoding = decode_all if skip_lost else decode
-        for found in decoding(video.path, video.index, wanted, mode):
-            if isinstance(found, Lost):
-                continue
-            _, picture = found
-            yield 0, value_scale(video.index, mode, picture.dtype), _histogram(picture)
-        yield len(own), (0, 0), None
-
     histograms: dict[Scale, Counts] = {}
     frames = 0
-    streams = (counted(number, own) for number, own in wanted.items())
-    with (
-        Progress("statistics", len(clips), "clips", log) as progress,
-        read_ahead(streams, threads=workers) as counts,
-    ):
-        for done, scale, histogram in counts:
-            if histogram is not None:
-                histograms[scale] = histograms.get(scale, 0) + histogram
-                frames += 1
-            progress.advance(done, frames=int(histogram is not None))
+    with Progress("statistics", len(works), "videos", log) as progress:
+        if cluster is None:
+            for work in works:
+                decoding(work.decoder)  # refuses what cannot be used here before any thread starts
+            streams = (chain(frame_histograms(work), [None]) for work in works)
+            with read_ahead(streams, threads=workers) as counted:
+                for found in counted:
+                    if found is not None:
+                        scale, counts = found
+                        histograms[scale] = histograms.get(scale, 0) + counts
+                        frames += 1
+                    progress.advance(int(found is None), frames=int(found is not None))
+        else:
+            for _, (own, seen) in cluster.map("pipeline.histograms:total", works):
+                for scale, counts in own.items():
+                    histograms[scale] = histograms.get(scale, 0) + counts
+                frames += seen
+                progress.advance(1, frames=seen)
     if not histograms:
         raise InputError("No frame of the training clips decodes; look at the videos.")
     mean, std, pixels = moments(histograms)
     if min(std) == 0:
         raise InputError(
-            f"All pixels of the {len(clips)} training clips have one value, so they cannot be "
+            f"All pixels of the {clips} training clips have one value, so they cannot be "
             "normalised; look at the videos, or give --normalise MEAN,STD."
         )
-    return Statistics(
-        mean=mean, std=std, origin="split", pixels=pixels, frames=frames, clips=len(clips)
-    )
+    return Statistics(mean=mean, std=std, origin="split", pixels=pixels, frames=frames, clips=clips)
 
 
-def _histogram(picture: Picture) -> Counts:
-    """Count values by channel, shape (channels, 2 ** bits of the dtype)."""
-    channels = [picture] if picture.ndim == 2 else [picture[..., c] for c in range(3)]
-    levels = int(np.iinfo(picture.dtype).max) + 1
-    return np.stack([np.bincount(c.ravel(), minlength=levels) for c in channels])
-
-
-def moments(
-    histograms: dict[Scale, Counts],
-) -> tuple[tuple[float, ...], tuple[float, ...], int]:
-    """Return mean, population std and number of pixels of histograms, in exact arithmetic.
-
-    Parameters
-    ----------
-    histograms : dict of (offset, span) to ndarray of int64, shape (channels, levels)
-
-    Examples
-    --------
-    >>> moments({(0, 4): np.array([[1, 0, 0, 0, 1]])})
-    ((0.5,), (0.5,), 2)
-    """
-    channels = {len(counts) for counts in histograms.values()}.pop()
-    means, stds = [], []
-    pixels = 0
-    for channel in range(channels):
-        total, first, second = 0, Fraction(0), Fraction(0)
-        for (offset, span), counts in histograms.items():
-            values = np.clip(np.arange(counts.shape[1]) - offset, 0, span).tolist()
-            own = list(zip(counts[channel].tolist(), values, strict=True))
-            total += sum(count for count, _ in own)
-            first += Fraction(sum(count * value for count, value in own), span)
-            second += Fraction(sum(count * value * value for count, value in own), span**2)
-        mean = first / total
-        means.append(float(mean))
-        stds.append(math.sqrt(second / total - mean * mean))
-        pixels = total
-    return tuple(means), tuple(stds), pixels
+def _sampled(
+    videos: Sequence[Video],
+    train: Sequence[Clip],
+    mode: PixelMode,
+    fps: Fraction | None,
+    decoder: str,
+    skip_lost: bool,
+) -> list[Sampled]:
+    """Return which frames of which videos are looked at."""
+    wanted: dict[int, list[NDArray[np.int64]]] = {}
+    for clip in train:
+        frames = sample(videos[clip.video].index, clip.start, clip.stop, fps)
+        wanted.setdefault(clip.video, []).append(frames)
+    return [
+        Sampled(videos[number].anywhere(), np.unique(np.concatenate(own)), mode, decoder, skip_lost)
+        for number, own in wanted.items()
+    ]

@@ -105,5 +105,6 @@ def statistics_now(prepared: Prepared, cache: Cache) -> Statistics | None:
         prepared.clips,
         mode=prepared.pixels,
         fps=prepared.fps,
+        decoder=prepared.options.decoder,
         cache=cache,
     )

@@ -6,8 +6,9 @@ import numpy as np
 
 from featstore import schema
 from featstore.codecs import Codec
+from featstore.contents import Contents
 from featstore.layout import Layout
-from featstore.writer import Contents, StoreWriter
+from featstore.writer import StoreWriter
 
 SIZES = [3, 4, 2, 6, 1]
 DIM = 4

@@ -17,6 +17,76 @@ B_FRAMES = "bframes=2:b-adapt=0:scenecut=0"
 GOP_8 = {"g": "8", "qp": "1", "preset": "medium", "x264-params": B_FRAMES}
 
 
+MPEG = {"qmin": "1", "qmax": "1"}
+B_MPEG = MPEG | {"g": "9", "bf": "2"}
+CLOSED_MPEG = B_MPEG | {"flags": "+cgop", "sc_threshold": "1000000000"}
+OPEN_GOP = GOP_8 | {"x264-params": B_FRAMES + ":open-gop=1"}
+PYRAMID = GOP_8 | {"x264-params": "bframes=5:b-pyramid=normal:b-adapt=0:scenecut=0:open-gop=1"}
+REFRESHED = {"g": "8", "qp": "1", "preset": "medium", "intra-refresh": "1"}
+ONE_KEY = GOP_8 | {"g": "1000", "keyint_min": "1000"}
+VP9 = {"lossless": "1", "g": "8", "deadline": "realtime", "cpu-used": "8"}
+VP8 = {"crf": "4", "b": "2M", "g": "8", "auto-alt-ref": "1", "lag-in-frames": "10"}
+AV1 = {"preset": "12", "crf": "5", "g": "8", "svtav1-params": "lp=1"}
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
+
+
+def x265(*, open_gop: bool) -> dict[str, str]:
+    """Return options of libx265 with B-frames and a key frame every 8 frames."""
+    gop = f"keyint=8:min-keyint=8:bframes=3:scenecut=0:open-gop={int(open_gop)}"
+    return {"x265-params": f"qp=2:{gop}:log-level=none"}
+
+
+def _h264(suffix: str, options: dict[str, str] = GOP_8) -> tuple[str, dict[str, Any]]:
+    return f"a.{suffix}", {"options": options}
+
+
+def _coded(suffix: str, codec: str, options: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    return f"a.{suffix}", {"codec": codec, "options": options}
+
+
+# A file name and what `write_video` takes, by what is tried: containers and groups of pictures.
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{f"h264 in {name}": _h264(name) for name in ("mp4", "mov", "mkv", "avi", "flv", "nut", "ts")},
+    "h264 in asf": _h264("asf"),
+    "h264 in mpeg-ps": _h264("mpg"),
+    "h264 alone": _h264("h264"),
+    "h264 in fragments": ("a.mp4", {"options": GOP_8, "container": FRAGMENTS}),
+    "h264, only key frames": _h264("mp4", {"g": "1"}),
+    "h264, key frames every 2": _h264("mp4", GOP_8 | {"g": "2"}),
+    **{f"h264, open in {name}": _h264(name, OPEN_GOP) for name in ("mp4", "mkv", "flv", "ts")},
+    "h264, open in fragments": ("a.mp4", {"options": OPEN_GOP, "container": FRAGMENTS}),
+    "h264, open pyramid in mp4": _h264("mp4", PYRAMID),
+    "h264, open pyramid in mkv": _h264("mkv", PYRAMID),
+    **{f"h264, refreshed in {name}": _h264(name, REFRESHED) for name in ("mp4", "mkv", "nut")},
+    **{f"h264, one key frame in {name}": _h264(name, ONE_KEY) for name in ("mp4", "mkv", "avi")},
+    **{
+        f"hevc, open in {name}": _coded(name, "libx265", x265(open_gop=True))
+        for name in ("mp4", "mkv", "ts", "hevc")
+    },
+    "hevc, closed in mp4": _coded("mp4", "libx265", x265(open_gop=False)),
+    "vp9 in webm": _coded("webm", "libvpx-vp9", VP9),
+    "vp8 in webm": _coded("webm", "libvpx", VP8),
+    "av1 in webm": _coded("webm", "libsvtav1", AV1),
+    "av1 in mp4": _coded("mp4", "libsvtav1", AV1),
+    **{
+        f"mpeg4, B in {name}": _coded(name, "mpeg4", B_MPEG) for name in ("avi", "mp4", "wmv", "ts")
+    },
+    "mpeg4 in avi": _coded("avi", "mpeg4", MPEG | {"g": "9"}),
+    **{
+        f"mpeg2, open in {name}": _coded(name, "mpeg2video", B_MPEG)
+        for name in ("mpg", "ts", "mkv", "mp4", "m2v")
+    },
+    "mpeg2, closed in mpg": _coded("mpg", "mpeg2video", CLOSED_MPEG),
+    "mpeg2, closed in mkv": _coded("mkv", "mpeg2video", CLOSED_MPEG),
+    "mpeg1 in mpg": _coded("mpg", "mpeg1video", B_MPEG),
+    "wmv2 in wmv": _coded("wmv", "wmv2", MPEG | {"g": "9"}),
+    "flv1 in flv": _coded("flv", "flv1", MPEG | {"g": "9"}),
+    "mjpeg in avi": ("a.avi", {"codec": "mjpeg", "pixel_format": "yuvj420p", "options": MPEG}),
+    "ffv1": ("a.mkv", {"codec": "ffv1", "pixel_format": "gray", "options": {"g": "5"}}),
+    "variable rate": ("a.mp4", {"options": GOP_8, "times": [i * i * 7 for i in range(30)]}),
+}
+
+
 def textured(frames: int, height: int = 48, width: int = 64, *, seed: int = 0) -> np.ndarray:
     """Luma pictures that all differ: noise around a level of the frame's own, within 16..235."""
     rng = np.random.default_rng(seed)
@@ -64,6 +134,35 @@ def write_video(
                 frame.color_range = color_range
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
+    return path
+
+
+def write_two_sizes(path: Path, parts: tuple[np.ndarray, np.ndarray], codec: str) -> Path:
+    """Encode pictures of one size and then of another into one stream."""
+    pixel_format = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    options = {"libx264": LOSSLESS, "mjpeg": MPEG, "libvpx-vp9": VP9}[codec]
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(codec, rate=30, options=options)
+        stream.height, stream.width = parts[0].shape[1:]
+        stream.pix_fmt = pixel_format
+        for part, pictures in enumerate(parts):
+            context = av.CodecContext.create(codec, "w")
+            context.height, context.width = pictures.shape[1:]
+            context.pix_fmt, context.time_base, context.options = (
+                pixel_format,
+                Fraction(1, 30),
+                options,
+            )
+            packets = []
+            for number, pixels in enumerate(pictures):
+                frame = video_frame(pixels, pixel_format)
+                frame.pts, frame.time_base = number, Fraction(1, 30)
+                packets += context.encode(frame)
+            for packet in [*packets, *context.encode(None)]:
+                packet.pts += part * len(parts[0])
+                packet.dts += part * len(parts[0])
+                packet.stream, packet.time_base = stream, Fraction(1, 30)
+                output.mux(packet)
     return path
 
 

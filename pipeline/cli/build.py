@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +20,20 @@ STORE = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of stores.  [default: features]",
 )
+PLACE = click.option(
+    "--store", metavar="FOLDER|URL", help="Folder of stores, or s3://...  [default: features]"
+)
 
 
 @click.command()
 @feature_flags
-@STORE
+@PLACE
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
 @click.option(
     "--batch-size",
     type=int,
     help="Inputs in a forward; always this many.  [default: 16 frames or 4 windows on "
-    "a CPU, 128 or 16 on a GPU]",
+    "a CPU; 256 or 32 on a GPU, or as many as fit]",
 )
 @click.option("--format", type=click.Choice(["zarr", "hdf5"]),
               help="Of the store.  [default: zarr]")  # fmt: skip
@@ -41,24 +45,37 @@ STORE = click.option(
 @click.option("--retry-failed", is_flag=True, help="Try the failed clips of a store again.")
 @click.option("--allow-mixed-numerics", is_flag=True, help="Go on from, or copy, features that "
               "other software or hardware computed; their last bits may differ.")  # fmt: skip
+@click.option("--dask", metavar="local:N|ADDRESS|FILE", help="Compute on N processes here, or on "
+              "the workers of the Dask scheduler with this address or scheduler file.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with path and key.")
-def build(dry_run: bool, as_json: bool, **given: Any) -> None:
+def build(dask: str | None, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Extract features of annotated clips into a store.
 
     Without flags: Drive&Act under data/driveact, view kinect_ir, split 0, resnet18. The last line
     is the store's path and key. A store that is already there is not built again.
     """
     from featstore.container import read_attributes
+    from featstore.files import is_remote
     from pipeline import build as stage
+    from pipeline.cluster import Cluster
     from pipeline.describe import caveats, describe, dry_run_table, failures, timing_table
+    from pipeline.memory import keep_freed_memory
     from pipeline.prepare import cache_of, prepare
 
+    keep_freed_memory()
+    place = given.pop("store")
+    if is_remote(place):
+        given["bucket"] = place
+    elif place:
+        given["store"] = Path(place)
     options = build_options(given)
-    cache = cache_of(options.store)
     log = _log(as_json)
-    try:
-        prepared = prepare(options, cache, log)
+    with (
+        closing(cache_of(options.store)) as cache,
+        Cluster(dask, log) if dask else nullcontext() as cluster,
+    ):
+        prepared = prepare(options, cache, log, cluster)
         if options.repair or not prepared.built or dry_run:
             from pipeline.why import differs_from
 
@@ -70,9 +87,7 @@ def build(dry_run: bool, as_json: bool, **given: Any) -> None:
         if dry_run:
             _finish(prepared, as_json, dry_run_table(prepared))
             return
-        seconds = stage.build(prepared, cache, log)
-    finally:
-        cache.close()
+        seconds = stage.build(prepared, cache, log, cluster)
     log(timing_table(prepared, seconds) if seconds else "already built: nothing to do")
     for line in failures(read_attributes(prepared.path)):
         log(line)
@@ -108,10 +123,8 @@ def why(stores: tuple[str, ...], **given: Any) -> None:
 
 
 def _why_build(path: Any, given: dict[str, Any]) -> None:
-    from pipeline.device import choose_device
-    from pipeline.extract import batch_shape, fold, numerics
+    from pipeline.forward import load_forward
     from pipeline.prepare import cache_of, prepare
-    from pipeline.weights import load_backbone
     from pipeline.why import differs_from, work
 
     options = build_options(given)
@@ -123,11 +136,8 @@ def _why_build(path: Any, given: dict[str, Any]) -> None:
             return
         for line in differs_from(prepared, path, cache):
             click.echo(line)
-        device = choose_device(options.device)
-        loaded = load_backbone(options.backbone, prepared.weights)
-        channels = fold(loaded, options, prepared.pixels).channels
-        shape = batch_shape(options, device, channels)
-        for line in work(prepared, cache, numerics(device, shape)):
+        forward = load_forward(options, prepared.pixels, prepared.weights)
+        for line in work(prepared, cache, forward.numerics):
             click.echo(line)
     finally:
         cache.close()

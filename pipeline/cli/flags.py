@@ -14,7 +14,7 @@ import click
 
 from featstore.errors import InputError
 from models.catalogue import BACKBONES
-from pipeline.options import BuildOptions
+from pipeline.options import DECODERS, BuildOptions
 from pipeline.sources import Source, sources
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -62,6 +62,9 @@ FEATURE_FLAGS = (
                  "torchvision's weights (downloaded), or random[:SEED].  [default: default]"),
     click.option("--pixels", type=click.Choice(["luma", "rgb"]),
                  help="luma for infrared.  [default: as the source advises, else rgb]"),
+    click.option("--decoder", type=click.Choice(list(DECODERS)),
+                 help="torchcodec:cuda decodes RGB on a GPU; it does not notice damaged frames.  "
+                 "[default: pyav]"),
     click.option("--size", type=int, help="Side of the backbone's input, pixels.  [default: 224]"),
     click.option("--fit", type=click.Choice(["squash", "crop", "pad"]),
                  help="How a frame becomes a square.  [default: squash]"),
@@ -74,6 +77,9 @@ FEATURE_FLAGS = (
                  help="Drop shorter clips.  [default: as the source advises, else 1]"),
     click.option("--normalise", help="split (measured on its training clips), imagenet, or "
                  "MEAN,STD of pixels in 0..1.  [default: split]"),
+    click.option("--precision", type=click.Choice(["float32", "tf32", "bf16", "fp16"]),
+                 help="That the backbone computes in; what another one costs is measured.  "
+                 "[default: float32]"),
     click.option("--dtype", type=click.Choice(["float32", "float16"]),
                  help="float16 halves the store; what it costs is measured.  [default: float32]"),
     click.option("--image-fps", type=Rate(), help="Rate of folders of numbered images."),

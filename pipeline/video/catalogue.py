@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from featstore.errors import InputError
 from pipeline.progress import Progress
 from pipeline.video.cache import Cache, content_hash, signature
 from pipeline.video.images import index_images
 from pipeline.video.index import VideoIndex, empty_index, read_index
+
+if TYPE_CHECKING:
+    from pipeline.cluster import Cluster
 
 Log = Callable[[str], None]
 
@@ -39,6 +43,10 @@ class Video:
     index: VideoIndex
     unreadable: str = ""
 
+    def anywhere(self) -> Video:
+        """Return the same video under a path that means the same in any folder."""
+        return replace(self, path=self.path.absolute())
+
 
 def read_videos(
     named: dict[str, Path],
@@ -48,6 +56,7 @@ def read_videos(
     workers: int,
     keep_unreadable: bool = False,
     log: Log,
+    cluster: Cluster | None = None,
 ) -> list[Video]:
     """Hash and index videos, reading only those that the cache does not know.
 
@@ -63,6 +72,8 @@ def read_videos(
     keep_unreadable : bool
         Return videos that cannot be read as such instead of raising.
     log : callable
+    cluster : Cluster, optional
+        Whose workers read; by default this process does.
 
     Returns
     -------
@@ -82,7 +93,7 @@ def read_videos(
     packed = cache.indexes() if hashes else {}
     unread = [path for path in paths if hashes.get(path) not in packed and not path.is_dir()]
     unread += [path for path in paths if path.is_dir() and path not in hashes]
-    indexes = _read_new(unread, hashes, cache, workers, log) if unread else {}
+    indexes = _read_new(unread, hashes, cache, workers, log, cluster) if unread else {}
     videos = []
     for name, path in sorted(named.items()):
         try:
@@ -127,28 +138,42 @@ def check_unchanged(videos: Sequence[Video], cache: Cache) -> None:
             )
 
 
+def read_file(path: Path) -> tuple[str, VideoIndex | InputError | None]:
+    """Return a file's hash, and its index or why it has none; a folder of images has neither."""
+    sha256 = content_hash(path)
+    try:
+        return sha256, None if path.is_dir() else read_index(path)
+    except InputError as error:
+        return sha256, error
+
+
 def _read_new(
-    paths: Sequence[Path], hashes: dict[Path, str], cache: Cache, workers: int, log: Log
+    paths: Sequence[Path],
+    hashes: dict[Path, str],
+    cache: Cache,
+    workers: int,
+    log: Log,
+    cluster: Cluster | None,
 ) -> dict[Path, VideoIndex | InputError]:
     """Hash and index files, filling `hashes` and the cache; what cannot be indexed says why."""
-
-    def read(path: Path) -> tuple[str, str, VideoIndex | InputError | None]:
-        # The signature comes first: a file that changes meanwhile is read again next time.
-        seen = signature(path)
-        sha256 = content_hash(path)
-        try:
-            return seen, sha256, None if path.is_dir() else read_index(path)
-        except InputError as error:
-            return seen, sha256, error
-
+    # Signatures come first: a file that changes meanwhile is read again next time.
+    seen = [signature(path) for path in paths]
     indexes: dict[Path, VideoIndex | InputError] = {}
     with (
         ThreadPoolExecutor(max(1, workers)) as pool,
         Progress("videos read", len(paths), "videos", log) as progress,
     ):
-        for path, (seen, sha256, index) in zip(paths, pool.map(read, paths), strict=True):
+        found: Iterator[tuple[int, Any]]
+        if cluster is None:
+            found = enumerate(pool.map(read_file, paths))
+        else:
+            found = cluster.map(f"{__name__}:read_file", [path.absolute() for path in paths])
+        for number, (sha256, index) in found:
+            path = paths[number]
+            if isinstance(index, InputError):  # names the file as it was named to a worker
+                index = InputError(str(index).replace(str(path.absolute()), str(path)))
             hashes[path] = sha256
-            cache.keep_hash(path, seen, sha256)
+            cache.keep_hash(path, seen[number], sha256)
             if isinstance(index, VideoIndex):
                 cache.keep_index(sha256, index)
             if index is not None:

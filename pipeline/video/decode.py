@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import InputError
 from pipeline.video.images import image_range, numbered_images
-from pipeline.video.index import VideoIndex, assumed_range
+from pipeline.video.index import VideoIndex, assumed_range, be_strict
+from pipeline.video.pixels import Converter, Picture, PixelMode
+from pipeline.video.whole import MOST_REORDERED
 
-PixelMode = Literal["luma", "rgb"]
-Picture = NDArray[np.uint8] | NDArray[np.uint16]
-# No stream of H.264 or HEVC shows more frames than this before one that was decoded first.
-MOST_REORDERED = 16
-# Whether a video looks grey is judged by these frames.
-LOOKED_AT = (0, 6, 14, 28, 49)
-FLAT = 8  # the most by which values of a flat picture differ
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Decode = Callable[
+    [Path, VideoIndex, NDArray[np.int64], PixelMode], "Iterator[tuple[int, Picture | Tensor]]"
+]
+# Their decoders can leave out a packet's frame; others apply what they are told to another packet.
+CAN_SKIP = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4")
+# The data of these never hold so many zeros in a row, which a disk leaves where it lost a block;
+# what pads pictures in streams without lengths may.
+DENSE = ("h264", "hevc", "vp8", "libdav1d", "vp9", "av1")
+WITHOUT_LENGTHS = ("mpeg", "mpegts")
+ZEROS = bytes(64)
 
 
 class DecodeError(InputError):
@@ -65,6 +73,8 @@ def decode(
     index: VideoIndex,
     frames: NDArray[np.int64],
     mode: PixelMode,
+    *,
+    tally: Callable[[], None] | None = None,
 ) -> Iterator[tuple[int, Picture]]:
     """Yield frames of one video in ascending order, decoding front to back.
 
@@ -76,6 +86,8 @@ def decode(
     frames : ndarray of int64
         Ascending, each once.
     mode : {"luma", "rgb"}
+    tally : callable, optional
+        Called for every frame that is decoded, wanted or not.
 
     Yields
     ------
@@ -90,17 +102,20 @@ def decode(
     """
     import av
 
-    wanted = iter(frames.tolist())
+    wanted = map(int, frames)
     due = next(wanted)
+    pixels = Converter(mode)
     found = _image_frames(path, index, frames) if path.is_dir() else _frames(path, index, frames)
     try:
         for number, frame, damaged in _judged(found):
+            if tally is not None:
+                tally()
             if number < due:
                 continue
             if number > due or damaged:
                 reason = "its data are corrupt" if number == due else f"frame {number} came instead"
                 raise DecodeError(path, due, reason)
-            yield number, picture(frame, mode)
+            yield number, pixels.picture(frame)
             if (following := next(wanted, None)) is None:
                 return
             due = following
@@ -110,16 +125,20 @@ def decode(
 
 
 def decode_all(
-    path: Path, index: VideoIndex, frames: NDArray[np.int64], mode: PixelMode
-) -> Iterator[tuple[int, Picture] | Lost]:
-    """Yield frames as `decode` does, and what is lost where one does not decode.
+    path: Path,
+    index: VideoIndex,
+    frames: NDArray[np.int64],
+    mode: PixelMode,
+    decoding: Decode = decode,
+) -> Iterator[tuple[int, Picture | Tensor] | Lost]:
+    """Yield frames as `decoding` does, and what is lost where one does not decode.
 
     With a frame, those behind it are lost up to the next key frame, for they are predicted from it.
     """
     while len(frames):
         done = 0
         try:
-            for found in decode(path, index, frames, mode):
+            for found in decoding(path, index, frames, mode):
                 yield found
                 done += 1
         except DecodeError as error:
@@ -199,15 +218,13 @@ def _frames(path: Path, index: VideoIndex, frames: NDArray[np.int64]) -> Iterato
     import av
 
     first = int(frames[0])
-    wanted = set(index.pts[frames].tolist())
+    wanted = index.pts[frames]
     keys = index.keys[: np.searchsorted(index.keys, first, "right")]
     starts = [int(index.pts[keys[-back]]) for back in (1, 2, 4, 8) if back < len(keys)]
     for start in (*starts, None):
         with av.open(str(path), metadata_errors="ignore") as container:
             stream = container.streams.video[0]
-            # One thread a video: with threads a frame, FFmpeg may return a damaged frame before it
-            # has marked it.
-            stream.codec_context.thread_count = 1
+            be_strict(stream.codec_context, seeks=len(index.keys) > 1)
             if not len(index.keys):
                 yield from enumerate(container.decode(stream))
                 return
@@ -225,72 +242,53 @@ def _frames(path: Path, index: VideoIndex, frames: NDArray[np.int64]) -> Iterato
 
 
 def _numbered(
-    path: Path, container: Any, index: VideoIndex, start: int | None, first: int, wanted: set[int]
+    path: Path,
+    container: Any,
+    index: VideoIndex,
+    start: int | None,
+    first: int,
+    wanted: NDArray[np.int64],
 ) -> Iterator[tuple[int, Any]]:
     """Yield decoded frames behind a seek, if it ends at or before the time stamp `start`.
 
     Numbers come from the time stamps, never from counting, which is wrong after a seek.
     """
     stream = container.streams.video[0]
+    codec = stream.codec_context.name
+    skips = codec in CAN_SKIP
+    dense = codec in DENSE and container.format.name not in WITHOUT_LENGTHS
     if start is not None:
         container.seek(start, stream=stream)
     for place, packet in enumerate(container.demux(stream)):
         if place == 0 and start is not None and (packet.pts is None or packet.pts > start):
             return
-        stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-        for frame in packet.decode():
-            # Where the index has it; None, of a frame without a time stamp, is nowhere.
-            number = -1 if frame.pts is None else int(index.pts.searchsorted(frame.pts))
-            if not 0 <= number < len(index) or index.pts[number] != frame.pts:
+        if skips:
+            asked = _place(wanted, packet.pts) >= 0
+            stream.codec_context.skip_frame = "DEFAULT" if asked else "NONREF"
+        for frame in _decoded(packet, start, dense):
+            number = _place(index.pts, frame.pts)
+            if number < 0:
                 raise DecodeError(path, first, f"time stamp {frame.pts} is not indexed")
             yield number, frame
 
 
-def picture(frame: Any, mode: PixelMode) -> Picture:
-    """Return the pixels of a decoded frame, upright.
-
-    Parameters
-    ----------
-    frame : av.VideoFrame
-    mode : {"luma", "rgb"}
-        ``luma`` takes the Y plane as stored, or a grey picture made by FFmpeg where the format
-        has none; ``rgb`` is converted by FFmpeg, which expands the range that the file states.
-    """
-    turns = round(frame.rotation / 90) % 4
-    pixels = _luma(frame) if mode == "luma" else frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+def _place(stamps: NDArray[np.int64], pts: int | None) -> int:
+    """Return where a time stamp is among ascending ones; -1 if it is not, or there is none."""
+    place = -1 if pts is None else int(stamps.searchsorted(pts))
+    return place if 0 <= place < len(stamps) and stamps[place] == pts else -1
 
 
-def _luma(frame: Any) -> Picture:
-    if not has_luma_plane(frame.format):
-        # Packed YUV keeps its values; RGB becomes grey in full range.
-        frame = frame.reformat(format="gray" if frame.format.is_rgb else "yuv444p")
-    bits = frame.format.components[0].bits
-    plane = frame.planes[0]
-    dtype = np.dtype("u1" if bits <= 8 else ">u2" if frame.format.is_big_endian else "<u2")
-    rows: Picture = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)
-    # A copy, for the decoder reuses its buffer.
-    return rows[: frame.height, : frame.width].astype(dtype.newbyteorder("="), copy=True)
+def _decoded(packet: Any, start: int | None, dense: bool) -> Iterator[Any]:
+    """Yield the frames that the decoder returns for a packet behind a seek to `start`."""
+    import av
 
-
-def has_luma_plane(pixel_format: Any) -> bool:
-    """Tell whether a format's first plane is luma alone: planar YUV, NV12 or grey."""
-    return not pixel_format.is_rgb and (
-        pixel_format.name.startswith("gray")
-        or (pixel_format.is_planar and len(pixel_format.components) >= 3)
-    )
-
-
-def looks_grey(path: Path, index: VideoIndex) -> bool:
-    """Tell whether the chroma of the first frames is neutral, as in infrared stored as colour.
-
-    Flat pictures, such as the black ones that many videos begin with, tell nothing.
-    """
-    neutral = False
-    frames = np.array([number for number in LOOKED_AT if number < len(index)])
-    with suppress(DecodeError):  # no clip may need these frames, and this is but a hint
-        for _, rgb in decode(path, index, frames, "rgb"):
-            if np.ptp(rgb.astype(np.int16), axis=2).max() > 4:
-                return False
-            neutral = neutral or int(np.ptp(rgb)) > FLAT
-    return neutral
+    try:
+        if dense and ZEROS in bytes(packet):
+            raise av.InvalidDataError(0, "zeros stand in for part of its data")
+        yield from packet.decode()
+    except av.FFmpegError:
+        # Frames that are shown before the key frame may be predicted from others before it.
+        if start is None or packet.pts is None or packet.pts >= start:
+            # Those that were decoded before the damage are still to be shown.
+            yield from packet.stream.codec_context.decode(None)
+            raise

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import zlib
+from array import array
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import InputError
+from pipeline.video.packets import UNORDERED, Packets, numbers, read_packets, video_stream
+from pipeline.video.whole import check_count, check_end, check_middle, stated_end
 
 PixelRange = Literal["full", "limited"]
 FULL_RANGE_TAG = 2  # AVCOL_RANGE_JPEG
@@ -22,13 +25,13 @@ LIMITED_RANGE_TAG = 1  # AVCOL_RANGE_MPEG
 LUMA_CODECS = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9", "av1")
 # These have no table of key frames, and behind a seek FFmpeg guesses some of their time stamps.
 UNINDEXED = ("mpeg", "mpegts")
-# AVI keeps only the order of decoding, from which FFmpeg guesses wrongly for these codecs.
-REORDERED_IN_AVI = ("h264", "hevc")
-# Of other formats FFmpeg estimates the duration from what is left of the file.
-STATES_DURATION = ("matroska,webm", "flv")
-# A whole file may end this much earlier than it states; the seconds are for rounded durations.
-SPARE_FRAMES = 2
-ROUNDED_SECONDS = 0.5
+# FFmpeg guesses wrongly how frames of these are reordered where a format does not say.
+REORDERED = ("h264", "hevc")
+# Nothing but the pictures: where some are lost, the others cannot be counted.
+RAW = ("h264", "hevc", "vvc", "mpegvideo", "m4v", "h263", "vc1", "obu", "mjpeg")
+# Decoders of other codecs fill in what is missing without a mark, unless told to stop at damage.
+MARK_DAMAGE = ("h264", "mpeg1video", "mpeg2video", "mpeg4")
+STRICT = "crccheck+bitstream+buffer+explode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,21 +158,14 @@ def read_index(path: Path) -> VideoIndex:
 
     try:
         with av.open(str(path), metadata_errors="ignore") as container:
-            if not container.streams.video:
-                raise InputError(f"{path} has no video stream; remove its clips or replace it.")
-            stream = container.streams.video[0]
-            packets, whole = [], []
-            for packet in container.demux(stream):
-                if packet.dts is not None and not packet.is_corrupt:
-                    whole.append(packet.dts)
-                if packet.size and not packet.is_discard:
-                    packets.append((packet.pts, packet.duration or 0, packet.is_keyframe))
+            stream = video_stream(path, container)
+            packets = read_packets(container, stream)
             kind, codec = container.format.name, stream.codec_context.name
-            _check_count(path, kind, whole, stream.frames)
-            stated = _stated_end(container, stream)
-            guessed = kind == "avi" and codec in REORDERED_IN_AVI
-            if guessed or any(pts is None for pts, _, _ in packets):
-                packets = _decoded_stamps(path)
+            count = stream.frames
+            check_count(path, kind, packets, count)
+            end = stated_end(container, stream)
+            if _is_guessed(kind, codec, packets):
+                packets = replace(packets, **_decoded_stamps(path))
             picture = _picture(stream.codec_context)
             time_base = stream.time_base or Fraction(1, 1)
     except (av.FFmpegError, OSError) as error:
@@ -179,72 +175,31 @@ def read_index(path: Path) -> VideoIndex:
     if not packets:
         raise InputError(f"{path} holds no frames; replace it or remove its clips.")
     index = _index(path, packets, time_base, picture)
-    _check_end(path, index, *stated)
+    check_end(path, kind, index, *end)
+    check_middle(path, kind, packets, index, count)
     return replace(index, keys=index.keys[:1]) if kind in UNINDEXED else index
 
 
-def _check_count(path: Path, kind: str, stamps: list[int], promised: int) -> None:
-    """Refuse an MP4, MOV or AVI whose whole packets are fewer than its header counts.
-
-    AVI counts dropped frames too, so there the place of the last packet is compared.
-    """
-    found, spare = len(stamps), 0
-    if kind == "avi" and stamps:
-        found = max(stamps) + 1
-        spare = SPARE_FRAMES * int(np.diff(sorted(stamps)).max(initial=1))
-    if not (kind == "avi" or "mp4" in kind) or found + spare >= promised:
-        return
-    raise InputError(
-        f"{path} is truncated: it holds {found} of its {promised} frames; replace it or remove "
-        "its clips."
-    )
-
-
-def _stated_end(container: Any, stream: Any) -> tuple[float, float]:
-    """Return at how many seconds the file says that the video ends, and how exactly it says so.
-
-    Where it says nothing, the end is 0: other streams may be longer than the video, so what is
-    stated of all of them together counts only if there is no other.
-    """
-    if container.format.name not in STATES_DURATION:
-        return 0.0, 0.0
-    whole = container.duration / 1e6 if container.duration else 0.0
-    tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d*)?)", stream.metadata.get("DURATION", ""))
-    if tag:
-        own = 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
-        # A tag that was copied from a longer video exceeds what is stated of the whole file.
-        return (min(own, whole) if whole else own), 0.0
-    return (whole if len(container.streams) == 1 else 0.0), ROUNDED_SECONDS
-
-
-def _check_end(path: Path, index: VideoIndex, stated: float, spare: float) -> None:
-    """Refuse a file whose frames end earlier than it states."""
-    if not len(index.keys):  # its times are guessed
-        return
-    end = max(float(index.end * index.time_base), index.duration)
-    # Where the rate varies, nothing tells how long the last frame lasts.
-    longest = float(np.diff(index.pts).max(initial=0) * index.time_base)
-    gap = max(longest, index.duration / len(index))
-    if end + SPARE_FRAMES * gap + spare < stated:
-        raise InputError(
-            f"{path} is truncated: it ends at {end:.3f} s of {stated:.3f} s; replace it or remove "
-            "its clips."
-        )
+def _is_guessed(kind: str, codec: str, packets: Packets) -> bool:
+    """Tell whether the packets' time stamps may be wrong."""
+    return not packets.stamped or kind in RAW or (kind in UNORDERED and codec in REORDERED)
 
 
 def _index(
-    path: Path, packets: list[Any], time_base: Fraction, picture: dict[str, Any]
+    path: Path, packets: Packets, time_base: Fraction, picture: dict[str, Any]
 ) -> VideoIndex:
-    packets.sort(key=lambda packet: packet[0])
-    pts = np.array([packet[0] for packet in packets], np.int64)
-    if len(np.unique(pts)) < len(pts):
-        twice = int(pts[1:][np.diff(pts) == 0][0])
+    stamps = numbers(packets.pts)
+    order = np.argsort(stamps, kind="stable")
+    pts = stamps[order]
+    gaps = np.diff(pts)
+    if len(gaps) and not gaps.min():
+        twice = int(pts[np.argmin(gaps)])
         raise InputError(
             f"{path}: two frames have the time stamp {float(twice * time_base):.3f} s; "
             "re-encode the video, for frames cannot be told apart."
         )
-    last = packets[-1][1] or (int(np.median(np.diff(pts))) if len(pts) > 1 else 1)
-    keys = np.flatnonzero([packet[2] for packet in packets])
+    last = packets.last or (int(np.median(gaps)) if len(gaps) else 1)
+    keys = np.flatnonzero(np.frombuffer(packets.keys, np.uint8)[order])
     return VideoIndex(pts, keys, time_base, int(pts[-1]) + last, **picture)
 
 
@@ -262,15 +217,44 @@ def _picture(context: Any) -> dict[str, Any]:
     }
 
 
-def _decoded_stamps(path: Path) -> list[Any]:
-    """Return (time stamp, duration, False) of every frame of a file whose packets have none."""
+def _decoded_stamps(path: Path) -> dict[str, Any]:
+    """Return time stamps for every frame of a file whose packets have none, from decoding it."""
     import av
 
     with av.open(str(path), metadata_errors="ignore") as container:
         stream = container.streams.video[0]
+        be_strict(stream.codec_context, seeks=False)
         rate = stream.average_rate or Fraction(1)
         tick = max(1, round(1 / (rate * (stream.time_base or 1 / rate))))
-        return [(number * tick, tick, False) for number, _ in enumerate(container.decode(stream))]
+        count = 0
+        with suppress(av.FFmpegError):
+            for frame in container.decode(stream):
+                if frame.is_corrupt:
+                    break
+                count += 1
+            else:
+                return _counted(count, tick)
+    raise InputError(
+        f"{path} is damaged at frame {count}, behind which its frames cannot be counted; replace "
+        "it or remove its clips."
+    )
+
+
+def _counted(count: int, tick: int) -> dict[str, Any]:
+    times = array("q", range(0, count * tick, tick))
+    return {"pts": times, "last": tick, "keys": bytearray(count)}
+
+
+def be_strict(context: Any, *, seeks: bool) -> None:
+    """Have a decoder mark damage that it finds, or stop at it.
+
+    Behind a seek, those that mark it are not to stop at frames that are predicted from others
+    before the seek, which are not shown.
+    """
+    # With threads a frame, FFmpeg may return a damaged frame before it has marked it.
+    context.thread_count = 1
+    if not seeks or context.name not in MARK_DAMAGE:
+        context.options = {"err_detect": STRICT}
 
 
 def _reason(error: Exception) -> str:

@@ -1,18 +1,18 @@
 import pytest
 
-from pipeline.extract import Extractor
+from pipeline import extract
 
 
 @pytest.fixture
 def computed(monkeypatch) -> list[int]:
     """How many rows of each unit were computed, as builds go on."""
     seen: list[int] = []
-    plain = Extractor._unit
+    plain = extract._rows
 
-    def counted(self, unit, blocks, tick):
-        rows = plain(self, unit, blocks, tick)
+    def counted(unit, features):
+        rows = plain(unit, features)
         seen.append(len(rows.rows))
         return rows
 
-    monkeypatch.setattr(Extractor, "_unit", counted)
+    monkeypatch.setattr(extract, "_rows", counted)
     return seen

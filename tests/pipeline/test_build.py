@@ -196,7 +196,6 @@ class TestFailure:
         self, tmp_path, data, normalise: str, monkeypatch
     ) -> None:
         original = (data.parent / "train.mp4").read_bytes()
-        module = "pipeline.statistics" if normalise == "split" else "pipeline.video.decode"
         plain = decode
 
         def meanwhile(path, *given):
@@ -206,7 +205,7 @@ class TestFailure:
         monkeypatch.setattr("featstore.layout.CHUNK_BYTES", 4 * 512 * 4)
         options = options_of(data, tmp_path / "features", normalise=normalise)
         with monkeypatch.context() as patch:
-            patch.setattr(f"{module}.decode", meanwhile)
+            patch.setattr("pipeline.video.torch_decode.decode", meanwhile)
             with pytest.raises(InputError, match=r"train\.mp4 was changed while it was read"):
                 build(options)
         assert sealed_stores(options.store) == []

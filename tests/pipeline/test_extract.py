@@ -9,7 +9,8 @@ from featstore.errors import InputError
 from models.backbones import build_backbone
 from models.catalogue import BACKBONES
 from models.operators import declare_missing_operators
-from pipeline.extract import Extractor
+from pipeline.forward import numerics
+from pipeline.lanes import Lanes
 from pipeline.statistics import Statistics
 from tests import reference
 from tests.builds import FRAMES, ROWS, build, options_of, relative_error, row, write_dataset
@@ -168,13 +169,13 @@ def test_units_may_end_within_clips(tmp_path: Path, data, backbone, monkeypatch)
 
 def test_overlapping_clips_share_their_rows(tmp_path: Path, data: Path, monkeypatch) -> None:
     decoded: list[int] = []
-    forward = Extractor._forward
+    forward = Lanes._run
 
     def counted(self, inputs):
         decoded.append(len(inputs))
         return forward(self, inputs)
 
-    monkeypatch.setattr(Extractor, "_forward", counted)
+    monkeypatch.setattr(Lanes, "_run", counted)
     store = build(options_of(data, tmp_path))
     assert sum(decoded) == 16 + 17 + FRAMES
     assert int(store.row_size.sum()) == sum(r["end"] - r["start"] for r in ROWS)
@@ -195,7 +196,7 @@ def test_every_forward_has_one_shape(tmp_path: Path, data: Path, monkeypatch) ->
             shapes.add(tuple(x.shape))
         return forward(self, x, *rest, **more)
 
-    monkeypatch.setattr("pipeline.extract.feature_dim", lambda *rest: 512)
+    monkeypatch.setattr("pipeline.forward.feature_dim", lambda *rest: 512)
     monkeypatch.setattr(torch.nn.Module, "__call__", seen)
     store = build(options_of(data, tmp_path, batch_size=5))
     assert shapes == {(5, 1, 32, 32)}  # luma enters as one channel
@@ -209,8 +210,6 @@ def test_a_size_that_a_network_cannot_take(tmp_path: Path, data: Path) -> None:
 
 
 def test_numerics_say_what_decides_the_last_bits() -> None:
-    from pipeline.extract import numerics
-
     found = numerics(torch.device("cpu"), [8, 3, 32, 32])
     assert found["torch"] == torch.__version__
     assert found["torchvision"] == torchvision.__version__

@@ -15,10 +15,11 @@ from pipeline.cli import main
 from pipeline.config import load_recipe
 from pipeline.options import BuildOptions
 from pipeline.train import train
-from pipeline.video import decode as decoding
+from pipeline.video.decode import DecodeError, decode
 from tests.builds import FRAMES, build, options_of, row, write_dataset
 from tests.pipeline.test_build import checksums
-from tests.videos import GOP_8, textured, write_table, write_video
+from tests.pipeline.video.test_index import audio_only, without_frames
+from tests.videos import GOP_8, textured, write_table, write_two_sizes, write_video
 
 PARTS = ("train", "val", "test")
 ROWS = [row(f"{part}.mp4", 6 * n, 6 * n + 6, part, "ab"[n % 2]) for part in PARTS for n in range(4)]
@@ -95,6 +96,9 @@ UNREADABLE = {
     "text": lambda path: path.write_text("not a video\n" * 100),
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:2000]),
     "zeros": lambda path: path.write_bytes(bytes(10_000)),
+    "sound": audio_only,
+    "no frames": without_frames,
+    "no decoder": lambda path: path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz")),
 }
 
 
@@ -120,6 +124,45 @@ def test_videos_that_cannot_be_read(
     assert sum(len(batch.clips) for batch in store.stream(3, 0)) == 8
     assert all(len(clip) in (0, 6) for clip in store)
     assert list(verify(store.path)) == []
+
+
+def test_lost_frames_in_the_middle_fail_what_lies_behind(tmp_path, data, whole) -> None:
+    table = data.read_text("utf-8").replace("val.mp4", "val.mkv")
+    data.write_text(table, "utf-8")
+    path = data.with_name("val.mkv")
+    options = {"options": GOP_8, "container": {"cluster_time_limit": "200"}}
+    write_video(path, textured(FRAMES, seed=1), **options)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 3)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"val\.mkv is damaged: frames are missing behind frame"):
+        build(options_of(data, tmp_path / "features", normalise="0.4,0.2"))
+    store = build(options_of(data, tmp_path / "features", **FIXED))
+    assert failed_clips(store) == [f"val#{n}-{n + 6}" for n in range(0, 24, 6)]
+    assert all("is damaged" in reason for reason in store.attributes["failed"].values())
+
+
+def test_names_and_sizes_do_not_matter(tmp_path, data) -> None:
+    """A video under the name of another format, and one whose frames change their size."""
+    data.write_text(data.read_text("utf-8").replace("val.mp4", "val.avi"), "utf-8")
+    (data.parent / "val.mp4").rename(data.parent / "val.avi")
+    small, large = textured(12, seed=3), textured(12, 96, 128, seed=4)
+    changing = write_two_sizes(data.parent / "test.mp4", (small, large), "libx264")
+    store = build(options_of(data, tmp_path / "features", normalise="0.4,0.2"))
+    assert failed_clips(store) == []
+    changing.unlink()
+    rows = [row(f"{v}.mp4", n, n + 6, "test", "ab"[n // 6]) for v in "sl" for n in (0, 6)]
+    for name, pictures in zip("sl", (small, large), strict=True):
+        write_video(data.parent / f"{name}.mp4", pictures)
+    others = [line for line in ROWS if line["split"] != "test"]
+    (data.parent / "val.avi").rename(data.parent / "val.mp4")
+    alone = write_table(data.parent / "alone.csv", [*others, *rows])
+    apart = build(options_of(alone, tmp_path / "apart", normalise="0.4,0.2"))
+    by_id = {str(name): apart[number] for number, name in enumerate(apart.clip_ids)}
+    expected = [by_id[name] for name in ("s#0-6", "s#6-12", "l#0-6", "l#6-12")]
+    ids = store.clip_ids.tolist()
+    for clip, other in zip((f"test#{n}-{n + 6}" for n in range(0, 24, 6)), expected, strict=True):
+        np.testing.assert_allclose(store[ids.index(clip)], other, rtol=1e-4, atol=1e-5)
 
 
 def test_nothing_can_be_read(tmp_path, data) -> None:
@@ -187,12 +230,12 @@ class Flaky:
 
     def __init__(self, monkeypatch) -> None:
         self.broken = True
-        self._plain = decoding.decode
-        monkeypatch.setattr(decoding, "decode", self)
+        self._plain = decode
+        monkeypatch.setattr("pipeline.video.torch_decode.decode", self)
 
     def __call__(self, path: Path, index: Any, frames: Any, mode: Any) -> Iterator[Any]:
         if self.broken and path.name == "val.mp4":
-            raise decoding.DecodeError(path, int(frames[0]), "the disk sleeps")
+            raise DecodeError(path, int(frames[0]), "the disk sleeps")
         yield from self._plain(path, index, frames, mode)
 
 

@@ -17,6 +17,7 @@ def options(**more) -> BuildOptions:
         ({"backbone": "resnet81"}, ["'resnet81'", "did you mean 'resnet18'"]),
         ({"backbone": "vit_b_16", "size": 128}, ["--size is 128", "--size 224"]),
         ({"fit": "stretch"}, ["--fit is 'stretch'", "squash, crop, pad"]),
+        ({"precision": "float64"}, ["--precision is 'float64'", "float32, tf32, bf16, fp16"]),
         *(({name: 0}, [f"--{name.replace('_', '-')} is 0"]) for name in
           ("size", "window", "hop", "workers", "batch_size", "min_frames")),
     ],
@@ -65,6 +66,7 @@ def configured(pixels="luma", fps=None, weights="random:0", **more) -> str:
         {"backbone": "resnet50"},
         {"backbone": "r3d_18"},
         {"image_fps": Fraction(5)},
+        {"precision": "bf16"},
     ],
 )
 def test_what_decides_features_is_in_the_configuration(change: dict) -> None:
@@ -82,6 +84,13 @@ def test_what_does_not_decide_them_is_not(change: dict) -> None:
 @pytest.mark.parametrize("change", [{"window": 8}, {"hop": 2}])
 def test_windows_count_for_video_backbones(change: dict) -> None:
     assert configured(backbone="r3d_18", **change) != configured(backbone="r3d_18")
+
+
+def test_float32_leaves_no_trace_in_the_configuration() -> None:
+    found = feature_configuration(options(), "luma", None, "random:0")
+    assert "precision" not in found
+    reduced = feature_configuration(options(precision="tf32"), "luma", None, "random:0")
+    assert reduced == found | {"precision": "tf32"}
 
 
 def test_numbers_written_differently_are_the_same() -> None:

@@ -138,8 +138,8 @@ def test_a_reader_keeps_the_old_generation(tmp_path, data) -> None:
 def test_other_numerics_are_not_mixed_unasked(tmp_path, data, monkeypatch) -> None:
     store = build(options_of(data, tmp_path))
     (store.path / "features/c/0/0").unlink()
-    monkeypatch.setattr("torch.get_num_threads", lambda: 77)
-    with pytest.raises(InputError, match=r"threads: \d+ -> 77.*--allow-mixed-numerics"):
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX77")
+    with pytest.raises(InputError, match=r"cpu_capability: \w+ -> AVX77.*--allow-mixed-numerics"):
         repaired(data, tmp_path)
     mended, _ = repaired(data, tmp_path, allow_mixed_numerics=True)
     assert mended.attributes["mixed_numerics"]

@@ -11,6 +11,7 @@ import torch
 
 from featstore import InputError, Store
 from pipeline.extract import Extractor
+from pipeline.forward import Forward, batch_shape, numerics
 from pipeline.statistics import Statistics
 from tests.builds import ROWS, build, options_of, prepare, row, write_dataset
 from tests.pipeline.test_build import checksums
@@ -133,13 +134,13 @@ def test_rows_computed_otherwise_are_copied_only_on_request(
     first, _ = again(data, tmp_path / "features")
     computed.clear()
     write_table(data, CHANGES["label"])
-    monkeypatch.setattr("torch.get_num_threads", lambda: 77)
-    threads = first.attributes["numerics"]["threads"]
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX77")
+    known = first.attributes["numerics"]["cpu_capability"]
     root = tmp_path / "features"
     store, lines = again(data, root)
     assert sum(computed) == store.row_size.sum()
     [line] = [line for line in lines if "are not copied" in line]
-    assert f"threads: {threads} -> 77" in line
+    assert f"cpu_capability: {known} -> AVX77" in line
     shutil.rmtree(store.path)
     computed.clear()
     mixed, _ = again(data, root, allow_mixed_numerics=True)
@@ -152,10 +153,11 @@ def test_mixed_rows_stay_marked(tmp_path, data, computed, monkeypatch) -> None:
     root = tmp_path / "features"
     write_table(data, CHANGES["label"])
     with monkeypatch.context() as patch:
-        patch.setattr("torch.get_num_threads", lambda: 77)
+        patch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX77")
         mixed, _ = again(data, root, allow_mixed_numerics=True)
         marks = mixed.attributes["mixed_numerics"]
-        assert marks == [f"threads: {first.attributes['numerics']['threads']} -> 77"]
+        known = first.attributes["numerics"]["cpu_capability"]
+        assert marks == [f"cpu_capability: {known} -> AVX77"]
         (mixed.path / "label/c/0").unlink()
         mended, _ = again(data, root, repair=True)
         assert mended.attributes["mixed_numerics"] == marks
@@ -163,10 +165,10 @@ def test_mixed_rows_stay_marked(tmp_path, data, computed, monkeypatch) -> None:
     write_table(data, CHANGES["subject"])
     computed.clear()
     with monkeypatch.context() as patch:
-        patch.setattr("torch.get_num_threads", lambda: 77)
+        patch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX77")
         third, lines = again(data, root)
     assert sum(computed) == third.row_size.sum()
-    assert any("are not copied" in line and "threads" in line for line in lines)
+    assert any("are not copied" in line and "cpu_capability" in line for line in lines)
 
 
 def test_rows_that_depend_on_their_place_are_not_copied(tmp_path, data, computed, monkeypatch):
@@ -198,7 +200,9 @@ def test_the_probe_finds_a_backbone_that_depends_on_the_place(tmp_path, data) ->
     for backbone, found in ((Uneven(), {"depends_on_place": True}), (Even(), {})):
         statistics = Statistics(mean=(0.4,), std=(0.2,), origin="fixed")
         cpu = torch.device("cpu")
-        extractor = Extractor(backbone, prepared.videos, options, "luma", statistics, cpu, 1)
+        facts = numerics(cpu, batch_shape(options, cpu, 1))
+        forward = Forward(backbone, options, cpu, 1, facts)
+        extractor = Extractor(forward, prepared.videos, "luma", statistics)
         assert extractor.depends_on_place() == found
 
 
@@ -213,13 +217,13 @@ def test_going_on_with_other_numerics_is_refused(tmp_path, data, monkeypatch) ->
         patch.setattr("featstore.writer.StoreWriter.seal", fails)
         with pytest.raises(OSError, match="No space"):
             again(data, root)
-    monkeypatch.setattr("torch.get_num_threads", lambda: 77)
-    with pytest.raises(InputError, match=r"threads: \d+ -> 77.*--allow-mixed-numerics"):
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX77")
+    with pytest.raises(InputError, match=r"cpu_capability: \w+ -> AVX77.*--allow-mixed-numerics"):
         again(data, root)
     store, lines = again(data, root, allow_mixed_numerics=True)
     assert "going on from 33 of 33 finished units" in lines
     [mixed] = store.attributes["mixed_numerics"]
-    assert re.fullmatch(r"threads: \d+ -> 77", mixed)
+    assert re.fullmatch(r"cpu_capability: \w+ -> AVX77", mixed)
 
 
 def test_a_store_in_another_format_is_converted(tmp_path, data, computed) -> None:

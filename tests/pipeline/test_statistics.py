@@ -146,7 +146,7 @@ def test_a_frame_of_train_that_val_shares_is_no_leak(tmp_path: Path) -> None:
 def test_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_dataset(tmp_path / "data")
     before = measured(data, tmp_path / "features")
-    monkeypatch.setattr("pipeline.statistics.decode", None)
+    monkeypatch.setattr("pipeline.statistics.decoding", None)
     assert measured(data, tmp_path / "features") == before
     for other in ({"pixels": "rgb"}, {"fps": Fraction(10)}, {"min_frames": 10}):
         with pytest.raises(TypeError):
@@ -174,6 +174,6 @@ def test_constant_video_is_refused(tmp_path: Path) -> None:
 
 def test_fixed_statistics_decode_nothing(tmp_path: Path, monkeypatch) -> None:
     data = write_dataset(tmp_path / "data")
-    monkeypatch.setattr("pipeline.statistics.decode", None)
+    monkeypatch.setattr("pipeline.statistics.decoding", None)
     found = measured(data, tmp_path / "features", normalise="imagenet")
     assert ((found.mean, found.std), found.origin, found.pixels) == (IMAGENET, "imagenet", 0)

@@ -6,55 +6,53 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.video.decode import decode, looks_grey
+from pipeline.video.decode import decode
+from pipeline.video.grey import looks_grey
 from pipeline.video.index import read_index
-from tests.videos import B_FRAMES, GOP_8, luma, off, textured, write_video
-
-MPEG = {"qmin": "1", "qmax": "1"}
-X265 = {"x265-params": "lossless=1:keyint=8:bframes=3:open-gop=1:log-level=none"}
-VP9 = {"lossless": "1", "g": "8", "deadline": "realtime", "cpu-used": "8"}
-FILES = {
-    "h264, only key frames": ("a.mp4", {"options": {"g": "1"}}),
-    "h264, key frames every 2": ("a.mp4", {"options": GOP_8 | {"g": "2"}}),
-    "h264, B-frames": ("a.mp4", {"options": GOP_8}),
-    "h264, open": ("a.mp4", {"options": GOP_8 | {"x264-params": B_FRAMES + ":open-gop=1"}}),
-    "h264, refreshed": ("a.mp4", {"options": {"g": "8", "intra-refresh": "1"}}),
-    "h264 in fragments": ("a.mp4", {"options": GOP_8, "container": {"movflags": "frag_keyframe"}}),
-    "h264 in mkv": ("a.mkv", {"options": GOP_8}),
-    "h264 in avi": ("a.avi", {"options": GOP_8}),
-    "h264 in flv": ("a.flv", {"options": GOP_8}),
-    "h264 in ts": ("a.ts", {"options": GOP_8}),
-    "h264 alone": ("a.h264", {"options": GOP_8}),
-    "hevc, open": ("a.mkv", {"codec": "libx265", "options": X265}),
-    "vp9": ("a.webm", {"codec": "libvpx-vp9", "options": VP9}),
-    "mpeg4 in avi": ("a.avi", {"codec": "mpeg4", "options": MPEG | {"g": "9"}}),
-    "mpeg4 in avi, B": ("a.avi", {"codec": "mpeg4", "options": MPEG | {"g": "9", "bf": "2"}}),
-    "mpeg2, B": ("a.mpg", {"codec": "mpeg2video", "options": MPEG | {"g": "9", "bf": "2"}}),
-    "mpeg2 in ts, B": ("a.ts", {"codec": "mpeg2video", "options": MPEG | {"g": "9", "bf": "2"}}),
-    "ffv1": ("a.mkv", {"codec": "ffv1", "pixel_format": "gray", "options": {"g": "5"}}),
-    "variable rate": ("a.mp4", {"options": GOP_8, "times": [i * i * 7 for i in range(30)]}),
-}
+from tests.videos import GOP_8, KINDS, luma, off, textured, write_two_sizes, write_video
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_every_frame_is_the_one_asked_for(tmp_path: Path, kind: str) -> None:
-    name, options = FILES[kind]
+def sequential(path: Path) -> list[np.ndarray]:
+    """Luma of every frame in the order in which PyAV decodes them from the beginning."""
+    with av.open(str(path)) as container:
+        container.streams.video[0].codec_context.thread_count = 1
+        frames = [frame.to_ndarray() for frame in container.decode(video=0)]
+    return [frame[:48, :64] for frame in frames]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_frame_is_the_one_of_sequential_decoding(tmp_path: Path, kind: str) -> None:
+    name, options = KINDS[kind]
     pictures = textured(30)
     path = write_video(tmp_path / name, pictures, **options)
     index = read_index(path)
-    assert len(index) == 30
+    expected = sequential(path)
+    assert len(index) == len(expected) == 30
+    assert max(off(one, other) for one, other in zip(expected, pictures, strict=True)) < 2.5
 
-    in_order = luma(path, index, list(range(30)))
-    assert list(in_order) == list(range(30))
-    assert max(off(in_order[number], pictures[number]) for number in in_order) < 2.5
-    for number in range(30):  # after a seek
-        alone = luma(path, index, [number])
-        assert list(alone) == [number]
-        np.testing.assert_array_equal(alone[number], in_order[number])
-    some = luma(path, index, [3, 4, 11, 29])
-    assert list(some) == [3, 4, 11, 29]
-    for number, picture in some.items():
-        np.testing.assert_array_equal(picture, in_order[number])
+    rng = np.random.default_rng(0)
+    some = [rng.choice(30, rng.integers(1, 9), replace=False) for _ in range(20)]
+    for frames in ([*range(30)], *([n] for n in range(30)), *(sorted(s.tolist()) for s in some)):
+        found = luma(path, index, frames)
+        assert list(found) == frames
+        for number, picture in found.items():
+            np.testing.assert_array_equal(picture, expected[number])
+
+
+SIZES = {"a.ts": "libx264", "a.mkv": "libx264", "a.mp4": "libx264", "a.avi": "mjpeg"}
+
+
+@pytest.mark.parametrize("name", [*SIZES, "a.webm"])
+def test_a_size_that_changes(tmp_path: Path, name: str) -> None:
+    parts = textured(10), textured(10, 96, 128, seed=1)
+    path = write_two_sizes(tmp_path / name, parts, SIZES.get(name, "libvpx-vp9"))
+    index = read_index(path)
+    assert len(index) == 20
+    whole = luma(path, index, list(range(20)))
+    for number, expected in enumerate([*parts[0], *parts[1]]):
+        assert whole[number].shape == expected.shape
+        assert off(whole[number], expected) < 2.5
+        np.testing.assert_array_equal(luma(path, index, [number])[number], whole[number])
 
 
 def test_the_test_tells_neighbours_apart() -> None:

@@ -1,5 +1,6 @@
 import shutil
 import struct
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from featstore.errors import InputError
+from pipeline.video.decode import decode
 from pipeline.video.images import index_images, numbered_images
 from pipeline.video.index import VideoIndex, assumed_range, read_index
 from tests.videos import GOP_8, textured, video_frame, write_images, write_video
@@ -101,6 +103,7 @@ def without_frames(path: Path) -> None:
     with av.open(str(path), "w", format="matroska") as output:
         stream = output.add_stream("ffv1", rate=30)
         stream.width, stream.height, stream.pix_fmt = 8, 8, "gray"
+        output.start_encoding()  # which writes the header
 
 
 def cut(share: float):
@@ -200,9 +203,44 @@ def test_dropped_frames_do_not_matter(tmp_path: Path, name: str) -> None:
     assert len(read_index(path)) == 7
 
 
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.flv"])
+def test_a_rate_that_varies_up_to_the_end_does_not_matter(tmp_path: Path, name: str) -> None:
+    times = np.cumsum(np.random.default_rng(0).choice([20, 40, 200], 40)).tolist()
+    path = write_video(tmp_path / name, textured(40), options=GOP_8, times=times)
+    assert len(read_index(path)) == 40
+
+
+def test_padded_packets_do_not_matter(tmp_path: Path) -> None:
+    path = write_video(
+        tmp_path / "a.mkv",
+        textured(20),
+        times=np.cumsum([40, 40, 200, 40] * 5).tolist(),
+        container={"cluster_time_limit": "1"},
+    )
+    content = path.read_bytes()
+    cluster, void = b"\x1f\x43\xb6\x75", b"\xec\x42\x00" + bytes(512)
+    assert content.count(cluster) > 10
+    path.write_bytes(content.replace(cluster, void + cluster))
+    assert len(read_index(path)) == 20
+
+
 def test_a_recording_without_a_stated_duration(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", textured(30), container={"live": "1"})
     assert len(read_index(path)) == 30
+
+
+def test_a_long_video_takes_little_memory(tmp_path: Path) -> None:
+    pictures = np.zeros((20_000, 8, 8), np.uint8)
+    path = write_video(tmp_path / "a.nut", pictures, codec="rawvideo", pixel_format="gray")
+    tracemalloc.start()
+    try:
+        index = read_index(path)
+        next(decode(path, index, np.arange(len(index)), "luma"))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(index) == 20_000
+    assert most < 80 * len(index)  # an hour of 30 frames a second in 9 MB
 
 
 def test_two_frames_of_one_time_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,176 @@
+"""Where units are computed: in this process, or by workers on Dask."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from featstore.beginnings import write_unit
+from featstore.codecs import Codec
+from featstore.errors import InputError
+from featstore.layout import Layout
+from featstore.writer import StoreWriter
+from pipeline.cluster import Cluster
+from pipeline.prepare import Prepared
+from pipeline.statistics import Statistics
+from pipeline.timings import gather
+from pipeline.units import UnitWork, Written
+
+Tick = Callable[[int, int], None]
+
+
+class Machine(Protocol):
+    """Computes units and writes their chunks.
+
+    Attributes
+    ----------
+    dim : int
+        Length of a feature vector.
+    seconds : dict of str to float
+        By stage.
+    facts : dict
+        See `Extractor.facts`.
+    """
+
+    dim: int
+    seconds: dict[str, float]
+    facts: dict[str, Any]
+
+    def begin(self, statistics: Statistics) -> dict[str, Any]:
+        """Take the statistics that pixels are normalised with; return the numerics."""
+
+    def write(
+        self,
+        works: Sequence[UnitWork],
+        writer: StoreWriter,
+        layout: Layout,
+        codec: Codec,
+        tick: Tick,
+    ) -> Iterator[Written]:
+        """Compute units and write their chunks; yield each when it is written.
+
+        Parameters
+        ----------
+        works : sequence of UnitWork
+        writer : StoreWriter
+        layout : Layout
+        codec : Codec
+        tick : callable
+            Told, as work goes on, how many more inputs were computed and frames were decoded.
+        """
+
+
+class Here:
+    """Computes in this process, with one device.
+
+    Raises
+    ------
+    InputError
+        If the device or the weights cannot be used.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        from pipeline.forward import load_forward
+
+        self._prepared = prepared
+        self._forward = load_forward(prepared.options, prepared.pixels, prepared.weights)
+        self.dim = self._forward.dim
+        self.seconds: dict[str, float] = {}
+        self.facts: dict[str, Any] = {}
+
+    def begin(self, statistics: Statistics) -> dict[str, Any]:
+        """Take the statistics that pixels are normalised with; return the numerics."""
+        from pipeline.extract import Extractor
+
+        own = self._prepared
+        self._extractor = Extractor(self._forward, own.videos, own.pixels, statistics)
+        self.seconds = self._extractor.timings.seconds
+        return self._forward.numerics | self._extractor.depends_on_place()
+
+    def write(
+        self,
+        works: Sequence[UnitWork],
+        writer: StoreWriter,
+        layout: Layout,
+        codec: Codec,
+        tick: Tick,
+    ) -> Iterator[Written]:
+        """Compute units in order and write their chunks."""
+        computed = self._extractor.units([work.segments for work in works], tick)
+        for work, found in zip(works, computed, strict=True):
+            since = time.perf_counter()
+            rows = work.assemble(found.rows, layout.dim)
+            commit = write_unit(writer.files, work.number, rows, layout.chunk_rows, codec)
+            self._extractor.timings.add("write", since)
+            yield Written(work.number, commit, found.failed)
+        self.facts = self._extractor.facts()
+
+
+class There:
+    """Has workers compute, each with one device; see `pipeline.worker`."""
+
+    def __init__(self, prepared: Prepared, cluster: Cluster) -> None:
+        from pipeline.worker import Model
+
+        weights, path = prepared.weights, prepared.weights.path
+        if path is not None:
+            weights = replace(weights, path=path.absolute())
+        self._prepared, self._cluster = prepared, cluster
+        model = Model(prepared.options, prepared.pixels, weights)
+        self._model, self._numerics, self.dim = cluster.call("pipeline.worker:describe", model)
+        self.seconds: dict[str, float] = {}
+        self.facts: dict[str, Any] = {}
+
+    def begin(self, statistics: Statistics) -> dict[str, Any]:
+        """Take the statistics that pixels are normalised with; return the numerics."""
+        self._statistics = statistics
+        return dict(self._numerics)
+
+    def write(
+        self,
+        works: Sequence[UnitWork],
+        writer: StoreWriter,
+        layout: Layout,
+        codec: Codec,
+        tick: Tick,
+    ) -> Iterator[Written]:
+        """Have units computed and their chunks written, in the order in which they are ready."""
+        from pipeline.worker import Job
+
+        job = Job(
+            self._model,
+            self._statistics,
+            *writer.places,
+            layout.chunk_rows,
+            layout.dim,
+            codec,
+            self._numerics,
+        )
+        videos = self._prepared.videos
+        tasks = (
+            (job, work, {own.video: videos[own.video].anywhere() for own in work.segments})
+            for work in works
+        )
+        for number, computed in self._cluster.map("pipeline.worker:compute", tasks):
+            if computed.changed:
+                self._mix(computed.changed, writer)
+            for stage, value in computed.seconds.items():
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + value
+            gather(self.facts, computed.facts)
+            segments = works[number].segments
+            frames = sum(len(np.unique(segment.inputs)) for segment in segments)
+            tick(works[number].inputs, frames)
+            yield computed.written
+
+    def _mix(self, changed: list[str], writer: StoreWriter) -> None:
+        if not self._prepared.options.allow_mixed_numerics:
+            raise InputError(
+                f"A worker computes otherwise than the first one ({'; '.join(changed)}), so last "
+                "bits may differ; give all workers the same software, hardware and number of "
+                "threads, or go on with --allow-mixed-numerics."
+            )
+        writer.mix_numerics(self._numerics, changed)

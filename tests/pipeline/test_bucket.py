@@ -1,0 +1,129 @@
+"""Builds straight into a bucket."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import featstore
+import featstore.layout
+from featstore.errors import InputError
+from featstore.files import Bucket, files_at
+from featstore.writer import StoreWriter
+from pipeline import build as stage
+from pipeline.cli import main
+from pipeline.prepare import cache_of
+from pipeline.prepare import prepare as prepare_build
+from tests.builds import build, options_of, silent, write_dataset
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "data")
+
+
+@pytest.fixture(autouse=True)
+def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(featstore.layout, "CHUNK_BYTES", 4 * 512 * 8)
+
+
+@pytest.fixture
+def place(bucket: str, tmp_path: Path) -> str:
+    return f"{bucket}/{tmp_path.name}"
+
+
+def files(url: str) -> dict[str, bytes]:
+    return {name: files_at(url).read(name) for name in files_at(url).names()}
+
+
+def local(store: featstore.Store) -> dict[str, bytes]:
+    return files(str(store.path))
+
+
+def test_the_same_bytes_as_in_a_folder(data: Path, place: str, tmp_path: Path) -> None:
+    store = build(options_of(data, tmp_path / "here", bucket=place))
+    assert str(store.path).startswith(place)
+    other = build(options_of(data, tmp_path / "there"))
+    assert local(store) == local(other)
+    assert {name.split("/")[0] for name in files(place)} == {Path(str(store.path)).name}
+    assert (tmp_path / "here" / f"{Path(str(store.path)).name}.build.json").is_file()
+
+
+def test_a_second_build_finds_it(data: Path, place: str, tmp_path: Path, computed) -> None:
+    options = options_of(data, tmp_path / "here", bucket=place)
+    build(options)
+    before = len(computed)
+    build(options)
+    build(options_of(data, tmp_path / "another folder", bucket=place))
+    assert len(computed) == before > 0
+
+
+def test_what_is_unfinished_is_no_store_and_is_gone_on_from(
+    data: Path, place: str, tmp_path: Path, computed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = StoreWriter.commit
+
+    def fails(self, unit, *given, **more) -> None:
+        if unit == 3:
+            raise KeyboardInterrupt
+        plain(self, unit, *given, **more)
+
+    options = options_of(data, tmp_path / "here", bucket=place)
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWriter, "commit", fails)
+        with pytest.raises(KeyboardInterrupt):
+            build(options)
+    cache = cache_of(options.store)
+    prepared = prepare_build(options, cache, silent)
+    assert not prepared.built
+    with pytest.raises(featstore.StoreNotFoundError):
+        featstore.open(prepared.path)
+    del computed[:]
+    said: list[str] = []
+    stage.build(prepared, cache, said.append)
+    cache.close()
+    whole = build(options_of(data, tmp_path / "there", normalise="split"))
+    units = len(whole.layout.units())
+    assert f"going on from 3 of {units} finished units" in said
+    assert len(computed) == (units - 3) + units
+    assert files(str(prepared.path)) == local(whole)
+    assert not list(Bucket(f"{place}/.{Path(str(prepared.path)).name}.units").names())
+
+
+def test_a_store_of_the_folder_is_copied(data: Path, place: str, tmp_path: Path, computed) -> None:
+    here = build(options_of(data, tmp_path / "here"))
+    del computed[:]
+    there = build(options_of(data, tmp_path / "here", bucket=place))
+    assert computed == []
+    assert local(there) == local(here)
+
+
+@pytest.mark.parametrize("given", [{"format": "hdf5"}, {"repair": True}, {"retry_failed": True}])
+def test_what_a_bucket_cannot_have_is_refused(
+    data: Path, place: str, tmp_path: Path, given
+) -> None:
+    with pytest.raises(InputError, match=r"--store is s3://.*build in a folder"):
+        options_of(data, tmp_path, bucket=place, **given)
+
+
+def test_the_command_line_takes_a_url(
+    data: Path, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = [
+        "--source",
+        "table",
+        "--data",
+        str(data),
+        "--backbone",
+        "squeezenet1_1",
+        "--size",
+        "32",
+    ]
+    flags += ["--weights", "random", "--pixels", "luma"]
+    ran = CliRunner().invoke(main, ["build", *flags, "--store", place], catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    url, key = ran.output.splitlines()[-1].split()
+    assert url.startswith(place)
+    assert featstore.open(url).key == key
+    assert (tmp_path / "features" / ".last").read_text() == url
