@@ -20,6 +20,7 @@ from pipeline.batches import Batches, UnitFeatures
 from pipeline.device import Uploads
 from pipeline.forward import Forward
 from pipeline.lanes import Lanes
+from pipeline.memory import Blocks
 from pipeline.options import PixelMode
 from pipeline.plan import Segment
 from pipeline.preprocess import prepare
@@ -31,9 +32,11 @@ from pipeline.video.decode import Lost, decode, decode_all
 from pipeline.video.pixels import Picture
 from pipeline.video.torch_decode import decoding
 
-# Frames travel from the decoder in blocks of one size, small enough that a few fit in memory.
-BLOCK_FRAMES = 16
+# Frames are prepared in blocks of one size. Large ones suit a GPU; on a CPU, temporaries
+# of small ones leave no holes in the heap, so that an hour takes no more memory than a minute.
+BLOCK_FRAMES = {"cpu": 2, "cuda": 16}
 BLOCK_BYTES = 16 * 2**20
+BLOCKS_WAITING = 8
 
 Tick = Callable[[int, int], None]
 
@@ -91,6 +94,7 @@ class Extractor:
         self._statistics, self._device, self._dim = statistics, forward.device, forward.dim
         self._shape = forward.numerics["batch_shape"]
         self.timings = Timings()
+        self._blocks = Blocks()
         self._lanes = Lanes(
             forward.backbone, self._shape, self._device, self._options.precision, self.timings
         )
@@ -129,7 +133,7 @@ class Extractor:
         try:
             with (
                 self._lanes.open(),
-                read_ahead(streams, threads=self._options.workers) as blocks,
+                read_ahead(streams, threads=self._options.workers, most=BLOCKS_WAITING) as blocks,
             ):
                 yield from self._computed(work, blocks, tick)
         except torch.OutOfMemoryError:
@@ -161,13 +165,13 @@ class Extractor:
         if reader is decode:  # which decodes frames that are not wanted, too
             reader = partial(decode, tally=partial(self.timings.count, "frames_decoded"))
         frames = decode_all(video.path, video.index, wanted, self._mode, reader)
-        for found in self._blocks(frames):
+        for found in self._gathered(frames):
             if isinstance(found, Lost):
                 yield found
             else:
                 yield Block(found[0], self._prepare(found[1], video))
 
-    def _blocks(
+    def _gathered(
         self, frames: Iterator[tuple[int, Picture | Tensor] | Lost]
     ) -> Iterator[tuple[list[int], Picture | Tensor] | Lost]:
         """Yield the numbers and the pixels of some frames of one size at once."""
@@ -177,7 +181,7 @@ class Extractor:
         for found in chain(frames, [None]):  # the end
             if isinstance(found, tuple):
                 number, picture = found
-                most = max(1, min(BLOCK_FRAMES, BLOCK_BYTES // picture.nbytes))
+                most = max(1, min(BLOCK_FRAMES[self._device.type], BLOCK_BYTES // picture.nbytes))
                 full = len(numbers) >= most or (pictures and picture.shape != pictures[0].shape)
             if pictures and (not isinstance(found, tuple) or full):
                 self.timings.add("decode", since)
@@ -204,6 +208,8 @@ class Extractor:
                 channels=self._shape[1],
                 device=self._device,
             )
+        if self._device.type == "cpu":
+            prepared = self._blocks.take(prepared.shape).copy_(prepared)
         self.timings.add("preprocess", since)
         self.timings.count("frames_used", len(prepared))
         return prepared

@@ -15,6 +15,7 @@ from pipeline.describe import timing_table
 from pipeline.device import check_precision, choose_device
 from pipeline.forward import fitting_batch, with_batch_size
 from pipeline.lanes import Lanes, lanes_of
+from pipeline.memory import Blocks
 from pipeline.provenance import read_provenance
 from pipeline.timings import Timings
 from tests.builds import FRAMES, build, options_of, prepare, relative_error, write_dataset
@@ -277,3 +278,15 @@ def test_summary(tmp_path: Path, data: Path) -> None:
     assert text.splitlines()[-1].removeprefix("bottleneck: ") in (
         "decode", "preprocess", "backbone", "write",
     )  # fmt: skip
+
+
+def test_blocks_are_used_again_once_nobody_holds_a_tensor_of_them() -> None:
+    blocks = Blocks()
+    first = blocks.take([2, 3])
+    place, part = first.data_ptr(), first[1]
+    del first
+    other = blocks.take([2, 3])
+    assert other.data_ptr() != place  # a part of the first one is held
+    del part
+    assert blocks.take([3, 2]).data_ptr() == place
+    assert blocks.take([7]).shape == (7,)
