@@ -17,10 +17,10 @@ from torch import Tensor
 
 from featstore.errors import InputError
 from pipeline.batches import Batches, UnitFeatures
+from pipeline.blocks import Blocks
 from pipeline.device import Uploads
 from pipeline.forward import Forward
 from pipeline.lanes import Lanes
-from pipeline.memory import Blocks
 from pipeline.options import PixelMode
 from pipeline.plan import Segment
 from pipeline.preprocess import prepare

@@ -11,11 +11,11 @@ import torch
 from featstore import Store
 from featstore.errors import InputError
 from pipeline.batches import Batches, UnitFeatures
+from pipeline.blocks import Blocks
 from pipeline.describe import timing_table
 from pipeline.device import check_precision, choose_device
 from pipeline.forward import fitting_batch, with_batch_size
 from pipeline.lanes import Lanes, lanes_of
-from pipeline.memory import Blocks
 from pipeline.provenance import read_provenance
 from pipeline.timings import Timings
 from tests.builds import FRAMES, build, options_of, prepare, relative_error, write_dataset
