@@ -5,6 +5,7 @@ target give the same number. With targets t (B, C), smoothed targets s and proba
 
     cross entropy   sum_ic  w_c s_ic (-log p_ic)  /  sum_ic w_c t_ic
     focal           sum_ic (1 - p_ic)^gamma s_ic (-log p_ic)  /  sum_ic t_ic
+    adjusted        the first without weights, of logits to which log priors are added
 
 The first is ``torch.nn.functional.cross_entropy`` with hard labels, `weight` and
 `label_smoothing`; torch itself divides by B instead once the targets are soft.
@@ -99,6 +100,32 @@ def focal(
     rest = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).eps)
     terms = rest.pow(gamma) * _smooth(mass, label_smoothing) * -log_p
     return _ratio(terms.sum(), mass.sum())
+
+
+def adjusted(
+    logits: Tensor, targets: Tensor, *, adjustment: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross entropy of logits that are shifted by class, while they are learnt only.
+
+    With the log of the classes' counts this is the balanced softmax, Ren et al., "Balanced
+    meta-softmax for long-tailed visual recognition", NeurIPS 2020, equation 3; with tau times the
+    log of their shares, the logit adjusted loss, Menon et al., "Long-tail learning via logit
+    adjustment", ICLR 2021, equation 10. With tau = 1 the two are one: a softmax does not see a
+    constant that is added to all logits.
+
+    Parameters
+    ----------
+    logits : float tensor (B, C)
+    targets : int64 tensor (B,) or float tensor (B, C)
+    adjustment : float tensor (C,)
+        Finite.
+    label_smoothing : float
+
+    Returns
+    -------
+    float tensor ()
+    """
+    return cross_entropy(logits + adjustment, targets, label_smoothing=label_smoothing)
 
 
 def _smooth(mass: Tensor, label_smoothing: float) -> Tensor:

@@ -1,14 +1,22 @@
-"""What must hold before anything is trained."""
+"""What must hold before anything is trained, and what a reader of its scores should know."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from featstore import InputError, Store
+from featstore.catalogue import entries
+from featstore.store import open_store
 from pipeline.config import Recipe
+from pipeline.duplicates import MOST_BYTES, MOST_CLIPS, near_duplicates
 
 Parts = dict[str, npt.NDArray[np.int64]]
+_ROUNDED = 5e-5  # values of --normalise may have been typed with four places
 
 
 def checked_parts(store: Store, recipe: Recipe) -> Parts:
@@ -22,8 +30,9 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
     Raises
     ------
     InputError
-        If the recipe's number of classes is not the store's, train or val is empty, or parts
-        share a subject, or a video where subjects are not known. An empty test part is allowed.
+        If the recipe's number of classes is not the store's, train or val is empty, parts share a
+        subject, or a video where subjects are not known, or the pixels' statistics were measured
+        on other clips than train. An empty test part is allowed.
     """
     wanted, given = recipe.head.num_classes, len(store.classes)
     if wanted is not None and wanted != given:
@@ -32,6 +41,7 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
             "it out, or train on the store that the recipe was written for"
         )
     _refuse_shared_subjects(store)
+    _refuse_other_statistics(store)
     parts = {part: store.split(part) for part in ("train", "val", "test")}
     for part in ("train", "val"):
         if not len(parts[part]):
@@ -55,3 +65,108 @@ def _refuse_shared_subjects(store: Store) -> None:
             f"{store.path} has {what} in more than one part: {'; '.join(sorted(shared))}; scores "
             "on people seen in training say nothing about others: build with another split"
         )
+
+
+def _refuse_other_statistics(store: Store) -> None:
+    """Refuse statistics that were measured on more or fewer clips than train can have given."""
+    statistics = store.attributes.get("statistics", {})
+    if statistics.get("origin") != "split":
+        return
+    train = store.splits == "train"
+    most, least = int(train.sum()), int((train & (store.status == 0)).sum())
+    if not least <= statistics["clips"] <= most:
+        raise InputError(
+            f"{store.path}: mean and std of its pixels were measured on {statistics['clips']} "
+            f"clips, and its train part has {most}, so they belong to another split; build the "
+            "store again"
+        )
+
+
+def concerns(store: Store, parts: Parts) -> list[str]:
+    """Say what may flatter the scores though training goes on, one sentence an entry.
+
+    Parameters
+    ----------
+    store : Store
+    parts : dict
+        As `checked_parts` gives them.
+    """
+    found = [_near_duplicates(store, parts), _fixed_statistics(store)]
+    return [sentence for sentence in found if sentence]
+
+
+def other_store(baseline: Mapping[str, Any] | None, store: Store) -> list[str]:
+    """Say that the run to compare with names another store, in one sentence or none.
+
+    Parameters
+    ----------
+    baseline : mapping or None
+        As `pipeline.run.compare_with` gives it.
+    store : Store
+    """
+    if baseline is None or baseline["store_key"] == store.key:
+        return []
+    return [
+        f"the baseline {baseline['name']} names another store, {baseline['store_key'][:12]}: a "
+        "difference will be one of features as well"
+    ]
+
+
+def _near_duplicates(store: Store, parts: Parts) -> str:
+    """Say that clips of val or test repeat training clips."""
+    total, size = sum(map(len, parts.values())), store.layout.steps * store.dim * 4
+    if total > MOST_CLIPS or size > MOST_BYTES:
+        return (
+            f"Near-duplicate clips across parts were not looked for: there are {total:,} clips of "
+            f"{size / 1e9:.1f} GB, and that is done for up to {MOST_CLIPS:,} of "
+            f"{MOST_BYTES / 1e9:.0f} GB."
+        )
+    others = np.sort(np.concatenate([parts["val"], parts["test"]]))
+    same = near_duplicates(store, parts["train"], others)
+    if not (count := len(same.clips)):
+        return ""
+    clip, twin = same.clips[0], same.twins[0]
+    counts = ", ".join(
+        f"{number} of {part}"
+        for part in ("val", "test")
+        if (number := int((store.splits[same.clips] == part).sum()))
+    )
+    return (
+        f"{counts} {'clip is' if count == 1 else 'clips are'} nearly the same as a training clip "
+        f"(cosine distance of mean features below {same.threshold:.1g}), such as "
+        f"{store.clip_ids[clip]} of {store.splits[clip]} and {store.clip_ids[twin]} of train: "
+        "scores on them say little about new clips."
+    )
+
+
+def _fixed_statistics(store: Store) -> str:
+    """Say that the fixed mean and std are those of another split, measured on val or test clips."""
+    statistics = store.attributes.get("statistics", {})
+    if statistics.get("origin") != "fixed" or not isinstance(store.path, Path):
+        return ""
+    held_out = _content(store, "val") | _content(store, "test")
+    shared: dict[str, int] = {}
+    for entry in entries(store.path.parent):
+        if _same_values(entry.attributes.get("statistics", {}), statistics):
+            other = open_store(entry.path)
+            shared[other.title] = len(_content(other, "train") & held_out)
+    if not shared or not min(shared.values()):  # measured on nobody's clips, or on none of these
+        return ""
+    title, count = next(iter(shared.items()))
+    return (
+        f"Pixels are normalised with the mean and std of {title}, whose training clips include "
+        f"{count} val or test clips of this split: build with --normalise split."
+    )
+
+
+def _content(store: Store, part: str) -> set[tuple[str, int, int]]:
+    """Return the intervals of videos, by content, that are clips of a part."""
+    return {(key.video, key.start, key.stop) for key in store.clip_keys() if key.split == part}
+
+
+def _same_values(measured: dict[str, Any], fixed: dict[str, Any]) -> bool:
+    if measured.get("origin") != "split" or len(measured["mean"]) != len(fixed["mean"]):
+        return False
+    return all(
+        np.allclose(measured[name], fixed[name], rtol=0, atol=_ROUNDED) for name in ("mean", "std")
+    )

@@ -1,7 +1,4 @@
-"""Recipes: frozen, validated training configurations, read from YAML.
-
-Adding an option takes one line here; the defaults are the plainest choice.
-"""
+"""Recipes: named training configurations, read from YAML and checked field by field."""
 
 from __future__ import annotations
 
@@ -10,115 +7,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from featstore.errors import InputError
+from pipeline.sections import Augment, Data, Head, Recipe, Train, head_section
 
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+__all__ = ["Augment", "Data", "Head", "Recipe", "Train", "load_recipe", "recipe_names", "recipe_of"]
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Data(_Section):
-    """How clips enter the head.
-
-    Attributes
-    ----------
-    steps : int or None
-        Resample every clip to this many steps; None keeps each clip's own length.
-    """
-
-    steps: PositiveInt | None = None
-
-
-class Head(_Section):
-    """The temporal head; see `models.heads.RecurrentHead`.
-
-    Attributes
-    ----------
-    num_classes : int or None
-        Only checked, against the store's class list; None takes the store's word.
-    """
-
-    kind: Literal["recurrent"] = "recurrent"
-    num_classes: PositiveInt | None = None
-    cell: Literal["lstm", "gru"] = "lstm"
-    bidirectional: bool = False
-    hidden: PositiveInt = 256
-    layers: PositiveInt = 1
-    dropout: Share = 0.0
-    input_norm: bool = False
-    pool: Literal["last", "mean", "max", "attention"] = "last"
-
-
-class Augment(_Section):
-    """Changes to the training features.
-
-    Attributes
-    ----------
-    noise : float
-        Standard deviation of Gaussian noise, as a share of that of the batch's features.
-    mixup : float
-        Parameter of the Beta distribution of mixup; 0 turns it off.
-    """
-
-    noise: NotNegative = 0.0
-    mixup: NotNegative = 0.0
-
-
-class Train(_Section):
-    """Optimisation.
-
-    Attributes
-    ----------
-    epochs : int
-        At most this many.
-    min_epochs, patience : int
-        Training ends after `patience` epochs in a row, all of them past `min_epochs`, in which
-        `monitor` did not improve. With patience None, all epochs run.
-    schedule : {"none", "plateau", "cosine"}
-        Plateau halves the rate after 5 epochs without improvement; cosine falls to 0 at `epochs`.
-    clip_norm : float or None
-        Largest norm of the gradient.
-    imbalance : {"none", "sampler", "class_weights", "focal"}
-        The one strategy against unequal classes. One field, so that two cannot be combined.
-    focal_gamma : float
-        Only read with focal.
-    monitor : str
-        What is measured on val to choose the best epoch.
-    """
-
-    epochs: PositiveInt = 60
-    min_epochs: Annotated[int, Field(ge=0)] = 10
-    patience: PositiveInt | None = 15
-    batch_size: PositiveInt = 32
-    lr: PositiveFloat = 1e-3
-    weight_decay: NotNegative = 0.0
-    optimizer: Literal["adam", "adamw"] = "adam"
-    schedule: Literal["none", "plateau", "cosine"] = "none"
-    clip_norm: PositiveFloat | None = None
-    label_smoothing: Share = 0.0
-    imbalance: Literal["none", "sampler", "class_weights", "focal"] = "none"
-    focal_gamma: NotNegative = 2.0
-    monitor: Literal["mean_class_accuracy", "top1", "macro_f1", "weighted_f1", "loss"] = (
-        "mean_class_accuracy"
-    )
-
-
-class Recipe(_Section):
-    """A named training configuration."""
-
-    name: str
-    data: Data = Data()
-    head: Head = Head()
-    augment: Augment = Augment()
-    train: Train = Train()
+Section = TypeVar("Section", bound=BaseModel)
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -129,7 +28,8 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     name_or_path : str or Path
         The name of a recipe that comes with the project, or a YAML file.
     overrides : sequence of str
-        ``section.field=value``, the value in YAML.
+        ``section.field=value``, the value in YAML. Another ``head.kind`` starts from the defaults
+        of that head: the recipe's fields for its own head are left out.
 
     Raises
     ------
@@ -148,12 +48,29 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         raise InputError(f"{label}: expected a mapping of sections, got {tree!r}")
     tree = {"name": stem, **tree}
     _check_names(tree, label)
-    for override in overrides:
+    for override in sorted(overrides, key=lambda text: not text.strip().startswith("head.kind")):
         _override(tree, override)
-    try:
-        return Recipe.model_validate(tree)
-    except ValidationError as error:
-        raise InputError(f"{label}: {'; '.join(map(_sentence, error.errors()))}") from None
+    return recipe_of(tree, label)
+
+
+def recipe_of(tree: Mapping[str, Any], label: str) -> Recipe:
+    """Return the recipe that plain values say, such as those in the ``config.yaml`` of a run.
+
+    Parameters
+    ----------
+    tree : mapping
+    label : str
+        Where they come from, for messages.
+
+    Raises
+    ------
+    InputError
+        As `load_recipe`.
+    """
+    kind = _kind(tree, label)
+    head = _valid(head_section(kind), tree.get("head", {}), label, "head")
+    _check_together(head, label)
+    return _valid(Recipe, {**tree, "head": head}, label)
 
 
 def recipe_names() -> list[str]:
@@ -162,7 +79,7 @@ def recipe_names() -> list[str]:
     Examples
     --------
     >>> recipe_names()
-    ['baseline', 'bilstm']
+    ['attentive', 'baseline', 'bilstm', 'linear', 'mlp', 'tcn', 'transformer']
     """
     files = resources.files("pipeline.recipes").iterdir()
     return sorted(file.name[:-5] for file in files if file.name.endswith(".yaml"))
@@ -214,17 +131,42 @@ def _override(tree: dict[str, Any], override: str) -> None:
     value = _parse(text, label)
     if isinstance(value, Mapping):
         raise InputError(f"{label}: set one field at a time, as in train.lr=3e-4")
-    _check_names({name: value}, label)
     section, _, field = name.rpartition(".")
+    if name == "head.kind" and value != _kind(tree, label):
+        num_classes = tree.get("head", {}).get("num_classes")
+        tree["head"] = {"kind": value, "num_classes": num_classes}
+    _check_names({name: value}, label, kind=_kind(tree, label))
     if section:
         tree[section] = {**tree.get(section, {}), field: value}
     else:
         tree[field] = value
 
 
-def _check_names(tree: Mapping[str, Any], label: str) -> None:
-    """Refuse fields that no recipe has, before their values are looked at."""
-    known = list(_leaves(Recipe(name="").model_dump()))
+def _kind(tree: Mapping[str, Any], label: str) -> str:
+    """Return the kind of a recipe's head.
+
+    Raises
+    ------
+    InputError
+        If there is no such head.
+    """
+    from models.heads import HEADS
+
+    head = tree.get("head")
+    kind = head.get("kind", "recurrent") if isinstance(head, Mapping) else "recurrent"
+    if not isinstance(kind, str) or kind not in HEADS:
+        known = list(HEADS)
+        raise InputError(
+            f"{label}: head.kind = {kind!r}: known are {', '.join(known)}"
+            + _nearest(str(kind), known)
+        )
+    return kind
+
+
+def _check_names(tree: Mapping[str, Any], label: str, *, kind: str | None = None) -> None:
+    """Refuse fields that no recipe with this head has, before their values are looked at."""
+    kind = kind or _kind(tree, label)
+    known = list(_leaves(Recipe(name="", head=head_section(kind)()).model_dump()))
     sections = {name.split(".")[0] for name, _ in known if "." in name}
     names = [name for name, _ in known]
     for name, value in _leaves(tree):
@@ -232,7 +174,21 @@ def _check_names(tree: Mapping[str, Any], label: str) -> None:
             raise InputError(f"{label}: {name} = {value!r}, but {name} is a section of fields")
         if name not in names:
             near = _nearest(name, names) or _nearest(name.split(".")[-1], names)
-            raise InputError(f"{label}: unknown field {name} (= {value!r}){near}")
+            of = f" of a {kind} head" if name.startswith("head.") else ""
+            raise InputError(f"{label}: unknown field {name} (= {value!r}){of}{near}")
+
+
+def _check_together(head: Head, label: str) -> None:
+    """Refuse options of a head that do not go together, as the head itself does."""
+    import torch
+
+    from models.heads import build_head
+
+    try:
+        with torch.random.fork_rng([]):
+            build_head(features=1, classes=1, **head.model_dump(exclude={"num_classes"}))
+    except ValueError as error:
+        raise InputError(f"{label}: head.{error}") from None
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -243,10 +199,24 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _sentence(error: Any) -> str:
+def _valid(model: type[Section], tree: Mapping[str, Any], label: str, *sections: str) -> Section:
+    """Validate the fields below some sections.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        said = "; ".join(_sentence(each, sections) for each in error.errors())
+        raise InputError(f"{label}: {said}") from None
+
+
+def _sentence(error: Any, sections: tuple[str, ...]) -> str:
     """Say one error of pydantic's with the field, the value and the nearest spelling."""
     # A literal or an optional type adds parts of its own to the place; names have two at most.
-    name = ".".join(str(part) for part in error["loc"][:2])
+    name = ".".join(str(part) for part in (*sections, *error["loc"])[:2])
     hint = ""
     if error["type"] == "literal_error":
         hint = _nearest(str(error["input"]), re.findall(r"'(\w+)'", error["ctx"]["expected"]))

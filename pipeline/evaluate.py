@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from featstore import Batch, Store
 from models.heads import Head
+from pipeline.feed import Feed
 from pipeline.metrics import Metrics, confusion_matrix, metrics_of
 
 Floats = npt.NDArray[np.float64]
@@ -60,43 +60,31 @@ class Predictions:
         return metrics_of(confusion_matrix(self.labels, self.predicted, classes))
 
 
-def to_tensors(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Move a batch's features (B, T, D) and mask (B, T) to a device."""
-    return (
-        torch.from_numpy(batch.features).to(device),
-        torch.from_numpy(batch.mask).to(device),
-    )
-
-
 @torch.inference_mode()
-def predict(
-    head: Head, store: Store, clips: Ints, *, batch_size: int, steps: int | None
-) -> Predictions:
+def predict(head: Head, feed: Feed, clips: Ints, *, batch_size: int) -> Predictions:
     """Classify clips, in the order given.
 
     Parameters
     ----------
     head : Head
         Is set to evaluation mode.
-    store : Store
+    feed : Feed
+        Of the store, on the head's device, with steps and standardisation as in training.
     clips : int64 array (n,)
         Positions in the store; may be empty.
     batch_size : int
-    steps : int or None
-        As in the recipe that the head was trained with.
     """
     head.eval()
-    device = next(head.parameters()).device
-    logs, attention = [np.zeros((0, len(store.classes)))], []
-    for batch in store.stream(batch_size, clips=clips, steps=steps):
-        output = head(*to_tensors(batch, device))
+    logs, attention = [np.zeros((0, len(feed.store.classes)))], []
+    for batch in feed.batches(clips, batch_size):
+        output = head(batch.features, batch.mask)
         logs.append(output.logits.double().log_softmax(dim=1).cpu().numpy())
         if output.attention is not None:
-            rows = output.attention.cpu().numpy()
-            attention += [row[valid] for row, valid in zip(rows, batch.mask, strict=True)]
+            rows, mask = output.attention.cpu().numpy(), batch.mask.cpu().numpy()
+            attention += [row[valid] for row, valid in zip(rows, mask, strict=True)]
     return Predictions(
         clips=clips,
-        labels=store.labels[clips],
+        labels=feed.store.labels[clips],
         log_probabilities=np.concatenate(logs),
         attention=attention or None,
     )

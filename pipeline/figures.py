@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featstore import Store
+from pipeline.calibration import Reliability, fit_temperature, reliability, scaled
 from pipeline.config import Recipe
 from pipeline.metrics import Metrics
 
@@ -36,7 +37,7 @@ def draw_figures(
     history: Sequence[Mapping[str, Any]],
     predictions: Mapping[str, Predictions],
 ) -> None:
-    """Draw curves, confusion matrix, scores a class and, where the head attends, attention.
+    """Draw curves, confusion, scores a class, reliability and, where the head attends, attention.
 
     Parameters
     ----------
@@ -57,6 +58,7 @@ def draw_figures(
         "curves": curves(history, recipe.train.monitor),
         "confusion": confusion(metrics, classes, part),
         "per_class": per_class(metrics, classes, part),
+        "reliability": reliability_diagram(predictions, part),
     }
     val = predictions["val"]
     if val.attention is not None:
@@ -141,6 +143,42 @@ def per_class(metrics: Metrics, classes: tuple[str, ...], part: str) -> Figure:
     axes.set_title(f"Recall and F1 on {part}", pad=22)
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
+
+
+def reliability_diagram(predictions: Mapping[str, Predictions], part: str) -> Figure:
+    """Draw how often a part's predictions are right against how sure they are.
+
+    Left as the head gives them, right at the temperature that fits val; below, how many clips there
+    are of each confidence.
+    """
+    val, shown = predictions["val"], predictions[part]
+    temperature = fit_temperature(val.log_probabilities, val.labels)
+    figure = _figure(8.5, 4.6)
+    grid = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=[3, 1])
+    cases = ((1.0, "as trained"), (temperature, f"temperature {temperature:.2f}, of val"))
+    for column, (own, name) in enumerate(cases):
+        found = reliability(scaled(shown.log_probabilities, own), shown.labels)
+        _reliability(grid[0, column], grid[1, column], found)
+        grid[0, column].set_title(f"{name}: error {100 * found.error:.1f} %", fontsize=10)
+    grid[0, 0].set_ylabel("share of clips that are right")
+    grid[1, 0].set_ylabel("clips")
+    shown_by = grid[0, 0].get_legend_handles_labels()
+    figure.legend(*shown_by, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    figure.suptitle(f"Reliability on {part}", fontsize=11)
+    return figure
+
+
+def _reliability(above: Axes, below: Axes, found: Reliability) -> None:
+    """Draw accuracy over confidence, and the number of clips below it."""
+    width = 1 / len(found.count)
+    middle = (np.arange(len(found.count)) + 0.5) * width
+    above.bar(middle, np.nan_to_num(found.accuracy), 0.92 * width, color=BLUE, label="right")
+    above.plot(found.confidence, found.confidence, "_", color=ORANGE, ms=14, mew=2.5,
+               label="as sure as it was")  # fmt: skip
+    above.plot([0, 1], [0, 1], color=GREY, linestyle=":")
+    above.set(xlim=(0, 1), ylim=(0, 1.02))
+    below.bar(middle, found.count, 0.92 * width, color=GREY)
+    below.set_xlabel("probability of the predicted class")
 
 
 def attention_over_time(

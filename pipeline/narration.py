@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from featstore import Store
+from pipeline.certainty import SCORE_NAMES
 from pipeline.checks import Parts
 from pipeline.config import Recipe, Train
 from pipeline.imbalance import classes_without_clips
@@ -36,7 +38,7 @@ def introduction(store: Store, recipe: Recipe, parts: Parts, *, size: int) -> li
         lines.append("subjects are not known: parts may share people")
     if store.attributes.get("untrained"):
         lines.append("the backbone is untrained: its features are those of random weights")
-    if recipe.train.imbalance == "sampler":
+    if recipe.train.imbalance.startswith("sampler"):
         lines.append("sampler: train scores are over the clips drawn")
     if recipe.augment.mixup:
         lines.append("mixup: train mass, the target mass of the predicted class, is no accuracy")
@@ -49,9 +51,9 @@ def progress(row: dict[str, Any], options: Train) -> str:
     Examples
     --------
     >>> row = {"epoch": 3, "train_loss": 0.5, "train_top1": 0.75}
-    >>> row |= {"val_loss": 0.6, "val_mean_class_accuracy": 0.5}
-    >>> progress(row, Train())
-    'epoch   3  train loss 0.500 top1 0.750  val loss 0.600 mean_class_accuracy 0.500'
+    >>> row |= {"val_loss": 0.6, "val_mean_class_accuracy": 0.5, "data_share": 0.004}
+    >>> print(progress(row, Train()))
+    epoch   3  train loss 0.500 top1 0.750  val loss 0.600 mean_class_accuracy 0.500  data 0.4 %
     """
     shown = "top1" if options.monitor == "loss" else options.monitor
     mixed = "train_target_mass" in row
@@ -59,6 +61,7 @@ def progress(row: dict[str, Any], options: Train) -> str:
     return (
         f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.3f} {train}"
         f"  val loss {row['val_loss']:.3f} {shown} {row[f'val_{shown}']:.3f}"
+        f"  data {100 * row['data_share']:.1f} %"
     )
 
 
@@ -83,12 +86,42 @@ def why_stopped(stopped: str, waited: int, options: Train) -> str:
     return f"val {options.monitor} had not improved for {epochs}"
 
 
-def conclusion(best_epoch: int, reason: str, test: Metrics) -> str:
-    """Say how a training ended, for the reason that `why_stopped` gives."""
-    text = f"best epoch {best_epoch}; training ended because {reason}"
+def conclusion(training: Mapping[str, Any], test: Metrics) -> str:
+    """Say how a training ended.
+
+    Parameters
+    ----------
+    training : mapping
+        As in the run's metrics: best_epoch, why_stopped, data_share.
+    test : Metrics
+    """
+    text = (
+        f"waited for data {100 * training['data_share']:.1f} % of the time; best epoch "
+        f"{training['best_epoch']}; training ended because {training['why_stopped']}"
+    )
     if not test.clips:
         return text
     return (
         f"{text}; test top1 {test.top1:.3f}, mean class accuracy {test.mean_class_accuracy:.3f} "
         f"over {test.classes_with_support} classes"
     )
+
+
+def scores(part: str, metrics: Metrics, loss: float) -> list[str]:
+    """Say the scores of one part.
+
+    Parameters
+    ----------
+    part : str
+    metrics : Metrics
+    loss : float
+        The mean cross entropy.
+    """
+    clips = f"{metrics.clips} clips" if metrics.clips != 1 else "1 clip"
+    averaged = f"{metrics.classes_with_support} of {len(metrics.support)} classes"
+    found = {name: getattr(metrics, key) for key, name in SCORE_NAMES.items()}
+    return [
+        f"{part}: {clips}; averages over the {averaged} that have any",
+        *(f"{name:20} {100 * value:.1f} %" for name, value in found.items()),
+        f"{'loss':20} {loss:.3f}",
+    ]

@@ -7,21 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.certainty import SCORE_NAMES, calibration_lines, interval_lines
+from pipeline.markdown import count_of, percent, points, table
 from pipeline.metrics import most_confused
 from pipeline.run import PARTS, SCORES, read_metrics
 
 NEAR_UNIFORM = 0.95
-SCORE_NAMES = {
-    "top1": "top-1",
-    "mean_class_accuracy": "mean class accuracy",
-    "macro_f1": "macro F1",
-    "weighted_f1": "weighted F1",
-}
 FIGURES = {
     "curves": "Loss and scores by epoch",
     "confusion": "Confusion matrix",
     "per_class": "Recall and F1 of each class",
+    "reliability": "Whether probabilities mean what they say",
     "attention": "Attention over time",
+}
+# By what features are standardised where that looks at val and test, without their labels.
+UNLABELLED = {
+    "recording": "mean and std of their own recording",
+    "subject": "mean and std of their own subject",
+    "causal": "mean and std of their own recording up to the end of each clip",
 }
 
 
@@ -53,7 +56,8 @@ def report(run: Path) -> str:
     sections = [
         f"# {metrics['recipe']} on {metrics['title']}",
         _protocol(metrics),
-        "\n".join(["## Results", "", *_results(metrics)]),
+        "\n".join(["## Results", "", *_results(metrics), *_intervals(metrics)]),
+        *_calibration(metrics),
         "\n".join(["## Observations", "", *(f"- {line}" for line in observations(metrics))]),
         "\n".join([f"## Most confused on {part}", "", *_confused(metrics[part])]),
         "\n".join([f"## Classes on {part}", "", *_classes(metrics[part])]),
@@ -102,8 +106,8 @@ def _on_attention(metrics: dict[str, Any]) -> list[str]:
         )
     if count := metrics["one_step_val_clips"]:
         lines.append(
-            f"{_clips(count)} of val with a single step: classified like any other, left out of "
-            "what is said about attention."
+            f"{count_of(count, 'clip')} of val with a single step: classified like any other, "
+            "left out of what is said about attention."
         )
     return lines
 
@@ -113,9 +117,9 @@ def _on_classes(metrics: dict[str, Any], part: str) -> list[str]:
     train = metrics["train"]
     largest = rows[int(np.argmax(train["per_class"]))]
     share = max(train["per_class"]) / train["clips"]
-    recall = f"{_percent(largest['recall'])} on {part}"
+    recall = f"{percent(largest['recall'])} on {part}"
     lines = [
-        f"Recall of the largest class, {largest['class']} ({_percent(share)} of the training "
+        f"Recall of the largest class, {largest['class']} ({percent(share)} of the training "
         f"clips): {recall if largest['support'] else f'no {part} clips to tell'}."
     ]
     for name in PARTS if metrics["test"]["clips"] else ("val",):
@@ -141,6 +145,7 @@ def _on_data(metrics: dict[str, Any]) -> list[str]:
     if failed:
         counts = ", ".join(f"{count} of {part}" for part, count in failed.items())
         lines.append(f"Clips that could not be read when the store was built, left out: {counts}.")
+    lines += metrics.get("concerns", [])
     if not metrics["subjects_known"]:
         lines.append("Subjects are not known: the parts may share people, and scores may flatter.")
     if metrics["untrained"]:
@@ -166,10 +171,12 @@ def _protocol(metrics: dict[str, Any]) -> str:
     for part in PARTS:
         scores = metrics[part]
         rows.append(
-            f"{part.capitalize()}: {_clips(scores['clips'])}; averages over the "
+            f"{part.capitalize()}: {count_of(scores['clips'], 'clip')}; averages over the "
             f"{scores['classes_with_support']} of {len(scores['per_class'])} classes that have "
             f"{part} clips."
         )
+    if whose := UNLABELLED.get(metrics.get("standardise", "none")):
+        rows.append(f"Unlabelled val and test data: used. Features are standardised by {whose}.")
     return "  \n".join(rows)
 
 
@@ -177,9 +184,15 @@ def _results(metrics: dict[str, Any]) -> list[str]:
     """Tabulate the scores, against the baseline's on the parts that both runs share."""
     baseline = metrics["baseline"]
     if baseline is None:
-        rows = [[SCORE_NAMES[key], *(_percent(metrics[p][key]) for p in PARTS)] for key in SCORES]
-        return _table(["", *PARTS], rows)
+        rows = [[SCORE_NAMES[key], *(percent(metrics[p][key]) for p in PARTS)] for key in SCORES]
+        return table(["", *PARTS], rows)
     lines = [f"Baseline: {baseline['name']} ({baseline['recipe']}, seed {baseline['seed']}).", ""]
+    if baseline["store_key"] != metrics["store_key"]:
+        lines += [
+            f"**It names another store**, `{baseline['store_key']}`: the difference is one of "
+            "features as well.",
+            "",
+        ]
     header, same = [""], {}
     for part in PARTS:
         ours, theirs = metrics[part]["clips"], baseline[part]
@@ -196,9 +209,22 @@ def _results(metrics: dict[str, Any]) -> list[str]:
         row = [SCORE_NAMES[key]]
         for part in PARTS:
             ours, theirs = metrics[part][key], baseline[part][key]
-            row += [_percent(ours), _percent(theirs), _difference(ours, theirs, same[part])]
+            row += [percent(ours), percent(theirs), _difference(ours, theirs, same[part])]
         rows.append(row)
-    return lines + _table(header, rows)
+    return lines + table(header, rows)
+
+
+def _intervals(metrics: dict[str, Any]) -> list[str]:
+    """Say how far the scores may be off; nothing for a run of before this was measured."""
+    people = "subjects" if metrics["subjects_known"] else "videos"
+    lines = interval_lines(metrics, metrics.get("intervals", {}), people=people)
+    return ["", *lines] if lines else []
+
+
+def _calibration(metrics: dict[str, Any]) -> list[str]:
+    if "calibration" not in metrics:
+        return []
+    return ["\n".join(["## Calibration", "", *calibration_lines(metrics["calibration"])])]
 
 
 def _confused(scores: dict[str, Any]) -> list[str]:
@@ -209,35 +235,21 @@ def _confused(scores: dict[str, Any]) -> list[str]:
     rows = [
         [classes[i], classes[j], f"{n} of {scores['per_class'][i]['support']}"] for i, j, n in pairs
     ]
-    return _table(["class", "taken for", "clips"], rows)
+    return table(["class", "taken for", "clips"], rows)
 
 
 def _classes(scores: dict[str, Any]) -> list[str]:
     names = ("precision", "recall", "f1")
     rows = [
-        [row["class"], str(row["support"]), *(_percent(row[name]) for name in names)]
+        [row["class"], str(row["support"]), *(percent(row[name]) for name in names)]
         for row in sorted(scores["per_class"], key=lambda row: -row["support"])
     ]
-    return _table(["class", "clips", *names], rows)
-
-
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return [f"| {' | '.join(cells)} |" for cells in (header, rule, *escaped)]
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
+    return table(["class", "clips", *names], rows)
 
 
 def _difference(ours: float | None, theirs: float | None, same: bool) -> str:
-    return "–" if ours is None or theirs is None or not same else f"{100 * (ours - theirs):+.1f}"
-
-
-def _clips(count: int) -> str:
-    return f"{count} clip" if count == 1 else f"{count} clips"
+    return "–" if ours is None or theirs is None or not same else points(ours - theirs)
 
 
 def _of_classes(names: list[str]) -> str:
-    return f"{len(names)} class" if len(names) == 1 else f"{len(names)} classes"
+    return count_of(len(names), "class", "classes")

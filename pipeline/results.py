@@ -6,35 +6,36 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from featstore import Store
+from pipeline.calibration import calibration
 from pipeline.checks import Parts
 from pipeline.config import Recipe
 from pipeline.evaluate import Predictions, attention_entropy
 from pipeline.figures import draw_figures
 from pipeline.imbalance import classes_without_clips
+from pipeline.intervals import intervals
 from pipeline.report import report
 from pipeline.run import PARTS, write_csv, write_json, write_yaml
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 PACKAGES = ("featstore", "torch", "numpy")
 
 
 def write_run(
     folder: Path,
+    config: Mapping[str, Any],
     store: Store,
     recipe: Recipe,
     parts: Parts,
     training: Mapping[str, Any],
     predictions: Mapping[str, Predictions],
     history: Sequence[Mapping[str, Any]],
-    *,
     weights: Mapping[str, Tensor],
 ) -> None:
     """Write every file of a run.
@@ -42,23 +43,27 @@ def write_run(
     Parameters
     ----------
     folder : Path
+    config : mapping
+        As `configuration` gives it.
     store : Store
     recipe : Recipe
     parts : dict
         Positions of the clips of train, val and test.
     training : mapping
         How it went: seed, device, seconds, best_epoch, epochs, stopped, why_stopped,
-        baseline.
+        data_share, baseline.
     predictions : mapping
         Of val and test, by the weights of the best epoch.
     history : sequence of mapping
         One row an epoch.
     weights : mapping of tensors
     """
-    write_yaml(folder / "config.yaml", _config(store, recipe, training))
+    write_yaml(folder / "config.yaml", config)
     write_json(folder / "metrics.json", _metrics(store, recipe, parts, training, predictions))
     write_csv(folder / "history.csv", history)
     write_csv(folder / "predictions.csv", _rows(store, predictions))
+    logits = {part: torch.from_numpy(predictions[part].log_probabilities).float() for part in PARTS}
+    (folder / "predictions.safetensors").write_bytes(save(logits))
     tensors = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
     (folder / "weights.safetensors").write_bytes(save(tensors))
     draw_figures(folder / "figures", store, recipe, history, predictions)
@@ -73,7 +78,21 @@ def clips_and_labels(store: Store, parts: Parts) -> dict[str, set[tuple[str, str
     }
 
 
-def _config(store: Store, recipe: Recipe, training: Mapping[str, Any]) -> dict[str, Any]:
+def configuration(
+    store: Store, recipe: Recipe, parts: Parts, *, seed: int, device: torch.device
+) -> dict[str, Any]:
+    """Return what decides the weights of a run: plain values, kept in its ``config.yaml``.
+
+    Parameters
+    ----------
+    store : Store
+        Only its path decides nothing.
+    recipe : Recipe
+    parts : dict
+        Positions of the clips of train, val and test.
+    seed : int
+    device : torch.device
+    """
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -82,16 +101,26 @@ def _config(store: Store, recipe: Recipe, training: Mapping[str, Any]) -> dict[s
             versions[name] = "not installed"
     return {
         "recipe": recipe.model_dump(),
-        "seed": training["seed"],
-        "device": training["device"],
+        "seed": seed,
+        "device": device.type,
         "store": {
             "key": store.key,
             "path": str(store.path),
             "features": store.dim,
             "classes": list(store.classes),
+            "statistics": moments(store),
+            "clips": {part: len(clips) for part, clips in parts.items()},
         },
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "versions": versions,
     }
+
+
+def moments(store: Store) -> dict[str, Any] | None:
+    """Return mean and std that the pixels behind a store were normalised by, where it says so."""
+    statistics = store.attributes.get("statistics")
+    return statistics and {name: list(statistics[name]) for name in ("mean", "std")}
 
 
 def _metrics(
@@ -116,6 +145,7 @@ def _metrics(
         "monitor": recipe.train.monitor,
         "imbalance": recipe.train.imbalance,
         "mixup": recipe.augment.mixup > 0,
+        "standardise": recipe.data.standardise,
         "subjects_known": store.subjects_known,
         "untrained": bool(store.attributes.get("untrained", False)),
         "train": {
@@ -128,8 +158,18 @@ def _metrics(
         },
         "one_step_val_clips": int((~several).sum()),
         "attention_entropy": None if attention is None else attention_entropy(attention),
+        "subjects": {part: len(np.unique(store.subjects[parts[part]])) for part in parts},
+        "calibration": calibration(
+            {part: (own.log_probabilities, own.labels) for part, own in predictions.items()}
+        ),
+        "intervals": {part: _intervals(store, predictions[part]) for part in PARTS},
         **{part: predictions[part].metrics.as_dict(store.classes) for part in PARTS},
     }
+
+
+def _intervals(store: Store, own: Predictions) -> dict[str, Any] | None:
+    right, subjects = own.predicted == own.labels, store.subjects[own.clips]
+    return intervals(own.labels, right, subjects, classes=len(store.classes))
 
 
 def _rows(store: Store, predictions: Mapping[str, Predictions]) -> list[dict[str, Any]]:
@@ -140,6 +180,7 @@ def _rows(store: Store, predictions: Mapping[str, Predictions]) -> list[dict[str
             "label": store.classes[label],
             "prediction": store.classes[guess],
             "probability": float(probability),
+            "subject": str(store.subjects[clip]),
         }
         for part in PARTS
         for clip, label, guess, probability in zip(

@@ -6,7 +6,8 @@
     metrics.json          scores of val and test, and what the report says about the training
     history.csv           one row an epoch
     weights.safetensors   the head of the best epoch
-    predictions.csv       clip, part, label, prediction, probability
+    predictions.csv       clip, part, label, prediction, probability, subject
+    predictions.safetensors  log-probabilities of val and test, in the order of predictions.csv
     figures/              curves, confusion, per_class and, for heads that attend, attention
     report.md
 """
@@ -14,9 +15,10 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import math
-import secrets
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,9 +28,11 @@ from typing import Any
 
 import yaml
 
-from featstore.errors import InputError
+from featstore.errors import BusyError, InputError
+from featstore.keys import differences
 
 PARTS = ("val", "test")
+CHECKPOINT, CONFIG = "checkpoint.safetensors", "config.json"
 METRICS = (
     *("title", "store_key", "recipe", "seed", "seconds", "subjects_known", "untrained", "mixup"),
     *("best_epoch", "epochs", "stopped", "why_stopped", "attention_entropy", "one_step_val_clips"),
@@ -38,38 +42,99 @@ SCORES = ("top1", "mean_class_accuracy", "macro_f1", "weighted_f1")
 
 
 @contextmanager
-def new_run(out: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `out` that takes its name when the block ends well.
+def new_run(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
+    """Give a folder that takes the name `out` when the block ends well.
+
+    Until then it lies in a hidden folder beside `out`, with `CHECKPOINT`, where the block keeps how
+    far it came. Where there is one, that folder outlives a killed process and errors, and is taken
+    up by the next call with the same configuration.
 
     Parameters
     ----------
     out : Path
         Must not exist, or be an empty folder. Missing parents are made.
+    config : mapping
+        What decides the result, as plain values; ``store.path`` decides nothing.
 
     Yields
     ------
     Path
-        The temporary folder; removed if the block raises.
+        The temporary folder, empty; ``folder.with_name(CHECKPOINT)`` is beside it.
 
     Raises
     ------
     InputError
-        If `out` is taken, or cannot be written.
+        If `out` is taken, or cannot be written, or another configuration was cut off there.
+    BusyError
+        If another process is at it.
     """
     _check_free(out)
-    folder = out.parent / f".{out.name}.{secrets.token_hex(4)}.tmp"
+    unfinished = unfinished_of(out)
     try:
-        folder.mkdir(parents=True)
+        unfinished.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out}: the folder cannot be made ({error.strerror})") from None
+    with _locked(unfinished, out):
+        if changed := cut_off_otherwise(out, config):
+            raise InputError(
+                f"--out {out}: a training of another configuration was cut off there "
+                f"({'; '.join(changed)}); go on with that one, delete {unfinished}, or name "
+                "another folder"
+            )
+        try:
+            write_json(unfinished / CONFIG, config)
+            folder = unfinished / "run"
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            yield folder
+            _check_free(out)
+            if out.exists():
+                out.rmdir()
+            folder.rename(out)
+            (unfinished / CHECKPOINT).unlink(missing_ok=True)
+        finally:
+            if not (unfinished / CHECKPOINT).exists():
+                shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def unfinished_of(out: Path) -> Path:
+    """Return the folder in which a run lies until it is whole."""
+    return out.parent / f".{out.name}.unfinished"
+
+
+def cut_off_otherwise(out: Path, config: Mapping[str, Any]) -> list[str]:
+    """Say in which fields a training that was cut off differs; nothing where none was."""
+    unfinished = unfinished_of(out)
+    if not (unfinished / CHECKPOINT).exists():
+        return []
     try:
-        yield folder
-        _check_free(out)
-        if out.exists():
-            out.rmdir()
-        folder.rename(out)
+        theirs = json.loads((unfinished / CONFIG).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        return [f"{unfinished / CONFIG} cannot be read: {error}"]
+    ours = json.loads(json.dumps(_without_nan(config)))
+    for one in (theirs, ours):
+        one.get("store", {}).pop("path", None)
+    return differences(theirs, ours)
+
+
+@contextmanager
+def _locked(folder: Path, out: Path) -> Iterator[None]:
+    """Hold a kernel lock, which dies with its process, on a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = os.path.samestat(os.fstat(descriptor), folder.stat())
+        except (BlockingIOError, FileNotFoundError):  # or it ended just before this lock
+            alone = False
+        if not alone:
+            raise BusyError(
+                f"--out {out}: another process is training to it; wait for it, or name another "
+                "folder"
+            )
+        yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
 
 
 def _check_free(out: Path) -> None:

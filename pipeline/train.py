@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,20 +12,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 
-from featstore import Batch, InputError, Store
+from featstore import Store
 from models.heads import Head, build_head
-from models.losses import cross_entropy, focal, soft_targets
-from pipeline.augment import add_noise, mixup
-from pipeline.checks import checked_parts
+from models.losses import adjusted, cross_entropy, focal, soft_targets
+from pipeline.augment import add_noise, change_time, mixup
+from pipeline.checks import checked_parts, concerns, other_store
 from pipeline.config import Recipe, Train
 from pipeline.device import choose_device
-from pipeline.evaluate import Predictions, predict, to_tensors
-from pipeline.imbalance import class_weights, sampling_probabilities
-from pipeline.narration import conclusion, introduction, progress, why_stopped
-from pipeline.results import clips_and_labels, write_run
-from pipeline.run import SCORES, compare_with, new_run
+from pipeline.epochs import Fitted, fit
+from pipeline.evaluate import Predictions, predict
+from pipeline.feed import Feed, TensorBatch
+from pipeline.imbalance import draw_by, of_classes
+from pipeline.narration import conclusion, introduction, why_stopped
+from pipeline.optimisers import make_optimizer
+from pipeline.rescore import write_training
+from pipeline.results import clips_and_labels, configuration, write_run
+from pipeline.run import CHECKPOINT, compare_with, new_run
+from pipeline.standardise import standardiser
 
 Log = Callable[[str], None]
 Clips = npt.NDArray[np.int64]
@@ -50,7 +53,8 @@ def train(
     store : Store
     recipe : Recipe
     out : Path
-        The run folder; must not exist, or be empty.
+        The run folder; must not exist, or be empty. Where a training of the same configuration
+        was cut off, this one goes on from its last epoch, to the weights it would have had.
     seed : int
         On the CPU the same store, recipe, seed, machine and number of threads give the same
         weights, bit for bit. On a GPU they need not: cuDNN's recurrent kernels are not
@@ -70,40 +74,54 @@ def train(
     Raises
     ------
     InputError
-        If the recipe does not fit the store, `out` is taken, or the loss is not finite.
+        If the recipe does not fit the store, `out` is taken, a training of another configuration
+        was cut off there, or the loss is not finite.
+    BusyError
+        If another process is training to `out`.
     """
     started = time.perf_counter()
     parts = checked_parts(store, recipe)
     where = choose_device(device)
     compared = compare_with(baseline, clips_and_labels(store, parts)) if baseline else None
-    with new_run(out) as folder, seeded(seed, where):
+    config = configuration(store, recipe, parts, seed=seed, device=where)
+    with new_run(out, config) as folder, seeded(seed, where):
         options = recipe.head.model_dump(exclude={"num_classes"})
         head = build_head(features=store.dim, classes=len(store.classes), **options).to(where)
         size = sum(tensor.numel() for tensor in head.parameters())
-        for line in introduction(store, recipe, parts, size=size):
+        worries = concerns(store, parts)
+        said = [*introduction(store, recipe, parts, size=size), *worries]
+        for line in said + other_store(compared, store):
             log(line)
-        learner = Learner(head, store, recipe, parts["train"], seed=seed)
-        fitted = fit(learner, parts["val"], log=log)
+        learner = Learner(head, store, recipe, parts["train"], seed=seed, val_clips=parts["val"])
+        fitted = fit(learner, parts["val"], log=log, checkpoint=folder.with_name(CHECKPOINT))
         # The one look at the test part, by the weights that val chose.
         predictions = {"val": fitted.val, "test": learner.predict(parts["test"])}
-        epochs = len(fitted.history)
-        reason = why_stopped(fitted.stopped, epochs - fitted.best_epoch, recipe.train)
-        log(conclusion(fitted.best_epoch, reason, predictions["test"].metrics))
-        training = {
-            "seed": seed,
-            "device": where.type,
-            "seconds": round(time.perf_counter() - started, 3),
-            "best_epoch": fitted.best_epoch,
-            "epochs": epochs,
-            "stopped": fitted.stopped,
-            "why_stopped": reason,
-            "baseline": compared,
-        }
-        weights = head.state_dict()
+        training = training_of(fitted, recipe, time.perf_counter() - started)
+        log(conclusion(training, predictions["test"].metrics))
+        given = {"seed": seed, "device": where.type, "baseline": compared, "concerns": worries}
+        training = given | training
+        weights, standardise = head.state_dict(), learner.standardise
+        if standardise is not None:
+            write_training(folder, standardise.training)
         write_run(
-            folder, store, recipe, parts, training, predictions, fitted.history, weights=weights
+            folder, config, store, recipe, parts, training, predictions, fitted.history, weights
         )
     return out
+
+
+def training_of(fitted: Fitted, recipe: Recipe, seconds: float) -> dict[str, Any]:
+    """Sum up how a training went, of which this process took so many seconds."""
+    epochs = len(fitted.history)
+    spent = [row["seconds"] for row in fitted.history]
+    waited = sum(row["seconds"] * row["data_share"] for row in fitted.history)
+    return {
+        "seconds": round(seconds + sum(spent[: fitted.resumed]), 3),
+        "best_epoch": fitted.best_epoch,
+        "epochs": epochs,
+        "stopped": fitted.stopped,
+        "why_stopped": why_stopped(fitted.stopped, epochs - fitted.best_epoch, recipe.train),
+        "data_share": waited / sum(spent),
+    }
 
 
 class Learner:
@@ -117,19 +135,33 @@ class Learner:
     clips : int64 array (n,)
         Positions of the training clips.
     seed : int
+    val_clips : int64 array (n,), optional
+        Those that will be classified after every epoch.
     """
 
-    def __init__(self, head: Head, store: Store, recipe: Recipe, clips: Clips, *, seed: int):
+    def __init__(
+        self,
+        head: Head,
+        store: Store,
+        recipe: Recipe,
+        clips: Clips,
+        *,
+        seed: int,
+        val_clips: Clips | None = None,
+    ) -> None:
         self.head, self.store, self.recipe, self.clips = head, store, recipe, clips
         self.device = next(head.parameters()).device
         # One generator a purpose: what one draws does not depend on what another is used for.
-        order, mix = np.random.SeedSequence(seed).spawn(2)
-        self.order_rng, self.mixup_rng = np.random.default_rng(order), np.random.default_rng(mix)
+        seeds = np.random.SeedSequence(seed).spawn(3)
+        self.order_rng, self.mixup_rng, self.time_rng = map(np.random.default_rng, seeds)
         self.noise = torch.Generator(self.device).manual_seed(seed)
         labels, classes = store.labels[clips], len(store.classes)
-        sampled = recipe.train.imbalance == "sampler"
-        self.probabilities = sampling_probabilities(labels, classes) if sampled else None
-        self.loss = make_loss(recipe.train, class_weights(labels, classes), self.device)
+        self.probabilities = draw_by(recipe.train, labels, classes)
+        self.loss = make_loss(recipe.train, of_classes(recipe.train, labels, classes), self.device)
+        how, steps = recipe.data.standardise, recipe.data.steps
+        self.standardise = standardiser(store, how, clips, device=self.device)
+        held = clips if val_clips is None else np.concatenate([clips, val_clips])
+        self.feed = Feed(store, self.device, steps=steps, standardise=self.standardise, held=held)
         self.optimizer = make_optimizer(recipe.train, head)
 
     def epoch(self) -> tuple[float, float]:
@@ -143,22 +175,18 @@ class Learner:
             clip has two classes, what stands for it.
         """
         self.head.train()
-        batches = self.store.stream(
-            self.recipe.train.batch_size,
-            self.order_rng,
-            clips=self.clips,
-            probabilities=self.probabilities,
-            steps=self.recipe.data.steps,
-        )
-        sums = np.sum([self._step(batch) for batch in batches], axis=0)
+        size, rng = self.recipe.train.batch_size, self.order_rng
+        batches = self.feed.batches(self.clips, size, rng=rng, probabilities=self.probabilities)
+        # Looked at when all steps are done: a GPU would have to catch up for every number asked.
+        sums = torch.stack([self._step(batch) for batch in batches]).cpu().numpy().sum(axis=0)
         return float(sums[0] / len(self.clips)), float(sums[1] / len(self.clips))
 
-    def _step(self, batch: Batch) -> tuple[float, float]:
+    def _step(self, batch: TensorBatch) -> Tensor:
         """Learn from one batch; return the sums over its clips of loss and target mass."""
-        features, mask = to_tensors(batch, self.device)
-        labels = torch.from_numpy(batch.labels).to(self.device)
-        targets = soft_targets(labels, len(self.store.classes))
-        augment = self.recipe.augment
+        features, mask = batch.features, batch.mask
+        targets = soft_targets(batch.labels, len(self.store.classes))
+        augment, spread = self.recipe.augment, self.recipe.data.steps is not None
+        features, mask = change_time(features, mask, augment, spread=spread, rng=self.time_rng)
         if augment.noise:
             features = add_noise(features, mask, augment.noise, generator=self.noise)
         if augment.mixup:
@@ -173,113 +201,34 @@ class Learner:
             nn.utils.clip_grad_norm_(self.head.parameters(), self.recipe.train.clip_norm)
         self.optimizer.step()
         mass = targets.gather(1, logits.argmax(dim=1, keepdim=True)).sum()
-        return loss.item() * len(labels), mass.item()
+        return torch.stack([loss.detach().double() * len(mask), mass.double()])
 
     def predict(self, clips: Clips) -> Predictions:
         """Classify clips as the recipe has it."""
-        size, steps = self.recipe.train.batch_size, self.recipe.data.steps
-        return predict(self.head, self.store, clips, batch_size=size, steps=steps)
+        return predict(self.head, self.feed, clips, batch_size=self.recipe.train.batch_size)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
-    """How a training went.
-
-    Attributes
-    ----------
-    best_epoch : int
-        Counted from 1.
-    stopped : {"patience", "epochs"}
-        Why training ended.
-    history : list of dict
-        One row an epoch.
-    val : Predictions
-        Of the best epoch.
-    """
-
-    best_epoch: int
-    stopped: str
-    history: list[dict[str, Any]]
-    val: Predictions
-
-
-def fit(learner: Learner, val_clips: Clips, *, log: Log) -> Fitted:
-    """Train until the epochs or the patience end; the head keeps the weights of its best epoch.
-
-    Raises
-    ------
-    InputError
-        If a loss is not finite.
-    """
-    recipe = learner.recipe
-    options = recipe.train
-    adjust = make_schedule(options, learner.optimizer)
-    history: list[dict[str, Any]] = []
-    best_epoch, best_score, stopped = 0, -math.inf, "epochs"
-    for epoch in range(1, options.epochs + 1):
-        started = time.perf_counter()
-        lr = learner.optimizer.param_groups[0]["lr"]
-        loss, mass = learner.epoch()
-        val = learner.predict(val_clips)
-        _check_finite(epoch, loss, val.loss)
-        row = _row(epoch, lr, loss, mass, val, mixed=recipe.augment.mixup > 0)
-        history.append(row | {"seconds": time.perf_counter() - started})
-
-        monitored = row[f"val_{options.monitor}"]
-        score = -monitored if options.monitor == "loss" else monitored
-        if score > best_score:
-            best_epoch, best_score, best_val = epoch, score, val
-            weights = {name: tensor.clone() for name, tensor in learner.head.state_dict().items()}
-        log(progress(row, options) + (" *" if best_epoch == epoch else ""))
-        waited = epoch - max(best_epoch, options.min_epochs)
-        if options.patience is not None and waited >= options.patience:
-            stopped = "patience"
-            break
-        adjust(score)
-    learner.head.load_state_dict(weights)
-    return Fitted(best_epoch=best_epoch, stopped=stopped, history=history, val=best_val)
-
-
-def _row(
-    epoch: int, lr: float, loss: float, mass: float, val: Predictions, *, mixed: bool
-) -> dict[str, Any]:
-    """Make a row of the history; its columns say whether `mass` is an accuracy."""
-    train_score, scores = "train_target_mass" if mixed else "train_top1", val.metrics
-    row = {"epoch": epoch, "lr": lr, "train_loss": loss, train_score: mass, "val_loss": val.loss}
-    return row | {f"val_{key}": getattr(scores, key) for key in SCORES}
+    @property
+    def waited(self) -> float:
+        """Seconds that this has waited for data so far."""
+        return self.feed.waited
 
 
 def make_loss(
-    options: Train, weights: npt.NDArray[np.float64], device: torch.device
+    options: Train, of_classes: npt.NDArray[np.float64] | None, device: torch.device
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the loss of (logits, targets) that the recipe asks for."""
+    """Return the loss of (logits, targets) that the recipe asks for.
+
+    `of_classes` is what `pipeline.imbalance.of_classes` says of the training clips.
+    """
     smoothing = options.label_smoothing
     if options.imbalance == "focal":
         return partial(focal, gamma=options.focal_gamma, label_smoothing=smoothing)
-    if options.imbalance == "class_weights":
-        weight = torch.tensor(weights, dtype=torch.float32, device=device)
-        return partial(cross_entropy, weight=weight, label_smoothing=smoothing)
-    return partial(cross_entropy, label_smoothing=smoothing)
-
-
-def make_optimizer(options: Train, head: nn.Module) -> optim.Optimizer:
-    """Return the optimiser that the recipe asks for."""
-    kind = optim.AdamW if options.optimizer == "adamw" else optim.Adam
-    return kind(head.parameters(), lr=options.lr, weight_decay=options.weight_decay)
-
-
-def make_schedule(options: Train, optimizer: optim.Optimizer) -> Callable[[float], None]:
-    """Return what sets the next epoch's learning rate, given how good (higher) this one was."""
-    if options.schedule == "plateau":
-        # Torch halves one epoch after its patience. Its default threshold, a share of the best
-        # score, would call a negative score (that of a loss) better though it is slightly worse.
-        return optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, "max", factor=0.5, patience=4, threshold=0, threshold_mode="abs"
-        ).step
-    if options.schedule == "cosine":
-        cosine = optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
-        return lambda score: cosine.step()
-    return lambda score: None
+    if of_classes is None:
+        return partial(cross_entropy, label_smoothing=smoothing)
+    numbers = torch.tensor(of_classes, dtype=torch.float32, device=device)
+    if options.imbalance.startswith("class_weights"):
+        return partial(cross_entropy, weight=numbers, label_smoothing=smoothing)
+    return partial(adjusted, adjustment=numbers, label_smoothing=smoothing)
 
 
 @contextmanager
@@ -288,13 +237,3 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
-
-
-def _check_finite(epoch: int, train_loss: float, val_loss: float) -> None:
-    for part, loss in (("train", train_loss), ("val", val_loss)):
-        if not math.isfinite(loss):
-            raise InputError(
-                f"the {part} loss became {loss} in epoch {epoch}, so there is nothing to keep; "
-                "lower train.lr, set train.clip_norm to 1.0, or look for features that are not "
-                "finite"
-            )

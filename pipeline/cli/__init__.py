@@ -10,10 +10,11 @@ import click
 
 from featstore.errors import FeatstoreError
 from pipeline.cli.build import build, stats, why
+from pipeline.cli.compare import compare
 from pipeline.cli.convert import export, import_
 from pipeline.cli.demo import demo_data
 from pipeline.cli.stores import gc, info, ls, rm, verify
-from pipeline.cli.train import report, train
+from pipeline.cli.train import evaluate, report, train
 
 
 class Group(click.Group):
@@ -48,6 +49,8 @@ def main() -> None:
 for command in (
     build,
     train,
+    evaluate,
+    compare,
     stats,
     why,
     ls,

@@ -1,4 +1,4 @@
-"""``featstore train`` and ``featstore report``."""
+"""``featstore train``, ``featstore evaluate`` and ``featstore report``."""
 
 from __future__ import annotations
 
@@ -8,27 +8,39 @@ from typing import Any
 import click
 
 from pipeline.cli.flags import build_options, feature_flags
+from pipeline.cli.sweep import (
+    flags_of_split,
+    numbers_and_file,
+    several_splits,
+    sibling,
+    train_sweep,
+)
 
 
 @click.command()
 @click.option("--store", help="A store's path, the beginning of its key or name, or a folder of "
               "stores.  [default: the only store in features, or the one built last]")  # fmt: skip
 @click.option("--recipe", default="bilstm", show_default=True,
-              help="baseline, bilstm, or a YAML file.")  # fmt: skip
+              help="baseline, bilstm, linear, mlp, tcn, transformer, attentive, or a "
+              "YAML file.")  # fmt: skip
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE",
               help="Change a field of the recipe: train.lr=3e-4. May be repeated.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seeds", type=click.IntRange(1),
+              help="Train so many times, with --seed and the seeds behind it.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),
               help="Folder of the run.  [default: one below runs/]")  # fmt: skip
 @click.option("--baseline", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="A run that the report compares with.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@several_splits
 @feature_flags
 def train(
     store: str | None,
     recipe: str,
     overrides: tuple[str, ...],
     seed: int,
+    seeds: int | None,
     out: Path | None,
     baseline: Path | None,
     device: str,
@@ -36,23 +48,42 @@ def train(
 ) -> None:
     """Train a temporal classifier on a store's features.
 
+    The same command again goes on where a killed training was, to the same weights.
+
     The store is named by --store, or found by the flags that it was built with, which reads the
     annotations and looks whether videos have changed. Training itself opens no video.
+
+    --seeds and --splits leave one run each in the folder --out, with a report of all of them.
     """
     from featstore.store import open_store
     from pipeline.config import load_recipe
 
     loaded = load_recipe(recipe, overrides)
+    numbers, given["splits"] = numbers_and_file(given["splits"])
+    if numbers or seeds is not None:
+        paths = _find_splits(store, given, numbers)
+        every = range(seed, seed + (seeds or 1))
+        text = train_sweep(paths, loaded, every, out=out, device=device, baseline=baseline)
+        click.echo(f"report {text}")
+        return
     path = _find(store, given)
     opened = open_store(path)
     click.echo(f"store  {path} ({opened.title})")
+    from pipeline.checks import checked_parts
+    from pipeline.device import choose_device
+    from pipeline.results import configuration
     from pipeline.train import train as run
     from pipeline.usage import register_run
+
+    if out is None:
+        parts, where = checked_parts(opened, loaded), choose_device(device)
+        config = configuration(opened, loaded, parts, seed=seed, device=where)
+        out = _free(Path("runs") / f"{loaded.name}-{opened.key[:8]}-seed{seed}", config)
 
     folder = run(
         opened,
         loaded,
-        out=out or _free(Path("runs") / f"{loaded.name}-{opened.key[:8]}-seed{seed}"),
+        out=out,
         seed=seed,
         device=device,
         baseline=baseline,
@@ -64,11 +95,44 @@ def train(
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option("--store", help="A store of the same features and classes, named as for train.  "
+              "[default: the run's own]")  # fmt: skip
+@click.option("--part", type=click.Choice(["train", "val", "test"]), default="test",
+              show_default=True)  # fmt: skip
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+def evaluate(run: Path, store: str | None, part: str, device: str) -> None:
+    """Print the scores of a trained run on any store of the same features and classes."""
+    from featstore.store import open_store
+    from pipeline.narration import scores
+    from pipeline.rescore import own_store, rescore
+
+    opened = own_store(run) if store is None else open_store(_find(store, {}))
+    click.echo(f"store  {opened.path} ({opened.title})")
+    found = rescore(run, opened, part, device=device)
+    for line in scores(part, found.metrics, found.loss):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
 def report(run: Path) -> None:
-    """Write and print the report of a run again, from the run's own files."""
+    """Write and print the report of a run, or of a folder of runs, again from its own files."""
+    from pipeline.protocol import is_summary, summarise
     from pipeline.report import report as render
 
-    click.echo(render(run))
+    click.echo(summarise(run).read_text("utf-8") if is_summary(run) else render(run))
+
+
+def _find_splits(
+    store: str | None, given: dict[str, Any], numbers: list[int]
+) -> dict[int | None, Path | str]:
+    """Return the store of every split, or of none in particular."""
+    if not numbers:
+        return {None: _find(store, given)}
+    if any(value is not None for value in given.values()):
+        return {number: _find(store, flags_of_split(given, number)) for number in numbers}
+    one = _find(store, given)
+    return {number: sibling(one, number) for number in numbers}
 
 
 def _find(store: str | None, given: dict[str, Any]) -> Path | str:
@@ -102,11 +166,17 @@ def _find(store: str | None, given: dict[str, Any]) -> Path | str:
     return prepared.existing
 
 
-def _free(path: Path) -> Path:
-    """Return `path`, or the first of ``path-2``, ``path-3``, ... that does not exist."""
+def _free(path: Path, config: dict[str, Any]) -> Path:
+    """Return `path`, or the first of ``path-2``, ``path-3``, ... that does not exist.
+
+    A name under which a training of this configuration was cut off is free, others of that kind
+    are not.
+    """
+    from pipeline.run import cut_off_otherwise
+
     number = 2
     free = path
-    while free.exists():
+    while free.exists() or cut_off_otherwise(free, config):
         free = path.with_name(f"{path.name}-{number}")
         number += 1
     return free

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.losses import cross_entropy, focal, soft_targets
+from models.losses import adjusted, cross_entropy, focal, soft_targets
 
 WEIGHT = torch.tensor([0.0, 0.3, 1.0, 2.7], dtype=torch.float64)
 
@@ -68,6 +68,34 @@ def test_focal_on_hard_labels_is_the_papers() -> None:
     logits, labels = batch()
     p = logits.softmax(1)[torch.arange(9), labels]
     torch.testing.assert_close(focal(logits, labels, gamma=2.0), (-((1 - p) ** 2) * p.log()).mean())
+
+
+COUNTS = torch.tensor([1.0, 40.0, 7.0, 300.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_adjusted_is_torch_on_shifted_logits_for_hard_and_one_hot(smoothing: float) -> None:
+    logits, labels = batch()
+    shift = COUNTS.log()
+    expected = functional.cross_entropy(logits + shift, labels, label_smoothing=smoothing)
+    for targets in (labels, functional.one_hot(labels, 4).double()):
+        got = adjusted(logits, targets, adjustment=shift, label_smoothing=smoothing)
+        torch.testing.assert_close(got, expected)
+        centred = shift - shift.mean()
+        got = adjusted(logits, targets, adjustment=centred, label_smoothing=smoothing)
+        torch.testing.assert_close(got, expected)
+
+
+def test_adjusted_is_the_papers_on_soft_targets() -> None:
+    logits, labels = batch()
+    targets = 0.7 * functional.one_hot(labels, 4).double()
+    targets += 0.3 * functional.one_hot(labels.roll(1), 4)
+    total = 0.0
+    for row, values in zip(targets.tolist(), logits.tolist(), strict=True):
+        masses = [n * math.exp(v) for n, v in zip(COUNTS.tolist(), values, strict=True)]
+        total -= sum(t * math.log(m / sum(masses)) for t, m in zip(row, masses, strict=True))
+    got = adjusted(logits, targets, adjustment=COUNTS.log())
+    assert got.item() == pytest.approx(total / len(targets))
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])

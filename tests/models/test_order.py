@@ -1,25 +1,13 @@
 """Order matters: two classes that are each other's reverse in time."""
 
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
 
-from models.heads import Head, HeadOutput, RecurrentHead
+from models.heads import Head, build_head
 from models.losses import cross_entropy
-from models.pooling import MeanPool
-
-
-class OrderFree(Head):
-    """A linear layer and a mean: whatever it learns, it learns without order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.step = nn.Sequential(nn.Linear(4, 32), nn.ReLU())
-        self.pool, self.classify = MeanPool(), nn.Linear(32, 2)
-
-    def forward(self, features: torch.Tensor, mask: torch.Tensor) -> HeadOutput:
-        pooled, _ = self.pool(self.step(features), mask)
-        return HeadOutput(self.classify(pooled), None)
+from models.positions import sinusoids
 
 
 def clips(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -42,12 +30,40 @@ def accuracy_of(head: Head) -> float:
     return (head.eval()(features, mask).logits.argmax(1) == labels).float().mean().item()
 
 
-@pytest.mark.parametrize("pool", ["last", "attention"])
-def test_recurrent_heads_learn_order(pool: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("recurrent", {"bidirectional": True, "hidden": 8, "pool": "last"}),
+        ("recurrent", {"bidirectional": True, "hidden": 8, "pool": "attention"}),
+        ("tcn", {"hidden": 8}),
+        ("tcn", {"hidden": 8, "causal": True, "pool": "last"}),
+        ("transformer", {"hidden": 16, "layers": 1, "dropout": 0.0}),
+        ("attentive", {"hidden": 16}),
+    ],
+    ids=str,
+)
+def test_heads_that_know_time_learn_order(kind: str, options: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    assert accuracy_of(RecurrentHead(4, 2, bidirectional=True, hidden=8, pool=pool)) > 0.95
+    assert accuracy_of(build_head(kind, 4, 2, **options)) > 0.95
 
 
-def test_a_mean_without_order_cannot() -> None:
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("linear", {}), ("mlp", {"hidden": 16}), ("attentive", {"hidden": 16, "positions": False})],
+    ids=str,
+)
+def test_heads_without_time_cannot(kind: str, options: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    assert accuracy_of(OrderFree()) < 0.65
+    assert accuracy_of(build_head(kind, 4, 2, **options)) < 0.65
+
+
+@pytest.mark.parametrize("size", [1, 5, 8])
+def test_positions_are_the_papers_and_do_not_depend_on_how_many_there_are(size: int) -> None:
+    like = torch.zeros(1, dtype=torch.float64)
+    got = sinusoids(9, size, like=like)
+    for place in range(9):
+        for i in range(size):
+            angle = torch.tensor(place / 10000 ** (2 * (i // 2) / size), dtype=torch.float64)
+            expected = angle.cos() if i % 2 else angle.sin()
+            torch.testing.assert_close(got[place, i], expected)
+    assert torch.equal(sinusoids(4, size, like=like), got[:4])

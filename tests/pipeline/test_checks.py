@@ -1,9 +1,15 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+import featstore
 from featstore.errors import InputError
-from pipeline.checks import checked_parts
+from pipeline import checks
+from pipeline.checks import checked_parts, concerns, other_store
 from pipeline.config import load_recipe
 from tests.fakes import FakeStore, ordered_store
+from tests.stores import contents, write_store
 
 RECIPE = load_recipe("baseline")
 
@@ -65,3 +71,78 @@ def test_empty_test_part_is_allowed() -> None:
     store.splits[store.splits == "test"] = "val"
     assert isinstance(store, FakeStore)
     assert not len(checked_parts(store, RECIPE)["test"])
+
+
+@pytest.mark.parametrize("clips", [11, 13])
+def test_statistics_of_other_clips_than_train_are_refused(clips: int) -> None:
+    measured = {"origin": "split", "mean": [0.5], "std": [0.2], "clips": clips}
+    with pytest.raises(InputError, match=rf"measured on {clips} clips, .* has 12"):
+        checked_parts(ordered_store(20, statistics=measured), RECIPE)
+
+
+def test_statistics_may_lack_clips_that_failed() -> None:
+    for clips in (11, 12):  # a video that cannot be read is not measured, a lost frame's clip is
+        measured = {"origin": "split", "mean": [0.5], "std": [0.2], "clips": clips}
+        checked_parts(ordered_store(20, status=[1] + [0] * 19, statistics=measured), RECIPE)
+
+
+def test_clips_that_repeat_training_clips_are_named() -> None:
+    store = ordered_store(150, dim=32)
+    assert concerns(store, checked_parts(store, RECIPE)) == []
+    repeated = {"test": (store.split("test")[3], 0), "val": (store.split("val")[5], 8)}
+    for clip, twin in repeated.values():
+        first, size = store.offsets[clip], store.row_size[clip]
+        store.rows.array[first : first + size] = store[int(twin)].mean(axis=0)
+    (sentence,) = concerns(store, checked_parts(store, RECIPE))
+    assert sentence.startswith("1 of val, 1 of test clips are nearly the same as a training clip")
+    pairs = {
+        f"{store.clip_ids[clip]} of {part} and {store.clip_ids[twin]} of train"
+        for part, (clip, twin) in repeated.items()
+    }
+    assert sum(pair in sentence for pair in pairs) == 1
+
+
+@pytest.mark.parametrize("limit", ["MOST_CLIPS", "MOST_BYTES"])
+def test_large_stores_are_not_searched_for_repetitions(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, limit, 149)
+    store = ordered_store(150)
+    (sentence,) = concerns(store, checked_parts(store, RECIPE))
+    assert "not looked for: there are 150 clips" in sentence
+
+
+def other_split(folder: Path, *, origin: str, shift: int, mean: float) -> featstore.Store:
+    """Five clips of one video, of which those of train depend on `shift`."""
+    statistics = {"origin": origin, "mean": [mean], "std": [0.2], "clips": 2}
+    made = contents(statistics=statistics, title=f"split {shift}", key=f"{shift}{origin}")
+    made.columns["split"] = (np.arange(5) + shift) % 3
+    return featstore.open(write_store(folder / f"{origin}{shift}.zarr", made))
+
+
+def test_fixed_statistics_of_another_split_are_noticed(tmp_path: Path) -> None:
+    other_split(tmp_path, origin="split", shift=1, mean=0.43217)
+    fixed = other_split(tmp_path, origin="fixed", shift=0, mean=0.4322)
+    (sentence,) = concerns(fixed, checked_parts_of(fixed))
+    assert "the mean and std of split 1" in sentence
+    assert "include 1 val or test clips" in sentence
+    # Its own training clips have the same statistics: nothing was looked at that should not be.
+    other_split(tmp_path, origin="split", shift=0, mean=0.43217)
+    assert concerns(fixed, checked_parts_of(fixed)) == []
+
+
+def test_fixed_statistics_of_nobody_are_no_concern(tmp_path: Path) -> None:
+    other_split(tmp_path, origin="split", shift=1, mean=0.5)
+    fixed = other_split(tmp_path, origin="fixed", shift=0, mean=0.4322)
+    assert concerns(fixed, checked_parts_of(fixed)) == []
+
+
+def checked_parts_of(store: featstore.Store) -> dict[str, np.ndarray]:
+    return {part: store.split(part) for part in ("train", "val", "test")}
+
+
+def test_a_baseline_of_another_store_is_said() -> None:
+    store = ordered_store(20)
+    assert other_store(None, store) == other_store({"store_key": store.key}, store) == []
+    (line,) = other_store({"store_key": "beef" * 16, "name": "plain"}, store)
+    assert "plain names another store, beefbeefbeef" in line

@@ -97,3 +97,38 @@ def test_untrained_is_said(stores) -> None:
 def test_a_second_run_gets_a_folder_of_its_own(stores) -> None:
     runs = {train().stdout.splitlines()[-1] for _ in range(2)}
     assert len(runs) == 2
+
+
+def evaluate(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["evaluate", *arguments])
+
+
+def test_evaluate_repeats_the_scores_of_a_run(stores, tmp_path: Path) -> None:
+    run = tmp_path / "one"
+    assert train("--store", stores[32].key, "--out", str(run)).exit_code == 0
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    for arguments in ([], ["--store", stores[32].key[:8]]):
+        result = evaluate(str(run), "--part", "val", *arguments)
+        assert result.exit_code == 0, result.output
+        top1 = next(line for line in result.stdout.splitlines() if line.startswith("top-1"))
+        assert top1.split()[1:] == [f"{100 * metrics['val']['top1']:.1f}", "%"]
+    refused(evaluate(str(run), "--store", stores[48].key), "size: 32 -> 48")
+    refused(evaluate(str(tmp_path)), "not a run")
+
+
+def test_a_training_that_was_cut_off_keeps_its_name(stores, monkeypatch) -> None:
+    def full(run: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.results.report", full)
+        refused(train("--seed", "9"), "No space")
+    unfinished = list(Path("runs").glob(".*-seed9.unfinished"))
+    assert len(unfinished) == 1
+    name = unfinished[0].name.removeprefix(".").removesuffix(".unfinished")
+    other = train("--seed", "9", "--set", "train.lr=1e-2")
+    assert other.stdout.splitlines()[-1] == f"report runs/{name}-2/report.md"
+    again = train("--seed", "9")
+    assert "goes on after epoch 1" in again.stdout
+    assert again.stdout.splitlines()[-1] == f"report runs/{name}/report.md"
+    assert not unfinished[0].exists()

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pipeline.config import Recipe, Train
+from pipeline.epochs import fit
 from pipeline.metrics import metrics_of
-from pipeline.train import fit
 
 
 def quiet(line: str) -> None:
@@ -24,6 +24,7 @@ class Scripted:
         self.recipe = Recipe(name="scripted", train=Train(**(settings | options)))
         self.head, self.scores, self.epochs = torch.nn.Linear(1, 1), scores, 0
         self.optimizer = torch.optim.SGD(self.head.parameters(), lr=1.0)
+        self.waited = 0.0
 
     def epoch(self) -> tuple[float, float]:
         self.epochs += 1

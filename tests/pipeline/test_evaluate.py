@@ -5,7 +5,10 @@ from torch.nn import functional
 
 from models.heads import RecurrentHead
 from pipeline.evaluate import attention_entropy, predict
+from pipeline.feed import Feed
 from tests.fakes import ordered_store
+
+CPU = torch.device("cpu")
 
 
 def head_of(pool: str) -> RecurrentHead:
@@ -16,8 +19,8 @@ def head_of(pool: str) -> RecurrentHead:
 def test_predictions_do_not_depend_on_the_batch() -> None:
     store, head = ordered_store(30), head_of("attention")
     clips = np.arange(30)
-    one = predict(head, store, clips, batch_size=1, steps=None)
-    many = predict(head, store, clips, batch_size=8, steps=None)
+    one = predict(head, Feed(store, CPU), clips, batch_size=1)
+    many = predict(head, Feed(store, CPU), clips, batch_size=8)
     np.testing.assert_allclose(one.log_probabilities, many.log_probabilities, atol=1e-5)
     assert [len(a) for a in many.attention] == store.row_size.tolist()
     for a, b in zip(one.attention, many.attention, strict=True):
@@ -26,7 +29,7 @@ def test_predictions_do_not_depend_on_the_batch() -> None:
 
 def test_predictions_equal_plain_torch() -> None:
     store, head = ordered_store(10), head_of("mean")
-    got = predict(head, store, np.array([7, 2]), batch_size=4, steps=5)
+    got = predict(head, Feed(store, CPU, steps=5), np.array([7, 2]), batch_size=4)
     batch = store.batch(np.array([7, 2]), 5)
     logits = head(torch.from_numpy(batch.features), torch.from_numpy(batch.mask)).logits
     expected = functional.cross_entropy(logits, torch.from_numpy(batch.labels)).item()
@@ -37,7 +40,8 @@ def test_predictions_equal_plain_torch() -> None:
 
 
 def test_no_clips() -> None:
-    got = predict(head_of("attention"), ordered_store(10), np.array([], int), batch_size=4, steps=5)
+    feed = Feed(ordered_store(10), CPU, steps=5)
+    got = predict(head_of("attention"), feed, np.array([], int), batch_size=4)
     assert np.isnan(got.loss)
     assert got.metrics.clips == 0
 

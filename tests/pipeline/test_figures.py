@@ -39,7 +39,8 @@ def test_every_figure_is_drawn_even_for_awkward_names(tmp_path: Path, attends: b
     parts = {part: predictions(store, part, attends=attends) for part in ("val", "test")}
     figures.draw_figures(tmp_path / "f", store, load_recipe("bilstm"), HISTORY, parts)
     names = {path.stem for path in (tmp_path / "f").glob("*.png")}
-    assert names == {"curves", "confusion", "per_class"} | ({"attention"} if attends else set())
+    always = {"curves", "confusion", "per_class", "reliability"}
+    assert names == always | ({"attention"} if attends else set())
     for path in (tmp_path / "f").iterdir():
         with Image.open(path) as image:
             assert min(image.size) > 200
@@ -68,6 +69,21 @@ def test_per_class_is_sorted_by_clips() -> None:
     axes = figures.per_class(metrics, ("few", "many", "absent"), "val").axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["many", "few", "absent"]
     assert [text.get_text() for text in axes.texts] == ["5", "1", "none", "clips"]
+
+
+def test_reliability_shows_accuracy_and_confidence_before_and_after() -> None:
+    """Clips that are right in half of the cases and sure of it to 90 %."""
+    logs = np.log(np.tile([[0.9, 0.1]], (40, 1)))
+    labels = np.tile([0, 1], 20)
+    own = Predictions(clips=np.arange(40), labels=labels, log_probabilities=logs, attention=None)
+    figure = figures.reliability_diagram({"val": own, "test": own}, "test")
+    before, after, below, _ = figure.axes
+    assert before.get_title() == "as trained: error 40.0 %"
+    assert after.get_title() == "temperature 20.00, of val: error 2.7 %"
+    bars = {round(bar.get_x(), 3): bar.get_height() for bar in before.patches if bar.get_height()}
+    assert list(bars.values()) == [0.5]
+    assert next(iter(bars)) == pytest.approx(13 / 15 + 0.04 / 15, abs=1e-3)
+    assert sum(bar.get_height() for bar in below.patches) == 40
 
 
 def test_no_global_plotting_state() -> None:

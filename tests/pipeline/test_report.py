@@ -126,6 +126,56 @@ def test_baseline_differences_only_on_equal_clips(tmp_path: Path) -> None:
     assert "| top-1 | 63.6 % | 100.0 % | -36.4 | 56.2 % | 56.2 % | – |" in text
 
 
+def test_baseline_of_another_store_is_said(tmp_path: Path) -> None:
+    baseline = {"name": "plain", "recipe": "baseline", "seed": 1, "store_key": "f00d"}
+    baseline |= {"val": scores(VAL, common=11), "test": scores(TEST, common=16)}
+    assert "another store" not in written(tmp_path, baseline=baseline)
+    text = written(tmp_path, baseline=baseline | {"store_key": "beef"})
+    assert "**It names another store**, `beef`: the difference is one of features as well." in text
+
+
+INTERVALS = {
+    "level": 0.95,
+    "resamples": 2000,
+    "subjects": 4,
+    "top1": {"clips": [0.5, 0.7513], "subjects": [0.25, 1.0]},
+    "mean_class_accuracy": {"clips": [0.4, 0.5], "subjects": None},
+}
+
+
+def test_intervals_and_when_they_cannot_be_trusted(tmp_path: Path) -> None:
+    assert "intervals" not in written(tmp_path)
+    text = written(tmp_path, intervals={"val": None, "test": INTERVALS})
+    assert "95 % intervals, in percent, by 2000 bootstrap resamples" in text
+    assert "| test | top-1 | 56.2 % | 50.0 to 75.1 | 25.0 to 100.0 |" in text
+    assert "| test | mean class accuracy | 35.0 % | 40.0 to 50.0 | – |" in text
+    assert "| val | top-1 |" not in text
+    assert "With so few subjects (4 of test) the interval over subjects cannot be trusted" in text
+    enough = INTERVALS | {"subjects": 5}
+    text = written(tmp_path, intervals={"val": None, "test": enough}, subjects_known=False)
+    assert "cannot be trusted" not in text
+    assert "| over clips | over videos |" in text
+
+
+def test_calibration_before_and_after_temperature(tmp_path: Path) -> None:
+    assert "Calibration" not in written(tmp_path)
+    val = {"ece": 0.1, "ece_scaled": 0.02, "nll": 1.5, "nll_scaled": 1.2}
+    none = dict.fromkeys(val)
+    calibration = {"temperature": 1.5, "bins": 15, "val": val, "test": none}
+    text = written(tmp_path, calibration=calibration)
+    assert "Temperature 1.50, fitted on val: as trained, the head is too sure." in text
+    assert "| val | 10.0 % | 2.0 % | 1.500 | 1.200 |" in text
+    assert "| test | –" not in text
+    text = written(tmp_path, calibration=calibration | {"temperature": 0.8})
+    assert "not sure enough" in text
+    text = written(tmp_path, calibration=calibration | {"temperature": 0.050001})
+    assert "Temperature 0.05 (a bound of the search" in text
+
+
+def test_concerns_are_said(tmp_path: Path) -> None:
+    assert "- Two clips are the same." in written(tmp_path, concerns=["Two clips are the same."])
+
+
 def test_nothing_mistaken(tmp_path: Path) -> None:
     assert "No clip was mistaken." in written(tmp_path, test=scores(np.diag([1, 2, 3, 4])))
 

@@ -9,7 +9,7 @@ from pipeline.run import new_run, read_metrics, write_csv, write_json
 
 def test_run_appears_whole_with_its_parents(tmp_path: Path) -> None:
     out = tmp_path / "runs" / "one"
-    with new_run(out) as folder:
+    with new_run(out, {}) as folder:
         (folder / "a").write_text("a")
         assert not out.exists()
     assert (out / "a").read_text() == "a"
@@ -18,7 +18,7 @@ def test_run_appears_whole_with_its_parents(tmp_path: Path) -> None:
 
 def test_failed_run_leaves_nothing(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with new_run(tmp_path / "one") as folder:
+        with new_run(tmp_path / "one", {}) as folder:
             (folder / "a").write_text("a")
             raise KeyboardInterrupt
 
@@ -28,17 +28,17 @@ def test_failed_run_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_empty_folder_is_taken_and_a_full_one_refused(tmp_path: Path) -> None:
-    with new_run(tmp_path / "one") as folder:
+    with new_run(tmp_path / "one", {}) as folder:
         (tmp_path / "one").mkdir()
         (folder / "a").write_text("a")
-    with pytest.raises(InputError, match="not an empty folder"), new_run(tmp_path / "one"):
+    with pytest.raises(InputError, match="not an empty folder"), new_run(tmp_path / "one", {}):
         pass
     assert (tmp_path / "one" / "a").exists()
 
 
 def test_parent_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be made"), new_run(tmp_path / "file" / "one"):
+    with pytest.raises(InputError, match="cannot be made"), new_run(tmp_path / "file" / "one", {}):
         pass
 
 

@@ -13,11 +13,13 @@ from models.heads import Head, build_head
 from models.losses import cross_entropy
 from pipeline.config import Recipe, Train, load_recipe
 from pipeline.evaluate import attention_entropy, predict
+from pipeline.feed import Feed
 from pipeline.imbalance import class_weights, sampling_probabilities
 from pipeline.run import read_metrics, read_predictions
 from pipeline.train import Learner, make_loss, train
 from tests.fakes import FakeStore, ordered_store
 
+CPU = torch.device("cpu")
 SMALL = ["head.hidden=8", "train.epochs=2"]
 
 
@@ -57,9 +59,11 @@ def test_run_folder_is_whole(run: Path) -> None:
         "figures/confusion.png",
         "figures/curves.png",
         "figures/per_class.png",
+        "figures/reliability.png",
         "history.csv",
         "metrics.json",
         "predictions.csv",
+        "predictions.safetensors",
         "report.md",
         "weights.safetensors",
     ]
@@ -87,7 +91,7 @@ def test_weights_are_those_of_the_best_epoch(run: Path) -> None:
     store, recipe = ordered_store(), recipe_of("data.steps=null")
     head = head_of(store, recipe)
     head.load_state_dict(load_file(run / "weights.safetensors"))
-    val = predict(head, store, store.split("val"), batch_size=32, steps=None)
+    val = predict(head, Feed(store, CPU), store.split("val"), batch_size=32)
     metrics = read_metrics(run)
     assert val.metrics.mean_class_accuracy == metrics["val"]["mean_class_accuracy"]
     with (run / "history.csv").open() as file:
@@ -159,27 +163,25 @@ def test_class_weights_and_sampling_are_the_training_parts() -> None:
     np.testing.assert_array_equal(learner.probabilities, sampling_probabilities(labels, 2))
 
 
-class Watched(FakeStore):
-    """Notes which clips are streamed, whether in random order, and with what probabilities."""
-
-    def stream(self, batch_size: int, seed: Any = None, **options: Any) -> Any:
-        seen = options["clips"].tolist(), seed is not None, options.get("probabilities")
-        self.__dict__.setdefault("seen", []).append(seen)
-        return super().stream(batch_size, seed, **options)
-
-
 @pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("imbalance", ["none", "sampler"])
 def test_learns_from_train_chooses_by_val_and_looks_at_test_once(
-    tmp_path: Path, imbalance: str
+    tmp_path: Path, imbalance: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    seen: list[tuple[list[int], bool, Any]] = []
+    plain = Feed.batches
+
+    def watched(self: Feed, clips: np.ndarray, size: int, **options: Any) -> Any:
+        order = options.get("rng") is not None
+        seen.append((clips.tolist(), order, options.get("probabilities")))
+        return plain(self, clips, size, **options)
+
+    monkeypatch.setattr(Feed, "batches", watched)
     store = few_of_b_in_train()
-    store.__class__ = Watched
     store.status[0] = 1
     recipe = recipe_of(f"train.imbalance={imbalance}")
     train(store, recipe, out=tmp_path / "one", log=quiet)
     part = {name: store.split(name) for name in ("train", "val", "test")}
-    seen = store.__dict__["seen"]
     epoch = [(part["train"].tolist(), True), (part["val"].tolist(), False)]
     assert [call[:2] for call in seen] == [*epoch, *epoch, (part["test"].tolist(), False)]
     drawn = sampling_probabilities(store.labels[part["train"]], 2)
@@ -243,7 +245,7 @@ def test_attention_entropy_is_that_of_val_clips_of_several_steps(tmp_path: Path)
     head = head_of(store, recipe)
     head.load_state_dict(load_file(run / "weights.safetensors"))
     clips = store.split("val")[1:]
-    got = predict(head, store, clips, batch_size=32, steps=4)
+    got = predict(head, Feed(store, CPU, steps=4), clips, batch_size=32)
     assert got.attention is not None
     expected = attention_entropy(got.attention)
     assert 0 < expected < 1

@@ -1,0 +1,52 @@
+"""Temporal heads: from the features of a clip's steps to one logit a class.
+
+To add one, put a module here with one subclass of `Head`. The module's name is the kind that
+recipes name it by, and the keyword-only arguments of the class are its fields there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+from models.heads.base import Head, HeadOutput
+from models.heads.recurrent import RecurrentHead
+
+__all__ = ["HEADS", "Head", "HeadOutput", "RecurrentHead", "build_head"]
+
+
+def _found() -> Iterator[tuple[str, type[Head]]]:
+    for entry in sorted(pkgutil.iter_modules(__path__), key=lambda entry: entry.name):
+        module = importlib.import_module(f"{__name__}.{entry.name}")
+        for member in vars(module).values():
+            if not isinstance(member, type) or member.__module__ != module.__name__:
+                continue
+            if issubclass(member, Head) and member is not Head:
+                yield entry.name, member
+
+
+HEADS: dict[str, type[Head]] = dict(_found())
+
+
+def build_head(kind: str, features: int, classes: int, **options: Any) -> Head:
+    """Make a head by name.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `HEADS`.
+    features, classes : int
+        Length of a step's vector, number of classes.
+    **options
+        Passed to the head's class.
+
+    Raises
+    ------
+    ValueError
+        If there is no such head, or its options do not go together.
+    """
+    if kind not in HEADS:
+        raise ValueError(f"head {kind!r}: known are {', '.join(HEADS)}")
+    return HEADS[kind](features, classes, **options)

@@ -1,0 +1,79 @@
+"""Attentive probe: a learnt query looks over the steps of a clip."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.heads.base import Count, Head, HeadOutput, Share, input_layer
+from models.positions import sinusoids
+
+
+class AttentiveHead(Head):
+    """LayerNorm, projection, positions, one cross-attention block, linear layer.
+
+    Bardes et al., "Revisiting feature prediction for learning visual representations from video",
+    TMLR 2024 (V-JEPA), appendix: a learnt query attends to the frozen features, its result is
+    added to the query and passes a two-layer perceptron with a residual connection. Steps have
+    sinusoidal positions added, for features of single frames know no time.
+
+    Parameters
+    ----------
+    features, classes : int
+        Length of a step's vector, number of classes.
+    hidden : int
+        Size of a step's vector in the block; a multiple of `heads`.
+    heads : int
+        Number of attention heads.
+    feedforward : int
+        Size of the hidden layer of the perceptron.
+    positions : bool
+        Whether steps know their place.
+    dropout : float
+        Before the linear layer.
+    input_norm : bool
+        Normalise every step's vector by itself before the projection.
+
+    Raises
+    ------
+    ValueError
+        If `heads` does not divide `hidden`.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        classes: int,
+        *,
+        hidden: Count = 128,
+        heads: Count = 4,
+        feedforward: Count = 256,
+        positions: bool = True,
+        dropout: Share = 0.0,
+        input_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if hidden % heads:
+            raise ValueError(f"heads is {heads}, which does not divide hidden, {hidden}")
+        self.positions = positions
+        self.norm = input_layer(features, norm=input_norm)
+        self.project = nn.Linear(features, hidden)
+        self.query = nn.Parameter(torch.randn(1, 1, hidden) * hidden**-0.5)
+        self.keys_norm, self.mlp_norm = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
+        self.attend = nn.MultiheadAttention(hidden, heads, batch_first=True)
+        self.mlp = nn.Sequential(
+            nn.Linear(hidden, feedforward), nn.GELU(), nn.Linear(feedforward, hidden)
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(hidden, classes)
+
+    def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
+        """Classify clips whose padded steps are zero; attention is the mean over the heads."""
+        steps = self.project(self.norm(steps))
+        if self.positions:
+            steps = steps + sinusoids(steps.shape[1], steps.shape[2], like=steps)
+        keys, query = self.keys_norm(steps), self.query.expand(len(steps), -1, -1)
+        found, weights = self.attend(query, keys, keys, key_padding_mask=~mask)
+        state = (query + found).squeeze(1)
+        state = state + self.mlp(self.mlp_norm(state))
+        return HeadOutput(self.classify(self.dropout(state)), weights.squeeze(1))

@@ -1,0 +1,96 @@
+"""How sure scores and probabilities are, as reports say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.calibration import COOLEST, HOTTEST
+from pipeline.intervals import FEW_SUBJECTS
+from pipeline.intervals import SCORES as INTERVAL_SCORES
+from pipeline.markdown import percent, percents, table
+
+SCORE_NAMES = {
+    "top1": "top-1",
+    "mean_class_accuracy": "mean class accuracy",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+}
+
+
+def interval_lines(
+    scores: Mapping[str, Mapping[str, Any]],
+    intervals: Mapping[str, Mapping[str, Any] | None],
+    *,
+    people: str = "subjects",
+) -> list[str]:
+    """Tabulate confidence intervals by part.
+
+    Parameters
+    ----------
+    scores : mapping
+        By part, the scores as fractions.
+    intervals : mapping
+        By part, as `pipeline.intervals.intervals` gives them.
+    people : str
+        What subjects are called: ``videos`` where they stand in for them.
+    """
+    known = {part: own for part, own in intervals.items() if own}
+    if not known:
+        return []
+    any_part = next(iter(known.values()))
+    rows = [
+        [
+            *(part, SCORE_NAMES[score], percent(scores[part][score])),
+            *(percents(own[score][over]) for over in ("clips", "subjects")),
+        ]
+        for part, own in known.items()
+        for score in INTERVAL_SCORES
+    ]
+    lines = [
+        f"{100 * any_part['level']:.0f} % intervals, in percent, by {any_part['resamples']} "
+        f"bootstrap resamples of the clips and of the {people}:",
+        "",
+        *table(["", "score", "value", "over clips", f"over {people}"], rows),
+    ]
+    few = [f"{own['subjects']} of {part}" for part, own in known.items() if _few(own)]
+    if few:
+        lines += [
+            "",
+            f"With so few {people} ({', '.join(few)}) the interval over {people} cannot be "
+            f"trusted: it is likely too narrow. It wants {FEW_SUBJECTS} at the least.",
+        ]
+    return lines
+
+
+def _few(own: Mapping[str, Any]) -> bool:
+    return bool(own["subjects"] < FEW_SUBJECTS)
+
+
+def calibration_lines(calibration: Mapping[str, Any]) -> list[str]:
+    """Tabulate the calibration error of val and test before and after temperature scaling.
+
+    Parameters
+    ----------
+    calibration : mapping
+        As `pipeline.calibration.calibration` gives it.
+    """
+    temperature = calibration["temperature"]
+    verdict = "too sure" if temperature > 1 else "not sure enough"
+    bounded = not 1.001 * COOLEST < temperature < 0.999 * HOTTEST
+    bound = " (a bound of the search, for nothing fits best)" if bounded else ""
+    rows = [
+        [
+            *(part, percent(own["ece"]), percent(own["ece_scaled"])),
+            *(f"{own['nll']:.3f}", f"{own['nll_scaled']:.3f}"),
+        ]
+        for part in ("val", "test")
+        if (own := calibration[part])["ece"] is not None
+    ]
+    return [
+        f"Temperature {temperature:.2f}{bound}, fitted on val: as trained, the head is {verdict}. "
+        "Dividing its logits by the temperature changes no prediction. Expected calibration error "
+        f"in {calibration['bins']} bins of equal width, and mean negative log-likelihood:",
+        "",
+        *table(["", "error", "error, scaled", "NLL", "NLL, scaled"], rows),
+    ]

@@ -1,0 +1,27 @@
+"""``featstore compare``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--part", type=click.Choice(["val", "test"]), default="test", show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Of the bootstrap.")  # fmt: skip
+def compare(runs: tuple[str, ...], part: str, seed: int) -> None:
+    """Say whether runs differ by more than chance, and on which classes.
+
+    Every RUN is compared with the first on the same clips. A folder of runs, or runs with commas
+    between, such as the seeds of a recipe, count as one.
+    """
+    from featstore.errors import InputError
+    from pipeline.compare_runs import compare as differences
+    from pipeline.compare_runs import read_group
+    from pipeline.comparison import comparison
+
+    if len(runs) < 2:
+        raise InputError(f"{runs[0]} has nothing to be compared with; name another run behind it.")
+    groups = [read_group(run, part) for run in runs]
+    click.echo(comparison(differences(groups, seed=seed), part))

@@ -1,0 +1,112 @@
+"""What a comparison of runs says, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.certainty import SCORE_NAMES
+from pipeline.compare_runs import SIGNIFICANT, Difference, Group
+from pipeline.intervals import FEW_SUBJECTS, LEVEL, RESAMPLES
+from pipeline.markdown import count_of, percent, percents, points, table
+
+_HOLDS = {
+    "yes": "which holds",
+    "here": "which holds on these clips and is not shown for other people",
+    "no": "which is no more than chance can do",
+}
+_WORDS = {"yes": "yes", "here": "on these clips", "no": "no"}
+
+
+def comparison(differences: Sequence[Difference], part: str) -> str:
+    """Say how groups of runs differ from the first one.
+
+    Parameters
+    ----------
+    differences : sequence of Difference
+        As `pipeline.compare_runs.compare` gives them; at least one.
+    part : {"val", "test"}
+    """
+    first = differences[0].first
+    lines = [f"# Against {first.name} on {part}", "", _protocol(differences[0]), ""]
+    lines += [f"- {sentence(own)}" for own in differences]
+    lines += [f"- {note}" for own in differences if (note := _stores(first, own.other))]
+    lines += ["", *_scores(differences), ""]
+    for own in differences:
+        lines += [f"## {own.other.name}: classes", "", *_classes(own), ""]
+    return "\n".join(lines)
+
+
+def sentence(own: Difference) -> str:
+    """Say in one sentence whether a difference holds, and on which classes."""
+    parts = [
+        f"{SCORE_NAMES[name]} {points(scores['difference'])}, {_HOLDS[own.holds(name)]}"
+        for name, scores in own.scores.items()
+    ]
+    sure = [row for row in own.classes if row["p"] < SIGNIFICANT]
+    named = ", ".join(f"{row['class']} ({points(row['difference'])})" for row in sure)
+    where = f"by class it holds on {named}" if sure else "it holds on no single class"
+    return f"**{own.other.name}**: {'; '.join(parts)}; {where}."
+
+
+def _protocol(own: Difference) -> str:
+    lines = [
+        f"{count_of(len(own.first.clips), 'clip')}, the same for all. Differences in points, with "
+        f"{100 * LEVEL:.0f} % intervals of a paired bootstrap ({RESAMPLES} resamples) over clips "
+        "and over subjects; p of McNemar's exact test (with several runs: the sign test of the "
+        "shares that were right), corrected by Holm's method."
+    ]
+    if 1 in (own.first.runs, own.other.runs):
+        lines.append("A single run says nothing of the chance in training: give several seeds.")
+    if not own.subjects:
+        lines.append("Subjects are not known to these runs, so nothing is said of other people.")
+    elif own.subjects < FEW_SUBJECTS:
+        lines.append(
+            f"With {count_of(own.subjects, 'subject')} the interval over subjects cannot be "
+            "trusted, and nothing is said of other people."
+        )
+    return " ".join(lines)
+
+
+def _stores(first: Group, other: Group) -> str:
+    if first.stores == other.stores:
+        return ""
+    ours, theirs = (", ".join(sorted(key[:12] for key in g.stores)) for g in (first, other))
+    return (
+        f"{first.name} and {other.name} name different stores ({ours} and {theirs}): the "
+        "difference is one of features as well."
+    )
+
+
+def _scores(differences: Sequence[Difference]) -> list[str]:
+    header = ["", "runs", "score", "value", "difference", "over clips", "over subjects", "holds"]
+    first = differences[0]
+    rows = [
+        [first.first.name, str(first.first.runs), SCORE_NAMES[name], percent(scores["first"])]
+        + ["–"] * 4
+        for name, scores in first.scores.items()
+    ]
+    for own in differences:
+        for name, scores in own.scores.items():
+            rows.append(
+                [
+                    *(own.other.name, str(own.other.runs), SCORE_NAMES[name]),
+                    *(percent(scores["other"]), points(scores["difference"])),
+                    *(percents(scores[over]) for over in ("clips", "subjects")),
+                    _WORDS[own.holds(name)],
+                ]
+            )
+    signs = [
+        [own.other.name, str(own.better), str(own.worse), f"{own.p:.2g}"] for own in differences
+    ]
+    return [*table(header, rows), "", *table(["", "clips better", "clips worse", "p"], signs)]
+
+
+def _classes(own: Difference) -> list[str]:
+    rows = [
+        [
+            *(row["class"], str(row["clips"]), percent(row["first"]), percent(row["other"])),
+            *(points(row["difference"]), f"{row['p']:.2g}"),
+        ]
+        for row in own.classes
+    ]
+    return table(["class", "clips", "first", "this", "difference", "p (Holm)"], rows)

@@ -1,0 +1,188 @@
+"""Confidence intervals of scores by bootstrap, over clips and over subjects.
+
+Clips of one person resemble each other, so an interval over clips says how far the score would
+move on other clips of the same people; one over subjects (a cluster bootstrap) how far on other
+people. The intervals are percentile intervals (Efron and Tibshirani, "An Introduction to the
+Bootstrap", 1993, chapter 13).
+
+Clips of one class that were classified alike are interchangeable, so a resample is drawn as how
+often each kind of clip occurs in it: a draw from the multinomial distribution, which is the same as
+drawing clips one by one, and much less work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+LEVEL = 0.95
+RESAMPLES = 2000
+FEW_SUBJECTS = 5  # with fewer, an interval over subjects cannot be trusted
+SCORES = ("top1", "mean_class_accuracy")
+_CELLS = 4_000_000  # of the table of draws that is held at once
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """What is drawn: clips of one kind each, or subjects.
+
+    Attributes
+    ----------
+    count : int64 array (U,)
+        How many there are of each unit.
+    hits : float64 array (U, K, C)
+        What one such unit adds to the right clips of each of K classifiers and C classes.
+    support : float64 array (U, C)
+        What it adds to the clips of each class.
+    """
+
+    count: Ints
+    hits: Floats
+    support: Floats
+
+
+def clip_units(labels: Ints, correct: Floats, classes: int) -> Units:
+    """Make units of clips.
+
+    Parameters
+    ----------
+    labels : int64 array (n,)
+    correct : float64 array (n, K)
+        For each of K classifiers, whether a clip was right, or the share of its runs that were.
+    classes : int
+    """
+    rows, count = np.unique(np.column_stack([labels, correct]), axis=0, return_counts=True)
+    support = np.eye(classes)[rows[:, 0].astype(np.int64)]
+    hits = rows[:, 1:, None] * support[:, None, :]
+    return Units(count.astype(np.int64), hits, support)
+
+
+def subject_units(labels: Ints, correct: Floats, subjects: npt.NDArray[Any], classes: int) -> Units:
+    """Make units of subjects, named by one entry a clip; see `clip_units`."""
+    names, owner = np.unique(subjects, return_inverse=True)
+    support = np.zeros((len(names), classes))
+    hits = np.zeros((len(names), correct.shape[1], classes))
+    np.add.at(support, (owner, labels), 1)
+    for k in range(correct.shape[1]):
+        np.add.at(hits[:, k], (owner, labels), correct[:, k])
+    return Units(np.ones(len(names), np.int64), hits, support)
+
+
+def scores_of(hits: Floats, support: Floats) -> dict[str, Floats]:
+    """Score counts: top-1, and the mean accuracy of the classes that have clips.
+
+    Parameters
+    ----------
+    hits, support : float64 arrays (..., C)
+
+    Returns
+    -------
+    dict of float64 arrays (...)
+    """
+    has = support > 0
+    recall = np.divide(hits, support, out=np.zeros(np.broadcast(hits, support).shape), where=has)
+    return {
+        "top1": hits.sum(axis=-1) / np.maximum(support.sum(axis=-1), 1),
+        "mean_class_accuracy": recall.sum(axis=-1) / np.maximum(has.sum(axis=-1), 1),
+    }
+
+
+def point(units: Units) -> dict[str, Floats]:
+    """Score the units as they are; a dict of float64 arrays (K,)."""
+    hits = np.tensordot(units.count.astype(np.float64), units.hits, axes=1)
+    return scores_of(hits, (units.count @ units.support)[None, :])
+
+
+def resampled(units: Units, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Floats]:
+    """Score resamples, each of as many units as there are.
+
+    A class without clips in a resample is left out of that resample's mean.
+
+    Parameters
+    ----------
+    units : Units
+    resamples : int
+    seed : int
+
+    Returns
+    -------
+    dict of float64 arrays (resamples, K)
+    """
+    pieces = [
+        scores_of(hits, support[:, None, :])
+        for hits, support in _draws(units, resamples, np.random.default_rng(seed))
+    ]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in SCORES}
+
+
+def _draws(
+    units: Units, resamples: int, rng: np.random.Generator
+) -> Iterator[tuple[Floats, Floats]]:
+    """Yield hits (r, K, C) and support (r, C) of some resamples at a time."""
+    total, (size, *shape) = int(units.count.sum()), units.hits.shape
+    flat = units.hits.reshape(size, -1)
+    block = max(1, _CELLS // max(size, flat.shape[1]))
+    for first in range(0, resamples, block):
+        count = min(block, resamples - first)
+        drawn = rng.multinomial(total, units.count / total, size=count).astype(np.float64)
+        yield (drawn @ flat).reshape(count, *shape), drawn @ units.support
+
+
+def percentiles(values: Floats, level: float = LEVEL) -> list[float]:
+    """Return the bounds between which the middle `level` of the values (n,) lie."""
+    tail = (1 - level) / 2
+    return [float(bound) for bound in np.quantile(values, [tail, 1 - tail])]
+
+
+def intervals(
+    labels: Ints,
+    correct: npt.NDArray[Any],
+    subjects: npt.NDArray[Any] | None,
+    *,
+    classes: int,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Any] | None:
+    """Give the intervals of one classifier's scores.
+
+    Parameters
+    ----------
+    labels : int64 array (n,)
+    correct : array (n,)
+        Whether each clip was right, or the share of the runs that were right about it.
+    subjects : array (n,), optional
+    classes : int
+    resamples, seed : int
+
+    Returns
+    -------
+    dict or None
+        ``level``, ``resamples``, ``subjects`` (how many) and, by score, ``clips`` and
+        ``subjects``: [low, high]. Over subjects it is None with fewer than two, for there is
+        nothing to draw. None without clips.
+    """
+    if not len(labels):
+        return None
+    column = np.asarray(correct, np.float64)[:, None]
+    people = 0 if subjects is None else len(np.unique(subjects))
+    draws = {
+        "clips": resampled(clip_units(labels, column, classes), resamples=resamples, seed=seed)
+    }
+    if subjects is not None and people > 1:
+        units = subject_units(labels, column, subjects, classes)
+        draws["subjects"] = resampled(units, resamples=resamples, seed=seed)
+    scores = {
+        name: {
+            over: percentiles(draws[over][name][:, 0]) if over in draws else None
+            for over in ("clips", "subjects")
+        }
+        for name in SCORES
+    }
+    return {"level": LEVEL, "resamples": resamples, "subjects": people, **scores}

@@ -1,0 +1,227 @@
+"""One recipe trained with several seeds on several splits, and what all of it says together.
+
+::
+
+    OUT/split0-seed0/   an ordinary run; without splits, seed0/
+    OUT/split0-seed1/
+    ...
+    OUT/metrics.json    means and spreads, by split and over all, and the intervals
+    OUT/report.md       the same, and the protocol in words
+
+A run that is there and whole is not trained again, so what was cut off goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from featstore.errors import InputError
+from featstore.keys import differences
+from pipeline.compare_runs import read_group
+from pipeline.intervals import clip_units, intervals, point
+from pipeline.protocol_report import render
+from pipeline.run import PARTS, SCORES, read_metrics, write_json
+
+if TYPE_CHECKING:
+    from featstore import Store
+    from pipeline.config import Recipe
+
+Log = Callable[[str], None]
+# Trains one run: store, folder, seed.
+Trainer = Callable[["Store", Path, int], object]
+
+
+def train_all(
+    stores: Mapping[int | None, Store],
+    recipe: Recipe,
+    seeds: Sequence[int],
+    *,
+    out: Path,
+    trainer: Trainer,
+    log: Log,
+) -> Path:
+    """Train a recipe on every split with every seed, and write what they say together.
+
+    Parameters
+    ----------
+    stores : mapping
+        From the number of a split to its store; the one key None where there is but one.
+    recipe : Recipe
+    seeds : sequence of int
+    out : Path
+        The folder of all runs.
+    trainer : callable
+        Takes a store, a folder that is not there, and a seed, and leaves a run.
+    log : callable
+
+    Returns
+    -------
+    Path
+        The report.
+
+    Raises
+    ------
+    InputError
+        If a run that is there was trained otherwise, or what `trainer` raises.
+    """
+    planned = [(split, seed, out / folder_of(split, seed)) for split in stores for seed in seeds]
+    for split, seed, folder in planned:  # before anything is trained
+        if folder.exists():
+            _check_same(folder, stores[split], recipe, seed)
+    for number, (split, seed, folder) in enumerate(planned, start=1):
+        log(f"run {number} of {len(planned)}: {folder}")
+        if (folder / "metrics.json").is_file():
+            log("is there, and is not trained again")
+        else:
+            trainer(stores[split], folder, seed)
+    return summarise(out, [folder for _, _, folder in planned])
+
+
+def folder_of(split: int | None, seed: int) -> str:
+    """Name the folder of one run.
+
+    Examples
+    --------
+    >>> folder_of(2, 0), folder_of(None, 1)
+    ('split2-seed0', 'seed1')
+    """
+    return f"seed{seed}" if split is None else f"split{split}-seed{seed}"
+
+
+def _check_same(folder: Path, store: Store, recipe: Recipe, seed: int) -> None:
+    """Refuse a run of another store, recipe or seed.
+
+    Raises
+    ------
+    InputError
+    """
+    if not any(folder.iterdir()):
+        return
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+        there = {name: config[name] for name in ("recipe", "seed")}
+        there["store"] = config["store"]["key"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise InputError(f"{folder}: not a whole run ({error}); remove it, or give --out") from None
+    wanted = {"recipe": recipe.model_dump(), "seed": seed, "store": store.key}
+    changed = differences(json.loads(json.dumps(there)), json.loads(json.dumps(wanted)))
+    if changed:
+        raise InputError(
+            f"{folder}: is a run of another configuration ({'; '.join(changed)}); name another "
+            "folder with --out"
+        )
+
+
+def summarise(out: Path, folders: Sequence[Path] | None = None) -> Path:
+    """Write the ``metrics.json`` and ``report.md`` of a folder of runs.
+
+    Parameters
+    ----------
+    out : Path
+    folders : sequence of Path, optional
+        The runs; by default those that its ``metrics.json`` names.
+
+    Returns
+    -------
+    Path
+        The report.
+    """
+    if folders is None:
+        folders = [out / row["folder"] for row in read_summary(out)["runs"]]
+    metrics = [read_metrics(folder) for folder in folders]
+    runs = [
+        {"folder": folder.name, "title": own["title"], "seed": own["seed"]}
+        | {name: own[name] for name in ("store_key", "best_epoch", "seconds")}
+        | {part: {name: own[part][name] for name in SCORES} for part in PARTS}
+        for folder, own in zip(folders, metrics, strict=True)
+    ]
+    stores = list(dict.fromkeys(run["store_key"] for run in runs))
+    splits = [_split([own for own in metrics if own["store_key"] == key]) for key in stores]
+    scores = {
+        part: {name: _mean_over_splits(splits, part, name) for name in SCORES} for part in PARTS
+    }
+    summary = {
+        "recipe": metrics[0]["recipe"],
+        "monitor": metrics[0]["monitor"],
+        "seeds": sorted({run["seed"] for run in runs}),
+        "subjects_known": metrics[0]["subjects_known"],
+        "scores": scores,
+        "pooled": {part: _pooled(folders, part) for part in PARTS},
+        "splits": splits,
+        "concerns": list(dict.fromkeys(line for own in metrics for line in own["concerns"])),
+        "runs": runs,
+    }
+    write_json(out / "metrics.json", summary)
+    report = out / "report.md"
+    report.write_text(render(read_summary(out)), "utf-8")
+    return report
+
+
+def read_summary(out: Path) -> dict[str, Any]:
+    """Read the ``metrics.json`` of a folder of runs; nothing where it is not one."""
+    try:
+        summary = json.loads((out / "metrics.json").read_text("utf-8"))
+        return dict(summary) if isinstance(summary["runs"], list) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def is_summary(out: Path) -> bool:
+    """Whether a folder holds several runs with a report of all, and is no run itself."""
+    return bool(read_summary(out))
+
+
+def _split(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sum up the seeds of one split."""
+    first = runs[0]
+    clips = {"train": first["train"]["clips"]} | {part: first[part]["clips"] for part in PARTS}
+    return {
+        "title": first["title"],
+        "clips": clips,
+        "subjects": first["subjects"],
+        **{
+            part: {name: _spread([run[part][name] for run in runs]) for name in SCORES}
+            for part in PARTS
+        },
+    }
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, Any]:
+    """Return mean and standard deviation (n - 1), NaN where there is none, and the values."""
+    numbers = np.array([np.nan if value is None else value for value in values], np.float64)
+    std = float(numbers.std(ddof=1)) if len(numbers) > 1 else np.nan
+    return {"mean": float(numbers.mean()), "std": std, "values": numbers.tolist()}
+
+
+def _mean_over_splits(splits: Sequence[Mapping[str, Any]], part: str, name: str) -> dict[str, Any]:
+    """Average a score over splits, seed by seed, and give its spread over seeds and over splits."""
+    by_seed = np.array([split[part][name]["values"] for split in splits], np.float64).mean(axis=0)
+    over_splits = _spread([split[part][name]["mean"] for split in splits])
+    return _spread(by_seed.tolist()) | {"std_over_splits": over_splits["std"]}
+
+
+def _pooled(folders: Sequence[Path], part: str) -> dict[str, Any] | None:
+    """Score the clips of all runs together; a clip counts by the share of its runs it was right in.
+
+    Returns
+    -------
+    dict or None
+        What `pipeline.intervals.intervals` gives, with ``scores`` and how many ``clips``; None
+        without clips.
+    """
+    try:
+        group = read_group(",".join(map(str, folders)), part)
+    except InputError:  # no clips of this part
+        return None
+    names, labels = np.unique([label for _, label in group.clips], return_inverse=True)
+    subjects = None if group.subjects is None else np.array(group.subjects)
+    found = intervals(labels, group.correct, subjects, classes=len(names))
+    scores = point(clip_units(labels, group.correct[:, None], len(names)))
+    own = {"clips": len(labels), "scores": {name: float(v[0]) for name, v in scores.items()}}
+    return found and found | own

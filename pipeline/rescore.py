@@ -1,0 +1,173 @@
+"""Score a trained run on the clips of a store: its own, or any of the same features and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from featstore import InputError, Store
+from featstore.errors import StoreNotFoundError
+from featstore.keys import differences
+from featstore.store import open_store
+from models.heads import Head, build_head
+from pipeline.config import Recipe, recipe_of
+from pipeline.device import choose_device
+from pipeline.evaluate import Predictions, predict
+from pipeline.feed import Feed
+from pipeline.results import moments
+from pipeline.run import read_metrics
+from pipeline.standardise import Standardiser, Training, standardiser
+
+STANDARDISE = "standardise.safetensors"
+CONFIG_STORE = {"key", "path", "features", "classes", "statistics"}
+
+
+def rescore(run: Path, store: Store, part: str, *, device: str = "auto") -> Predictions:
+    """Classify one part of a store by the weights that a run kept.
+
+    Parameters
+    ----------
+    run : Path
+        The folder of the run.
+    store : Store
+    part : {"train", "val", "test"}
+    device : str
+        ``auto`` takes a GPU where there is one; else a name that torch knows.
+
+    Returns
+    -------
+    Predictions
+
+    Raises
+    ------
+    InputError
+        If `run` is not the folder of a run, the part has no clips, or the store's features or
+        classes are not those that the run was trained on; the message names the field.
+    """
+    metrics, config = read_metrics(run), read_config(run)
+    refuse_other_features(store, metrics["features"], config["store"])
+    clips = store.split(part)
+    if not len(clips):
+        raise InputError(f"{store.path} has no usable {part} clips; give another --part")
+    where = choose_device(device)
+    recipe = recipe_of(config["recipe"], str(run / "config.yaml"))
+    head = _load_head(run, recipe, store).to(where)
+    standardise = _standardise(run, recipe, store, config["store"], where)
+    feed = Feed(store, where, steps=recipe.data.steps, standardise=standardise)
+    return predict(head, feed, clips, batch_size=recipe.train.batch_size)
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """Read a run's ``config.yaml``.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    path = run / "config.yaml"
+    try:
+        config = dict(yaml.safe_load(path.read_text("utf-8")))
+        missing = CONFIG_STORE - config["store"].keys() or {"recipe"} - config.keys()
+    except FileNotFoundError:
+        raise InputError(f"{run}: not a run; it has no config.yaml") from None
+    except (OSError, yaml.YAMLError, TypeError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(sorted(missing))}")
+    return config
+
+
+def own_store(run: Path) -> Store:
+    """Open the store that a run was trained on.
+
+    Raises
+    ------
+    InputError
+        If it is not where it was.
+    """
+    trained = read_config(run)["store"]
+    try:
+        return open_store(trained["path"])
+    except StoreNotFoundError:
+        raise InputError(
+            f"the run's own store is no longer at {trained['path']} (key {trained['key'][:12]}); "
+            "name a store with --store"
+        ) from None
+
+
+def refuse_other_features(
+    store: Store, features: Mapping[str, Any], trained: Mapping[str, Any]
+) -> None:
+    """Refuse a store whose features mean something else than those of the training.
+
+    Parameters
+    ----------
+    store : Store
+    features : mapping
+        The feature configuration of the store that was trained on.
+    trained : mapping
+        What ``config.yaml`` says of that store.
+
+    Raises
+    ------
+    InputError
+    """
+    changed = differences(features, store.attributes.get("features", {}))
+    if not changed and moments(store) != trained.get("statistics"):
+        changed = [
+            f"mean and std of the pixels: {trained.get('statistics')} -> {moments(store)}; fix "
+            "them with --normalise when you build"
+        ]
+    if not changed and store.dim != trained["features"]:
+        changed = [f"length of a feature vector: {trained['features']} -> {store.dim}"]
+    if changed:
+        raise InputError(
+            f"{store.path} has other features than the run was trained on: {'; '.join(changed)}"
+        )
+    ours, theirs = list(trained["classes"]), list(store.classes)
+    if ours != theirs:
+        odd = sorted(set(ours) ^ set(theirs))
+        raise InputError(
+            f"{store.path} has other classes than the run was trained on: {len(ours)} -> "
+            f"{len(theirs)}, {'in one only: ' + ', '.join(odd) if odd else 'in another order'}"
+        )
+
+
+def _load_head(run: Path, recipe: Recipe, store: Store) -> Head:
+    options = recipe.head.model_dump(exclude={"num_classes"})
+    path = run / "weights.safetensors"
+    with torch.random.fork_rng([]):  # the first weights are drawn, and then replaced
+        head = build_head(features=store.dim, classes=len(store.classes), **options)
+    try:
+        head.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(f"{path}: cannot be loaded ({error})") from None
+    return head
+
+
+def write_training(run: Path, training: Training) -> None:
+    """Keep in a run what standardising the clips of another store takes."""
+    values = {"mean": torch.from_numpy(training.mean), "std": torch.from_numpy(training.std)}
+    (run / STANDARDISE).write_bytes(save(values))
+
+
+def _standardise(
+    run: Path, recipe: Recipe, store: Store, trained: Mapping[str, Any], device: torch.device
+) -> Standardiser | None:
+    """Standardise as in training."""
+    how = recipe.data.standardise
+    if how == "none" or store.key == trained["key"]:
+        return standardiser(store, how, store.split("train"), device=device)
+    try:
+        kept = load_file(run / STANDARDISE)
+        training = Training(kept["mean"].numpy(), kept["std"].numpy())
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(f"{run / STANDARDISE}: cannot be read ({error})") from None
+    return standardiser(store, how, training, device=device)
