@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Log = Callable[[str], None]
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_CONNECT = 30
+SECONDS_TO_ANSWER = 120
 SECONDS_BETWEEN_LINES = 60.0
 # Calls that wait at each thread of a worker, so that none is ever idle.
 WAITING = 2
@@ -108,6 +109,28 @@ class Cluster:
             If it ends with one, or the scheduler is gone.
         """
         return next(self.map(target, [argument]))[1]
+
+    def everywhere(self, target: str, argument: Any) -> list[Any]:
+        """Call a function on every worker that is there now; those that keep silent are left out.
+
+        Raises
+        ------
+        FeatstoreError
+            If a call ends with one.
+        """
+        payload, name = pickle.dumps(argument), f"{target}-{os.urandom(4).hex()}"
+        futures = [
+            self._client.submit(
+                remote.call, target, payload, workers=[address], key=f"{name}-{address}", pure=False
+            )
+            for address in self._client.nthreads()
+        ]
+        answers, end = [], time.monotonic() + SECONDS_TO_ANSWER
+        for own in futures:
+            with suppress(Exception):  # of a worker that is gone or hangs, which `map` can bear
+                answers.append(own.result(timeout=max(0.1, end - time.monotonic())))
+        self._client.cancel([own for own in futures if own.status == "pending"])
+        return [remote.result(answer) for answer in answers]
 
     def map(self, target: str, arguments: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         """Call a function on workers, a bounded number of times at once.

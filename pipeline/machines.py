@@ -12,6 +12,7 @@ import numpy as np
 from featstore.beginnings import write_unit
 from featstore.codecs import Codec
 from featstore.errors import InputError
+from featstore.keys import differences
 from featstore.layout import Layout
 from featstore.writer import StoreWriter
 from pipeline.cluster import Cluster
@@ -122,6 +123,11 @@ class There:
         self._prepared, self._cluster = prepared, cluster
         model = Model(prepared.options, prepared.pixels, weights)
         self._model, self._numerics, self.dim = cluster.call("pipeline.worker:describe", model)
+        # All load the model now, and whoever computes otherwise is known before the first unit.
+        others = cluster.everywhere("pipeline.worker:describe", self._model)
+        if not prepared.options.allow_mixed_numerics:
+            for _, numerics, _ in others:
+                _check_same(differences(self._numerics, numerics))
         self.seconds: dict[str, float] = {}
         self.facts: dict[str, Any] = {}
 
@@ -157,7 +163,9 @@ class There:
         )
         for number, computed in self._cluster.map("pipeline.worker:compute", tasks):
             if computed.changed:
-                self._mix(computed.changed, writer)
+                if not self._prepared.options.allow_mixed_numerics:
+                    _check_same(computed.changed)
+                writer.mix_numerics(self._numerics, computed.changed)
             for stage, value in computed.seconds.items():
                 self.seconds[stage] = self.seconds.get(stage, 0.0) + value
             gather(self.facts, computed.facts)
@@ -166,11 +174,17 @@ class There:
             tick(works[number].inputs, frames)
             yield computed.written
 
-    def _mix(self, changed: list[str], writer: StoreWriter) -> None:
-        if not self._prepared.options.allow_mixed_numerics:
-            raise InputError(
-                f"A worker computes otherwise than the first one ({'; '.join(changed)}), so last "
-                "bits may differ; give all workers the same software, hardware and number of "
-                "threads, or go on with --allow-mixed-numerics."
-            )
-        writer.mix_numerics(self._numerics, changed)
+
+def _check_same(changed: list[str]) -> None:
+    """Refuse a worker that computes otherwise than the first one.
+
+    Raises
+    ------
+    InputError
+    """
+    if changed:
+        raise InputError(
+            f"A worker computes otherwise than the first one ({'; '.join(changed)}), so last bits "
+            "may differ; give all workers the same software and hardware, or go on with "
+            "--allow-mixed-numerics."
+        )
