@@ -266,7 +266,7 @@ def _write_units(
                 tick(work.last - work.first, 0)
         computed = {work.number: work for work in works if work.segments}
         todo = list(computed.values())
-        for written in machine.write(todo, writer, layout, contents.codec, tick):
+        for written in machine.write(todo, writer, contents, tick):
             work = computed[written.number]
             check_unchanged([prepared.videos[segment.video] for segment in work.segments], cache)
             failed = work.failed_clips(written.failed, layout)

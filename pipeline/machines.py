@@ -10,10 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from featstore.beginnings import write_unit
-from featstore.codecs import Codec
+from featstore.contents import Contents
 from featstore.errors import InputError
 from featstore.keys import differences
-from featstore.layout import Layout
 from featstore.writer import StoreWriter
 from pipeline.cluster import Cluster
 from pipeline.prepare import Prepared
@@ -48,8 +47,7 @@ class Machine(Protocol):
         self,
         works: Sequence[UnitWork],
         writer: StoreWriter,
-        layout: Layout,
-        codec: Codec,
+        contents: Contents,
         tick: Tick,
     ) -> Iterator[Written]:
         """Compute units and write their chunks; yield each when it is written.
@@ -58,8 +56,7 @@ class Machine(Protocol):
         ----------
         works : sequence of UnitWork
         writer : StoreWriter
-        layout : Layout
-        codec : Codec
+        contents : Contents
         tick : callable
             Told, as work goes on, how many more inputs were computed and frames were decoded.
         """
@@ -96,11 +93,11 @@ class Here:
         self,
         works: Sequence[UnitWork],
         writer: StoreWriter,
-        layout: Layout,
-        codec: Codec,
+        contents: Contents,
         tick: Tick,
     ) -> Iterator[Written]:
         """Compute units in order and write their chunks."""
+        layout, codec = contents.layout, contents.codec
         computed = self._extractor.units([work.segments for work in works], tick)
         for work, found in zip(works, computed, strict=True):
             since = time.perf_counter()
@@ -140,8 +137,7 @@ class There:
         self,
         works: Sequence[UnitWork],
         writer: StoreWriter,
-        layout: Layout,
-        codec: Codec,
+        contents: Contents,
         tick: Tick,
     ) -> Iterator[Written]:
         """Have units computed and their chunks written, in the order in which they are ready."""
@@ -151,9 +147,9 @@ class There:
             self._model,
             self._statistics,
             *writer.places,
-            layout.chunk_rows,
-            layout.dim,
-            codec,
+            contents.layout.chunk_rows,
+            contents.layout.dim,
+            contents.codec,
             self._numerics,
         )
         videos = self._prepared.videos
