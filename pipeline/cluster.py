@@ -11,7 +11,7 @@ import pickle
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -119,17 +119,24 @@ class Cluster:
             If a call ends with one.
         """
         payload, name = pickle.dumps(argument), f"{target}-{os.urandom(4).hex()}"
-        futures = [
-            self._client.submit(
-                remote.call, target, payload, workers=[address], key=f"{name}-{address}", pure=False
-            )
-            for address in self._client.nthreads()
-        ]
+        with _asking(self._spec):
+            futures = [
+                self._client.submit(
+                    remote.call,
+                    target,
+                    payload,
+                    workers=[address],
+                    key=f"{name}-{address}",
+                    pure=False,
+                )
+                for address in self._client.nthreads()
+            ]
         answers, end = [], time.monotonic() + SECONDS_TO_ANSWER
         for own in futures:
             with suppress(Exception):  # of a worker that is gone or hangs, which `map` can bear
                 answers.append(own.result(timeout=max(0.1, end - time.monotonic())))
-        self._client.cancel([own for own in futures if own.status == "pending"])
+        with _asking(self._spec):
+            self._client.cancel([own for own in futures if own.status == "pending"])
         return [remote.result(answer) for answer in answers]
 
     def map(self, target: str, arguments: Iterable[Any]) -> Iterator[tuple[int, Any]]:
@@ -162,7 +169,10 @@ class Cluster:
 
         def start(call: _Call) -> None:
             name = f"{target}-{call.number}-{len(call.futures)}-{os.urandom(4).hex()}"
-            future = self._client.submit(remote.call, target, call.payload, key=name, pure=False)
+            with _asking(self._spec):
+                future = self._client.submit(
+                    remote.call, target, call.payload, key=name, pure=False
+                )
             call.futures.append(future)
             future.add_done_callback(finished.put)
 
@@ -209,24 +219,18 @@ class _Watch:
         """Return how many calls may be on their way at once."""
         now = time.monotonic()
         if now - self._asked > SECONDS_BETWEEN_LOOKS:
-            self._threads, self._asked = sum(self._client.nthreads().values()), now
+            with _asking(self._spec):
+                self._threads, self._asked = sum(self._client.nthreads().values()), now
         return max(1, WAITING * self._threads)
 
     def look(self) -> None:
         """Say so where no worker is there, and stop where the scheduler is gone."""
         if self._client.status != "running":
-            raise self.gone()
+            raise _gone(self._spec)
         now = time.monotonic()
         if self._threads == 0 and now - self._said > SECONDS_BETWEEN_LINES:
             self._log(f"no worker is connected to {self._spec}; waiting for one")
             self._said = now
-
-    def gone(self) -> InputError:
-        """Return what is said where the scheduler is gone."""
-        return InputError(
-            f"The scheduler at {self._spec} is gone; start it and its workers again, and run the "
-            "same command: it goes on from the finished units."
-        )
 
     def stragglers(self, calls: Iterable[_Call], durations: list[float]) -> list[_Call]:
         """Return a call to start once more, where all that is left is waited for."""
@@ -241,12 +245,33 @@ class _Watch:
         """Return the result of a call that has ended."""
         from distributed import KilledWorker
 
-        if future.status in ("cancelled", "lost"):
-            raise self.gone()
         try:
-            return remote.result(future.result())
+            with _asking(self._spec):
+                found = future.result()
         except KilledWorker as error:
             raise InputError(
                 f"Workers died again and again with the same work ({error}); look at their logs, "
                 "and whether they have enough memory."
             ) from None
+        return remote.result(found)
+
+
+@contextmanager
+def _asking(spec: str) -> Iterator[None]:
+    """Say that the scheduler is gone where a request to it fails.
+
+    What a called function ends with is none of these, see `featstore.remote.call`.
+    """
+    from distributed.client import CancelledError, ClosedClientError
+
+    try:
+        yield
+    except (OSError, CancelledError, ClosedClientError):
+        raise _gone(spec) from None
+
+
+def _gone(spec: str) -> InputError:
+    return InputError(
+        f"The scheduler at {spec} is gone; start it and its workers again, and run the same "
+        "command: it goes on from the finished units."
+    )
