@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from queue import Full, Queue
 from typing import Any, Generic, TypeVar
 
+from pipeline.threads import computes
+
 Item = TypeVar("Item")
 END = object()
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -74,6 +76,7 @@ class _Runner(Generic[Item]):
             yield item
 
     def _run(self) -> None:
+        computes()
         try:
             for item in self._stream:
                 if not self._put((item, None)):
