@@ -19,6 +19,7 @@ from featstore.errors import (
     SchemaError,
     StoreNotFoundError,
 )
+from featstore.fused import fuse
 from featstore.store import Store
 from featstore.store import open_store as open  # the module's verb: featstore.open(path)
 from featstore.stream import Batch
@@ -32,5 +33,6 @@ __all__ = [
     "SchemaError",
     "Store",
     "StoreNotFoundError",
+    "fuse",
     "open",
 ]

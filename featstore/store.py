@@ -95,13 +95,25 @@ class Store:
 
     def __init__(self, container: Container, *, check: bool = False) -> None:
         self.container, self._check = container, check
-        self.path = container.place
-        self.attributes = container.attributes
-        self.key: str = self.attributes["key"]
-        self.title: str = self.attributes["title"]
-        self.subjects_known: bool = self.attributes["subjects_known"]
-        self.columns: Mapping[str, NDArray[Any]] = container.columns()
-        columns = self.columns
+        self.dtype = container.codec.dtype
+        chunk_rows, dim = container.chunk_shape
+        place, attributes = container.place, container.attributes
+        self._describe(place, attributes, container.columns(), dim, chunk_rows)
+
+    def _describe(
+        self,
+        path: Path | str,
+        attributes: dict[str, Any],
+        columns: Mapping[str, NDArray[Any]],
+        dim: int,
+        chunk_rows: int,
+    ) -> None:
+        """Take attributes and columns in."""
+        self.path, self.attributes = path, attributes
+        self.key: str = attributes["key"]
+        self.title: str = attributes["title"]
+        self.subjects_known: bool = attributes["subjects_known"]
+        self.columns = columns
         self.classes: tuple[str, ...] = tuple(columns["label_name"].tolist())
         self.clip_ids: NDArray[np.str_] = columns["clip_id"]
         self.subjects: NDArray[np.str_] = columns["subject_name"][columns["subject"]]
@@ -115,9 +127,13 @@ class Store:
         for column in (*vars(self).values(), *columns.values()):
             if isinstance(column, np.ndarray):
                 column.flags.writeable = False
-        chunk_rows, self.dim = container.chunk_shape
-        self.dtype = container.codec.dtype
-        self.layout = Layout(self.row_size, self.dim, chunk_rows)
+        self.dim = dim
+        self.layout = Layout(self.row_size, dim, chunk_rows)
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """The stores that this one reads: itself, or those that `featstore.fuse` joined."""
+        return (self,)
 
     @property
     def offsets(self) -> NDArray[np.int64]:

@@ -9,6 +9,9 @@ target give the same number. With targets t (B, C), smoothed targets s and proba
 
 The first is ``torch.nn.functional.cross_entropy`` with hard labels, `weight` and
 `label_smoothing`; torch itself divides by B instead once the targets are soft.
+
+Where a batch is divided among processes, `whole` has the targets of all of it: each process then
+gets its share of the batch's loss, and the shares add up.
 """
 
 from __future__ import annotations
@@ -43,7 +46,12 @@ def soft_targets(targets: Tensor, classes: int, *, dtype: torch.dtype = torch.fl
 
 
 def cross_entropy(
-    logits: Tensor, targets: Tensor, *, weight: Tensor | None = None, label_smoothing: float = 0.0
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    whole: Tensor | None = None,
 ) -> Tensor:
     """Cross entropy, class-weighted where weights are given.
 
@@ -54,6 +62,8 @@ def cross_entropy(
     weight : float tensor (C,), optional
     label_smoothing : float
         Share of the target mass that is spread evenly over all classes.
+    whole : int64 tensor (N,) or float tensor (N, C), optional
+        The targets whose mass is divided by, where these are but some of them.
 
     Returns
     -------
@@ -70,13 +80,20 @@ def cross_entropy(
     log_p = logits.log_softmax(dim=1)
     mass = soft_targets(targets, logits.shape[1], dtype=log_p.dtype)
     terms = _smooth(mass, label_smoothing) * -log_p
+    if whole is not None:
+        mass = soft_targets(whole, logits.shape[1], dtype=log_p.dtype)
     if weight is not None:
         terms, mass = terms * weight, mass * weight
     return _ratio(terms.sum(), mass.sum())
 
 
 def focal(
-    logits: Tensor, targets: Tensor, *, gamma: float = 2.0, label_smoothing: float = 0.0
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    gamma: float = 2.0,
+    label_smoothing: float = 0.0,
+    whole: Tensor | None = None,
 ) -> Tensor:
     """Focal loss, Lin et al., "Focal loss for dense object detection", ICCV 2017, equation 4.
 
@@ -89,6 +106,8 @@ def focal(
     gamma : float
         With 0 this is the cross entropy.
     label_smoothing : float
+    whole : tensor, optional
+        As in `cross_entropy`.
 
     Returns
     -------
@@ -99,11 +118,18 @@ def focal(
     # expm1 keeps 1 - p exact near p = 1; the floor keeps the slope of the power finite there.
     rest = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).eps)
     terms = rest.pow(gamma) * _smooth(mass, label_smoothing) * -log_p
+    if whole is not None:
+        mass = soft_targets(whole, logits.shape[1], dtype=log_p.dtype)
     return _ratio(terms.sum(), mass.sum())
 
 
 def adjusted(
-    logits: Tensor, targets: Tensor, *, adjustment: Tensor, label_smoothing: float = 0.0
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    adjustment: Tensor,
+    label_smoothing: float = 0.0,
+    whole: Tensor | None = None,
 ) -> Tensor:
     """Cross entropy of logits that are shifted by class, while they are learnt only.
 
@@ -120,12 +146,15 @@ def adjusted(
     adjustment : float tensor (C,)
         Finite.
     label_smoothing : float
+    whole : tensor, optional
+        As in `cross_entropy`.
 
     Returns
     -------
     float tensor ()
     """
-    return cross_entropy(logits + adjustment, targets, label_smoothing=label_smoothing)
+    shifted = logits + adjustment
+    return cross_entropy(shifted, targets, label_smoothing=label_smoothing, whole=whole)
 
 
 def _smooth(mass: Tensor, label_smoothing: float) -> Tensor:

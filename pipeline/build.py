@@ -288,5 +288,5 @@ def _attributes(prepared: Prepared, statistics: Statistics, repeated: int) -> di
         "untrained": prepared.weights.untrained,
         "clips": {part: sum(labels.values()) for part, labels in parts.items()},
         "repeated_last_frame": repeated,
-        "failed": {prepared.clips[clip].clip_id: why for clip, why in prepared.unreadable.items()},
+        "failed": {prepared.clips[clip].clip_id: why for clip, why in prepared.lost.items()},
     }

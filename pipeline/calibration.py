@@ -147,10 +147,22 @@ def calibration(predictions: dict[str, tuple[Floats, Ints]]) -> dict[str, Any]:
         ``ece_scaled`` and ``nll_scaled`` at that temperature.
     """
     temperature = fit_temperature(*predictions["val"])
-    summary: dict[str, Any] = {"temperature": temperature, "bins": BINS}
-    for part, (plain, labels) in predictions.items():
-        summary[part] = {}
-        for suffix, logs in (("", plain), ("_scaled", scaled(plain, temperature))):
-            summary[part][f"ece{suffix}"] = reliability(logs, labels).error
-            summary[part][f"nll{suffix}"] = negative_log_likelihood(logs, labels)
-    return summary
+    errors = {part: errors_at(temperature, *own) for part, own in predictions.items()}
+    return {"temperature": temperature, "bins": BINS, **errors}
+
+
+def errors_at(temperature: float, log_probabilities: Floats, labels: Ints) -> dict[str, float]:
+    """Say how far off probabilities are: ``ece`` and ``nll``, and both ``_scaled``.
+
+    Parameters
+    ----------
+    temperature : float
+        For those that are scaled.
+    log_probabilities : float64 array (n, C)
+    labels : int64 array (n,)
+    """
+    errors, after = {}, scaled(log_probabilities, temperature)
+    for suffix, logs in (("", log_probabilities), ("_scaled", after)):
+        errors[f"ece{suffix}"] = reliability(logs, labels).error
+        errors[f"nll{suffix}"] = negative_log_likelihood(logs, labels)
+    return errors

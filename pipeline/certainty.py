@@ -63,6 +63,42 @@ def interval_lines(
     return lines
 
 
+def certainty_lines(
+    intervals: Mapping[str, Any],
+    errors: Mapping[str, float],
+    temperature: float | None,
+    people: str,
+) -> list[str]:
+    """Say how sure the scores and probabilities of one part are, in a line each.
+
+    Parameters
+    ----------
+    intervals : mapping
+        As `pipeline.intervals.intervals` gives them.
+    errors : mapping
+        As `pipeline.calibration.errors_at` gives them.
+    temperature : float, optional
+        That the errors are scaled by; without it they are said as they are.
+    people : str
+        As for `interval_lines`.
+    """
+    lines = []
+    for over, named in (("clips", "clips"), ("subjects", f"{intervals['subjects']} {people}")):
+        if intervals[INTERVAL_SCORES[0]][over] is not None:
+            bounds = (f"{SCORE_NAMES[s]} {percents(intervals[s][over])}" for s in INTERVAL_SCORES)
+            which = f"{100 * intervals['level']:.0f} % over {named}"
+            lines.append(f"{which:20} {', '.join(bounds)}")
+            if over == "subjects" and _few(intervals):
+                lines[-1] += f" (fewer than {FEW_SUBJECTS}: not to be trusted)"
+    lines.append(f"{'calibration error':20} {percent(errors['ece'])}")
+    if temperature is not None:
+        lines[-1] += (
+            f"; at temperature {temperature:.2f}, fitted on the run's val, "
+            f"{percent(errors['ece_scaled'])} and loss {errors['nll_scaled']:.3f}"
+        )
+    return lines
+
+
 def _few(own: Mapping[str, Any]) -> bool:
     return bool(own["subjects"] < FEW_SUBJECTS)
 

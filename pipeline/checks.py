@@ -14,6 +14,7 @@ from featstore.catalogue import entries
 from featstore.store import open_store
 from pipeline.config import Recipe
 from pipeline.duplicates import MOST_BYTES, MOST_CLIPS, near_duplicates
+from pipeline.fusion import missing_clips
 
 Parts = dict[str, npt.NDArray[np.int64]]
 _ROUNDED = 5e-5  # values of --normalise may have been typed with four places
@@ -41,7 +42,8 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
             "it out, or train on the store that the recipe was written for"
         )
     _refuse_shared_subjects(store)
-    _refuse_other_statistics(store)
+    for own in store.stores:
+        _refuse_other_statistics(own)
     parts = {part: store.split(part) for part in ("train", "val", "test")}
     for part in ("train", "val"):
         if not len(parts[part]):
@@ -91,7 +93,8 @@ def concerns(store: Store, parts: Parts) -> list[str]:
     parts : dict
         As `checked_parts` gives them.
     """
-    found = [_near_duplicates(store, parts), _fixed_statistics(store)]
+    found = [*missing_clips(store), _near_duplicates(store, parts)]
+    found += [_fixed_statistics(own) for own in store.stores]
     return [sentence for sentence in found if sentence]
 
 

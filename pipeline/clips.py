@@ -25,6 +25,8 @@ class Clip:
         Position among the videos.
     start, stop : int
     label, subject, split : str
+    lost : str
+        Why none of its frames can be read, where that is so.
     """
 
     clip_id: str
@@ -34,6 +36,7 @@ class Clip:
     label: str
     subject: str
     split: str
+    lost: str = ""
 
     def key(self, videos: Sequence[Video]) -> ClipKey:
         """Return what a store key covers of this clip."""
@@ -51,7 +54,7 @@ class Clip:
 
 
 def resolve(
-    dataset: Dataset, videos: Sequence[Video], min_frames: int
+    dataset: Dataset, videos: Sequence[Video], min_frames: int, *, keep_lost: bool = False
 ) -> tuple[list[Clip], list[Clip]]:
     """Turn annotations into clips in the order of a store.
 
@@ -62,6 +65,8 @@ def resolve(
         Every video that the annotations name.
     min_frames : int
         Shorter clips are dropped.
+    keep_lost : bool
+        Take clips that end after their video as failed ones.
 
     Returns
     -------
@@ -71,16 +76,15 @@ def resolve(
     Raises
     ------
     InputError
-        If a clip ends after its video, or a video has another frame rate than the annotations
-        assume; or if no clip is left.
+        If a clip ends after its video and `keep_lost` is False, or a video has another frame rate
+        than the annotations assume; or if no clip is left.
     """
     places = {video.name: number for number, video in enumerate(videos)}
     _check_rates(dataset, videos)
-    late: list[str] = []
     clips = []
     for annotation in dataset.annotations:
         number = places[annotation.video]
-        start, stop = _interval(annotation, videos[number], late)
+        start, stop, late = _interval(annotation, videos[number])
         clips.append(
             Clip(
                 annotation.clip_id,
@@ -90,22 +94,26 @@ def resolve(
                 annotation.label,
                 annotation.subject,
                 annotation.split,
+                lost=videos[number].unreadable or late,
             )
         )
-    if late:
+    late_clips = [clip for clip in clips if clip.lost and not videos[clip.video].unreadable]
+    if late_clips and (not keep_lost or len(late_clips) == len(clips)):
+        first = late_clips[0]
         raise InputError(
-            f"{len(late)} of {len(clips)} clips end after their video, such as {late[0]}; are "
-            "these the annotations of another view, or in another unit?"
+            f"{len(late_clips)} of {len(clips)} clips end after their video, such as "
+            f"{first.clip_id} of {videos[first.video].path}: {first.lost}; are these the "
+            "annotations of another view, or in another unit? If videos are cut off, "
+            "--max-failures leaves so many clips out."
         )
     clips.sort(key=lambda clip: (videos[clip.video].name, clip.start, clip.stop, clip.clip_id))
     _check_copies(clips, videos)
-    lost = {number for number, video in enumerate(videos) if video.unreadable}
-    kept = [c for c in clips if c.stop - c.start >= min_frames or c.video in lost]
-    dropped = [c for c in clips if c.stop - c.start < min_frames and c.video not in lost]
-    if kept and all(clip.video in lost for clip in kept):
+    kept = [clip for clip in clips if clip.stop - clip.start >= min_frames or clip.lost]
+    dropped = [clip for clip in clips if clip.stop - clip.start < min_frames and not clip.lost]
+    if kept and all(clip.lost for clip in kept):
         raise InputError(
-            f"None of the {len(videos)} videos can be read: {videos[kept[0].video].path}: "
-            f"{videos[kept[0].video].unreadable}."
+            f"None of the {len(kept)} clips can be read: {videos[kept[0].video].path}: "
+            f"{kept[0].lost}."
         )
     if not kept:
         raise InputError(
@@ -114,33 +122,28 @@ def resolve(
     return kept, dropped
 
 
-def _interval(annotation: Annotation, video: Video, late: list[str]) -> tuple[int, int]:
-    """Return a clip's interval in frames, noting in `late` one that its video does not hold."""
+def _interval(annotation: Annotation, video: Video) -> tuple[int, int, str]:
+    """Return a clip's interval in frames, and what to say where its video does not hold it."""
     index = video.index
     if video.unreadable:
         known = annotation.unit == "frames" and annotation.stop is not None
-        return (int(annotation.start or 0), int(annotation.stop or 0)) if known else (0, 0)
+        return (*((int(annotation.start or 0), int(annotation.stop or 0)) if known else (0, 0)), "")
     if annotation.start is None or annotation.stop is None:
-        return 0, len(index)
+        return 0, len(index), ""
+    span = f"{annotation.start:g} to {annotation.stop:g}"
     if annotation.unit == "frames":
-        if annotation.stop > len(index):
-            late.append(
-                f"{annotation.clip_id} at frames {annotation.start:g} to {annotation.stop:g} of "
-                f"{len(index)} in {video.path}"
-            )
-        return int(annotation.start), int(annotation.stop)
+        late = f"it has {len(index)} frames, and {span} are asked for"
+        is_late = annotation.stop > len(index)
+        return int(annotation.start), int(annotation.stop), late if is_late else ""
     if not index.timed:
         raise InputError(
             f"{video.path} is a folder of images, and its clips are in seconds; say how many "
             "images a second with --image-fps."
         )
     # An end rounded up by less than a frame is the end.
-    if annotation.stop > index.duration + index.duration / len(index):
-        late.append(
-            f"{annotation.clip_id} at {annotation.start:g} to {annotation.stop:g} s of "
-            f"{index.duration:.3f} s in {video.path}"
-        )
-    return frame_at(index, annotation.start), frame_at(index, annotation.stop)
+    is_late = annotation.stop > index.duration + index.duration / len(index)
+    late = f"it lasts {index.duration:.3f} s, and {span} s are asked for" if is_late else ""
+    return frame_at(index, annotation.start), frame_at(index, annotation.stop), late
 
 
 def _check_copies(clips: Sequence[Clip], videos: Sequence[Video]) -> None:

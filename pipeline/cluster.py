@@ -63,6 +63,7 @@ class Cluster:
         check_spec(spec)
         self._spec, self._log = spec, log
         self._local: Any = None
+        self._environment: dict[str, str] = {}
 
     def __enter__(self) -> Cluster:
         return self
@@ -79,6 +80,8 @@ class Cluster:
         if self._local is not None:
             with suppress(Exception):
                 self._local.close(timeout=10)
+            os.environ.clear()
+            os.environ.update(self._environment)
 
     @cached_property
     def _client(self) -> Client:
@@ -87,6 +90,8 @@ class Cluster:
         except ImportError:
             raise InputError("--dask needs Dask; pip install 'featstore[dask]'.") from None
         if self._spec.startswith(LOCAL):
+            # Dask sets variables of this process for those that it starts, and leaves them so.
+            self._environment = dict(os.environ)
             self._local = local_cluster(int(self._spec.removeprefix(LOCAL)))
         address = self._local or address_of(self._spec)
         try:

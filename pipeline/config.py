@@ -43,11 +43,11 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     0.0003
     """
     label, stem, text = _read(name_or_path)
-    tree = _parse(text, label)
+    tree = parse_yaml(text, label)
     if not isinstance(tree, dict):
         raise InputError(f"{label}: expected a mapping of sections, got {tree!r}")
     tree = {"name": stem, **tree}
-    _check_names(tree, label)
+    check_names(tree, label)
     for override in sorted(overrides, key=lambda text: not text.strip().startswith("head.kind")):
         _override(tree, override)
     return recipe_of(tree, label)
@@ -68,9 +68,9 @@ def recipe_of(tree: Mapping[str, Any], label: str) -> Recipe:
         As `load_recipe`.
     """
     kind = _kind(tree, label)
-    head = _valid(head_section(kind), tree.get("head", {}), label, "head")
+    head = validated(head_section(kind), tree.get("head", {}), label, "head")
     _check_together(head, label)
-    return _valid(Recipe, {**tree, "head": head}, label)
+    return validated(Recipe, {**tree, "head": head}, label)
 
 
 def recipe_names() -> list[str]:
@@ -114,7 +114,14 @@ def _read(name_or_path: str | Path) -> tuple[str, str, str]:
         raise InputError(f"recipe {path}: cannot be read as text ({error})") from None
 
 
-def _parse(text: str, label: str) -> Any:
+def parse_yaml(text: str, label: str) -> Any:
+    """Read YAML in which 3e-4 is a number.
+
+    Raises
+    ------
+    InputError
+        If it is not YAML; the message begins with `label`.
+    """
     try:
         return yaml.load(text, _Loader)  # noqa: S506 - a subclass of SafeLoader
     except yaml.YAMLError as error:
@@ -128,14 +135,14 @@ def _override(tree: dict[str, Any], override: str) -> None:
     name = name.strip()
     if not equals or not name:
         raise InputError(f"{label}: expected section.field=value, as in train.lr=3e-4")
-    value = _parse(text, label)
+    value = parse_yaml(text, label)
     if isinstance(value, Mapping):
         raise InputError(f"{label}: set one field at a time, as in train.lr=3e-4")
     section, _, field = name.rpartition(".")
     if name == "head.kind" and value != _kind(tree, label):
         num_classes = tree.get("head", {}).get("num_classes")
         tree["head"] = {"kind": value, "num_classes": num_classes}
-    _check_names({name: value}, label, kind=_kind(tree, label))
+    check_names({name: value}, label, kind=_kind(tree, label))
     if section:
         tree[section] = {**tree.get(section, {}), field: value}
     else:
@@ -163,8 +170,13 @@ def _kind(tree: Mapping[str, Any], label: str) -> str:
     return kind
 
 
-def _check_names(tree: Mapping[str, Any], label: str, *, kind: str | None = None) -> None:
-    """Refuse fields that no recipe with this head has, before their values are looked at."""
+def check_names(tree: Mapping[str, Any], label: str, *, kind: str | None = None) -> None:
+    """Refuse fields that no recipe with this head has, before their values are looked at.
+
+    Raises
+    ------
+    InputError
+    """
     kind = kind or _kind(tree, label)
     known = list(_leaves(Recipe(name="", head=head_section(kind)()).model_dump()))
     sections = {name.split(".")[0] for name, _ in known if "." in name}
@@ -199,7 +211,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _valid(model: type[Section], tree: Mapping[str, Any], label: str, *sections: str) -> Section:
+def validated(model: type[Section], tree: Mapping[str, Any], label: str, *sections: str) -> Section:
     """Validate the fields below some sections.
 
     Raises

@@ -27,6 +27,7 @@ from pipeline.checkpoint import (
     write_checkpoint,
 )
 from pipeline.config import Train
+from pipeline.distributed import processes
 from pipeline.evaluate import Predictions
 from pipeline.narration import progress
 from pipeline.optimisers import Schedule
@@ -80,6 +81,7 @@ def fit(
     *,
     log: Callable[[str], None],
     checkpoint: Path | None = None,
+    after_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Fitted:
     """Train until the epochs or the patience end; the head keeps the weights of its best epoch.
 
@@ -91,6 +93,8 @@ def fit(
         Takes one line at a time.
     checkpoint : Path, optional
         Written after every epoch; where it is there, training goes on from it.
+    after_epoch : callable, optional
+        Takes each row of the history; what it raises ends the training.
 
     Raises
     ------
@@ -98,11 +102,13 @@ def fit(
         If a loss is not finite, or the checkpoint cannot be read.
     """
     options = learner.recipe.train
-    schedule, standing, resumed = Schedule(options, learner.optimizer), _Standing(), 0
+    schedule, standing = Schedule(options, learner.optimizer), _Standing()
     if checkpoint is not None and checkpoint.exists():
         standing = _restore(checkpoint, learner, schedule, val_clips)
-        resumed = len(standing.history)
-        log(f"goes on after epoch {resumed} of a training that was cut off")
+        log(f"goes on after epoch {len(standing.history)} of a training that was cut off")
+    resumed, group = len(standing.history), processes()
+    group.check_equal(resumed)
+    checkpoint = checkpoint if group.first else None  # the first one writes for all
     while len(standing.history) < options.epochs and not _ran_out(standing, options):
         try:
             score = _epoch(learner, val_clips, standing)
@@ -113,6 +119,8 @@ def fit(
         last = len(standing.history)
         log(progress(standing.history[-1], options) + (" *" * (standing.best_epoch == last)))
         schedule.step(score)
+        if after_epoch is not None:
+            after_epoch(standing.history[-1])
         if checkpoint is not None:
             _save(checkpoint, learner, schedule, standing)
     learner.head.load_state_dict(standing.best_weights)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from featstore import Batch, Store
+from pipeline.distributed import processes
 from pipeline.standardise import Standardiser
 
 Clips = npt.NDArray[np.int64]
@@ -141,7 +142,9 @@ class Feed:
             return True
         sizes = self.store.row_size[self._wanted]
         rows = int(sizes.sum()) if self._steps is None else self._steps * len(sizes)
-        return rows * self.store.dim * 4 <= free_memory(self.device) // 2
+        group = processes()  # each holds all, and all have to take their batches alike
+        half = free_memory(self.device) // (2 if self.device.type == "cuda" else 2 * group.here)
+        return group.all(rows * self.store.dim * 4 <= half)
 
     def _hold(self) -> _Held:
         sizes = self.store.row_size[self._wanted]

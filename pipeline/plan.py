@@ -77,7 +77,7 @@ def clip_inputs(
     """
     inputs, repeated = [], 0
     for clip in clips:
-        if videos[clip.video].unreadable:
+        if clip.lost:
             inputs.append(np.zeros((0, options.window if options.takes_windows else 1), np.int64))
             continue
         frames = sample(videos[clip.video].index, clip.start, clip.stop, fps)
@@ -126,7 +126,6 @@ def columns(
 ) -> dict[str, NDArray[Any]]:
     """Return every array of a store but the features; see ``docs/store-format.md``."""
     subjects = sorted({clip.subject for clip in clips})
-    lost = {number for number, video in enumerate(videos) if video.unreadable}
     numbers: dict[str, dict[str, int]] = {
         "label": {name: number for number, name in enumerate(classes)},
         "subject": {name: number for number, name in enumerate(subjects)},
@@ -142,7 +141,7 @@ def columns(
         "clip_id": np.array([clip.clip_id for clip in clips]),
         "row_size": np.array([len(own) for own in inputs], np.int64),
         "status": np.array(
-            [schema.STATUS_FAILED if c.video in lost else schema.STATUS_OK for c in clips], np.int8
+            [schema.STATUS_FAILED if clip.lost else schema.STATUS_OK for clip in clips], np.int8
         ),
         "video": np.array([clip.video for clip in clips], np.int32),
         "start": np.array([clip.start for clip in clips], np.int64),

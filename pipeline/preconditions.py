@@ -20,7 +20,7 @@ def check_failures(prepared: Prepared, failed: Mapping[int, str]) -> None:
     InputError
     """
     most = prepared.options.most_failures(len(prepared.clips))
-    failed = {**prepared.unreadable, **failed}
+    failed = {**prepared.lost, **failed}
     if len(failed) > most:
         number, reason = next(iter(failed.items()))
         clip = prepared.clips[number]

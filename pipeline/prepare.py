@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from featstore.keys import ClipKey, store_key
 from pipeline.clips import Clip, resolve
 from pipeline.options import SUFFIX_OF, BuildOptions, PixelMode, feature_configuration
 from pipeline.plan import check_rate
+from pipeline.seen import check_unseen, read_training
 from pipeline.sources.base import Dataset
 from pipeline.video.cache import Cache
 from pipeline.video.catalogue import Video, read_videos
@@ -96,13 +97,9 @@ class Prepared:
         return [clip.key(self.videos) for clip in self.clips]
 
     @property
-    def unreadable(self) -> dict[int, str]:
-        """Why the videos of clips cannot be read, by the number of the clip."""
-        return {
-            number: self.videos[clip.video].unreadable
-            for number, clip in enumerate(self.clips)
-            if self.videos[clip.video].unreadable
-        }
+    def lost(self) -> dict[int, str]:
+        """Why no frame of a clip can be read, by the number of the clip."""
+        return {number: clip.lost for number, clip in enumerate(self.clips) if clip.lost}
 
     def _path(self, suffix: str) -> Path:
         return store_path(self.options.store, self.slug, self.key, suffix)
@@ -134,13 +131,14 @@ def prepare(
     began = time.perf_counter()
     dataset = options.source.read()  # first, for weights may have to be downloaded
     weights = find_weights(options.weights, options.backbone, cache, log)
+    keep_lost = options.max_failures.strip("0.%") != ""
     named = {annotation.video: annotation.path for annotation in dataset.annotations}
     videos = read_videos(
         named,
         cache,
         image_rate=options.image_fps,
         workers=options.workers,
-        keep_unreadable=options.max_failures.strip("0.%") != "",
+        keep_unreadable=keep_lost,
         log=log,
         cluster=cluster,
     )
@@ -148,7 +146,11 @@ def prepare(
     fps = None if options.every_frame else options.fps or advised
     check_rate(videos, fps)
     min_frames = options.min_frames or dataset.min_frames
-    clips, dropped = resolve(dataset, videos, min_frames)
+    clips, dropped = resolve(dataset, videos, min_frames, keep_lost=keep_lost)
+    training = read_training(weights.path) if weights.path else None
+    if weights.path and training:
+        check_unseen(weights.path, training, options.source, dataset, clips, videos)
+        weights = replace(weights, trained_on=training["title"])
     pixels = options.pixels or dataset.pixels
     configuration = feature_configuration(options, pixels, fps, weights.identity)
     key = store_key(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.baselines_report import baseline_lines, no_better
 from pipeline.certainty import SCORE_NAMES, calibration_lines, interval_lines
 from pipeline.markdown import count_of, percent, points, table
 from pipeline.metrics import most_confused
@@ -56,7 +57,7 @@ def report(run: Path) -> str:
     sections = [
         f"# {metrics['recipe']} on {metrics['title']}",
         _protocol(metrics),
-        "\n".join(["## Results", "", *_results(metrics), *_intervals(metrics)]),
+        "\n".join(["## Results", "", *_results(metrics), *_beside(metrics)]),
         *_calibration(metrics),
         "\n".join(["## Observations", "", *(f"- {line}" for line in observations(metrics))]),
         "\n".join([f"## Most confused on {part}", "", *_confused(metrics[part])]),
@@ -86,6 +87,7 @@ def observations(metrics: dict[str, Any]) -> list[str]:
             "Trained with mixup: the training score in the history is the mean target mass of the "
             "predicted class, not an accuracy."
         )
+    lines += no_better(metrics, part)
     lines += _on_attention(metrics)
     lines += _on_classes(metrics, part)
     lines += _on_data(metrics)
@@ -164,10 +166,22 @@ def _features(features: dict[str, Any]) -> str:
     )
 
 
+def _sources(metrics: dict[str, Any]) -> list[str]:
+    """Say what features were trained on: of one store, or of each of several."""
+    features = metrics.get("features", {})
+    if not (stores := metrics.get("stores")):
+        return [_features(features)] if features else []
+    how = "a head each, logits averaged" if metrics["fusion"] == "logits" else "side by side"
+    lines = [f"Features of {len(stores)} stores, {how}; steps joined by time."]
+    for number, own in enumerate(stores, start=1):
+        said = _features(features["fused"][str(number)])
+        lines.append(f"Store {number}: {own['title']}, `{own['key']}`. {said}")
+    return lines
+
+
 def _protocol(metrics: dict[str, Any]) -> str:
     rows = [f"Store `{metrics['store_key']}`, seed {metrics['seed']}, {metrics['seconds']:.1f} s."]
-    if features := metrics.get("features"):
-        rows.append(_features(features))
+    rows += _sources(metrics)
     for part in PARTS:
         scores = metrics[part]
         rows.append(
@@ -214,11 +228,11 @@ def _results(metrics: dict[str, Any]) -> list[str]:
     return lines + table(header, rows)
 
 
-def _intervals(metrics: dict[str, Any]) -> list[str]:
-    """Say how far the scores may be off; nothing for a run of before this was measured."""
+def _beside(metrics: dict[str, Any]) -> list[str]:
+    """Say what needs no training, and how far the scores may be off; older runs have neither."""
     people = "subjects" if metrics["subjects_known"] else "videos"
     lines = interval_lines(metrics, metrics.get("intervals", {}), people=people)
-    return ["", *lines] if lines else []
+    return [*baseline_lines(metrics), *(["", *lines] if lines else [])]
 
 
 def _calibration(metrics: dict[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -14,12 +14,16 @@ from safetensors.torch import load_file, save
 from featstore import InputError, Store
 from featstore.errors import StoreNotFoundError
 from featstore.keys import differences
-from featstore.store import open_store
-from models.heads import Head, build_head
+from models.heads import Head
+from pipeline.calibration import errors_at
+from pipeline.certainty import certainty_lines
 from pipeline.config import Recipe, recipe_of
 from pipeline.device import choose_device
 from pipeline.evaluate import Predictions, predict
 from pipeline.feed import Feed
+from pipeline.fusion import make_head, open_stores
+from pipeline.intervals import intervals
+from pipeline.report import UNLABELLED
 from pipeline.results import moments
 from pipeline.run import read_metrics
 from pipeline.standardise import Standardiser, Training, standardiser
@@ -63,6 +67,30 @@ def rescore(run: Path, store: Store, part: str, *, device: str = "auto") -> Pred
     return predict(head, feed, clips, batch_size=recipe.train.batch_size)
 
 
+def certainty(run: Path, store: Store, part: str, found: Predictions) -> list[str]:
+    """Say how sure the scores and probabilities are that `rescore` found, in a line each.
+
+    Parameters
+    ----------
+    run : Path
+        Whose temperature, fitted on its own val, scales the probabilities.
+    store : Store
+    part : {"train", "val", "test"}
+    found : Predictions
+    """
+    metrics = read_metrics(run)
+    right, classes = found.predicted == found.labels, len(store.classes)
+    people = store.subjects[found.clips]
+    bounds = cast(dict[str, Any], intervals(found.labels, right, people, classes=classes))
+    temperature = metrics.get("calibration", {}).get("temperature")
+    errors = errors_at(temperature or 1.0, found.log_probabilities, found.labels)
+    known = "subjects" if store.subjects_known else "videos"
+    lines = certainty_lines(bounds, errors, temperature, known)
+    if part != "train" and (whose := UNLABELLED.get(metrics.get("standardise", "none"))):
+        lines.append(f"unlabelled {part} data: used; features are standardised by {whose}")
+    return lines
+
+
 def read_config(run: Path) -> dict[str, Any]:
     """Read a run's ``config.yaml``.
 
@@ -85,7 +113,7 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def own_store(run: Path) -> Store:
-    """Open the store that a run was trained on.
+    """Open the store that a run was trained on, or its stores as one.
 
     Raises
     ------
@@ -93,12 +121,13 @@ def own_store(run: Path) -> Store:
         If it is not where it was.
     """
     trained = read_config(run)["store"]
+    paths = trained["path"] if isinstance(trained["path"], list) else [trained["path"]]
     try:
-        return open_store(trained["path"])
+        return open_stores(paths, allow_missing=True)  # what was missing was allowed then
     except StoreNotFoundError:
         raise InputError(
-            f"the run's own store is no longer at {trained['path']} (key {trained['key'][:12]}); "
-            "name a store with --store"
+            f"the run's own store is no longer at {' or '.join(paths)} "
+            f"(key {trained['key'][:12]}); name a store with --store"
         ) from None
 
 
@@ -119,6 +148,12 @@ def refuse_other_features(
     ------
     InputError
     """
+    known, given = len(features.get("fused", [""])), len(store.stores)
+    if known != given:
+        raise InputError(
+            f"the run was trained on {known} store{'s' * (known > 1)}, and {given} "
+            f"{'are' if given > 1 else 'is'} given; name as many with --store, in the same order"
+        )
     changed = differences(features, store.attributes.get("features", {}))
     if not changed and moments(store) != trained.get("statistics"):
         changed = [
@@ -141,10 +176,9 @@ def refuse_other_features(
 
 
 def _load_head(run: Path, recipe: Recipe, store: Store) -> Head:
-    options = recipe.head.model_dump(exclude={"num_classes"})
     path = run / "weights.safetensors"
     with torch.random.fork_rng([]):  # the first weights are drawn, and then replaced
-        head = build_head(features=store.dim, classes=len(store.classes), **options)
+        head = make_head(store, recipe)
     try:
         head.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:

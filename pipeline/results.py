@@ -17,8 +17,10 @@ from featstore import Store
 from pipeline.calibration import calibration
 from pipeline.checks import Parts
 from pipeline.config import Recipe
+from pipeline.distributed import processes
 from pipeline.evaluate import Predictions, attention_entropy
 from pipeline.figures import draw_figures
+from pipeline.fusion import named_stores
 from pipeline.imbalance import classes_without_clips
 from pipeline.intervals import intervals
 from pipeline.report import report
@@ -99,13 +101,17 @@ def configuration(
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # run from a checkout that is not installed
             versions[name] = "not installed"
+    count = processes().count
+    path = [str(own.path) for own in store.stores]
     return {
         "recipe": recipe.model_dump(),
         "seed": seed,
         "device": device.type,
+        **({"processes": count} if count > 1 else {}),
         "store": {
             "key": store.key,
-            "path": str(store.path),
+            "path": path[0] if len(path) == 1 else path,
+            **named_stores(store),
             "features": store.dim,
             "classes": list(store.classes),
             "statistics": moments(store),
@@ -139,6 +145,8 @@ def _metrics(
     return {
         "title": store.title,
         "store_key": store.key,
+        **named_stores(store),
+        **({"fusion": recipe.data.fusion or "concat"} if len(store.stores) > 1 else {}),
         "features": store.attributes.get("features", {}),
         "recipe": recipe.name,
         **training,

@@ -69,29 +69,39 @@ def new_run(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
         If another process is at it.
     """
     _check_free(out)
+    with unfinished_folder(out, config) as unfinished:
+        folder = unfinished / "run"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        yield folder
+        _check_free(out)
+        if out.exists():
+            out.rmdir()
+        folder.rename(out)
+        (unfinished / CHECKPOINT).unlink(missing_ok=True)
+
+
+@contextmanager
+def unfinished_folder(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
+    """Give the hidden folder beside `out` for what is not whole yet, locked; see `new_run`.
+
+    It is removed with the block unless `CHECKPOINT` is in it.
+    """
     unfinished = unfinished_of(out)
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out}: the folder cannot be made ({error.strerror})") from None
-    with _locked(unfinished, out):
+    with locked(unfinished, out):
         if changed := cut_off_otherwise(out, config):
             raise InputError(
                 f"--out {out}: a training of another configuration was cut off there "
-                f"({'; '.join(changed)}); go on with that one, delete {unfinished}, or name "
-                "another folder"
+                f"({'; '.join(changed)}); go on with that one, delete {unfinished}, or give "
+                "another --out"
             )
         try:
             write_json(unfinished / CONFIG, config)
-            folder = unfinished / "run"
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            yield folder
-            _check_free(out)
-            if out.exists():
-                out.rmdir()
-            folder.rename(out)
-            (unfinished / CHECKPOINT).unlink(missing_ok=True)
+            yield unfinished
         finally:
             if not (unfinished / CHECKPOINT).exists():
                 shutil.rmtree(unfinished, ignore_errors=True)
@@ -118,7 +128,7 @@ def cut_off_otherwise(out: Path, config: Mapping[str, Any]) -> list[str]:
 
 
 @contextmanager
-def _locked(folder: Path, out: Path) -> Iterator[None]:
+def locked(folder: Path, out: Path) -> Iterator[None]:
     """Hold a kernel lock, which dies with its process, on a folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -129,8 +139,8 @@ def _locked(folder: Path, out: Path) -> Iterator[None]:
             alone = False
         if not alone:
             raise BusyError(
-                f"--out {out}: another process is training to it; wait for it, or name another "
-                "folder"
+                f"--out {out}: another process is training to it; wait for it, or give another "
+                "--out"
             )
         yield
     finally:

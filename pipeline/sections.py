@@ -49,9 +49,13 @@ class Data(_Section):
         Resample every clip to this many steps; None keeps each clip's own length.
     standardise : {"none", "train", "recording", "subject", "causal"}
         By whose mean and std features are standardised; see `pipeline.standardise`.
+    fusion : {"concat", "logits"} or None
+        How several stores are joined: their features side by side before one head, or a head for
+        each and the mean of their logits. None is concat. With one store all are the same.
     """
 
     steps: PositiveInt | None = None
+    fusion: Literal["concat", "logits"] | None = None
     standardise: Literal["none", "train", "recording", "subject", "causal"] = "none"
 
 

@@ -101,7 +101,7 @@ def statistics_of(
     )
     if known is not None:
         return known
-    train = _training_clips(videos, clips)
+    train = _training_clips(clips)
     works = _sampled(videos, train, mode, fps, decoder, skip_lost)
     measured = _measure(works, len(train), workers, log, cluster)
     check_unchanged([videos[number] for number in sorted({clip.video for clip in train})], cache)
@@ -124,14 +124,14 @@ def known_statistics(
     if fixed is not None:
         origin = "imagenet" if normalise == "imagenet" else "fixed"
         return Statistics(mean=fixed[0], std=fixed[1], origin=origin)
-    known = cache.statistics(_key(videos, _training_clips(videos, clips), mode, fps, decoder))
+    known = cache.statistics(_key(videos, _training_clips(clips), mode, fps, decoder))
     if known is None:
         return None
     return Statistics(**{**known, "mean": tuple(known["mean"]), "std": tuple(known["std"])})
 
 
-def _training_clips(videos: Sequence[Video], clips: Sequence[Clip]) -> list[Clip]:
-    train = [clip for clip in clips if clip.split == "train" and not videos[clip.video].unreadable]
+def _training_clips(clips: Sequence[Clip]) -> list[Clip]:
+    train = [clip for clip in clips if clip.split == "train" and not clip.lost]
     if not train:
         raise InputError(
             "The split has no training clip to measure mean and std on; give --normalise MEAN,STD."

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,25 @@ import torch
 from torch import Tensor, nn
 
 from featstore import Store
-from models.heads import Head, build_head
+from models.heads import Head
 from models.losses import adjusted, cross_entropy, focal, soft_targets
 from pipeline.augment import add_noise, change_time, mixup
+from pipeline.baselines import baselines_of
+from pipeline.baselines_report import baseline_log
 from pipeline.checks import checked_parts, concerns, other_store
 from pipeline.config import Recipe, Train
 from pipeline.device import choose_device
+from pipeline.distributed import processes
 from pipeline.epochs import Fitted, fit
 from pipeline.evaluate import Predictions, predict
 from pipeline.feed import Feed, TensorBatch
+from pipeline.fusion import make_head
 from pipeline.imbalance import draw_by, of_classes
 from pipeline.narration import conclusion, introduction, why_stopped
 from pipeline.optimisers import make_optimizer
 from pipeline.rescore import write_training
 from pipeline.results import clips_and_labels, configuration, write_run
-from pipeline.run import CHECKPOINT, compare_with, new_run
+from pipeline.run import CHECKPOINT, compare_with, new_run, unfinished_of
 from pipeline.standardise import standardiser
 
 Log = Callable[[str], None]
@@ -47,6 +52,9 @@ def train(
     log: Log = print,
 ) -> Path:
     """Train a head and leave a run folder.
+
+    Within `pipeline.distributed.process_group` all processes call this alike and train together;
+    the first one says and writes what there is to say and write.
 
     Parameters
     ----------
@@ -79,16 +87,17 @@ def train(
     BusyError
         If another process is training to `out`.
     """
-    started = time.perf_counter()
+    started, group = time.perf_counter(), processes()
+    log = log if group.first else _silent
     parts = checked_parts(store, recipe)
     where = choose_device(device)
     compared = compare_with(baseline, clips_and_labels(store, parts)) if baseline else None
     config = configuration(store, recipe, parts, seed=seed, device=where)
-    with new_run(out, config) as folder, seeded(seed, where):
-        options = recipe.head.model_dump(exclude={"num_classes"})
-        head = build_head(features=store.dim, classes=len(store.classes), **options).to(where)
+    run = new_run(out, config) if group.first else nullcontext(unfinished_of(out) / "run")
+    with run as folder, seeded(seed, where):
+        head = make_head(store, recipe).to(where)
         size = sum(tensor.numel() for tensor in head.parameters())
-        worries = concerns(store, parts)
+        worries = concerns(store, parts) if group.first else []
         said = [*introduction(store, recipe, parts, size=size), *worries]
         for line in said + other_store(compared, store):
             log(line)
@@ -96,16 +105,20 @@ def train(
         fitted = fit(learner, parts["val"], log=log, checkpoint=folder.with_name(CHECKPOINT))
         # The one look at the test part, by the weights that val chose.
         predictions = {"val": fitted.val, "test": learner.predict(parts["test"])}
+        plain = baselines_of(learner.feed, parts) if group.first else {}
         training = training_of(fitted, recipe, time.perf_counter() - started)
-        log(conclusion(training, predictions["test"].metrics))
+        for line in [*baseline_log(plain), conclusion(training, predictions["test"].metrics)]:
+            log(line)
         given = {"seed": seed, "device": where.type, "baseline": compared, "concerns": worries}
-        training = given | training
+        training = given | training | {"baselines": plain}
         weights, standardise = head.state_dict(), learner.standardise
-        if standardise is not None:
+        if group.first and standardise is not None:
             write_training(folder, standardise.training)
-        write_run(
-            folder, config, store, recipe, parts, training, predictions, fitted.history, weights
-        )
+        if group.first:
+            write_run(
+                folder, config, store, recipe, parts, training, predictions, fitted.history, weights
+            )
+    group.meet()  # the run is whole for all of them
     return out
 
 
@@ -151,6 +164,8 @@ class Learner:
     ) -> None:
         self.head, self.store, self.recipe, self.clips = head, store, recipe, clips
         self.device = next(head.parameters()).device
+        self.processes = processes()
+        self.replica = self.processes.replica(head)
         # One generator a purpose: what one draws does not depend on what another is used for.
         seeds = np.random.SeedSequence(seed).spawn(3)
         self.order_rng, self.mixup_rng, self.time_rng = map(np.random.default_rng, seeds)
@@ -175,14 +190,16 @@ class Learner:
             clip has two classes, what stands for it.
         """
         self.head.train()
+        self.processes.seed_dropout(self.order_rng)
         size, rng = self.recipe.train.batch_size, self.order_rng
         batches = self.feed.batches(self.clips, size, rng=rng, probabilities=self.probabilities)
         # Looked at when all steps are done: a GPU would have to catch up for every number asked.
-        sums = torch.stack([self._step(batch) for batch in batches]).cpu().numpy().sum(axis=0)
+        steps = self.processes.total(torch.stack([self._step(batch) for batch in batches]))
+        sums = steps.cpu().numpy().sum(axis=0)
         return float(sums[0] / len(self.clips)), float(sums[1] / len(self.clips))
 
     def _step(self, batch: TensorBatch) -> Tensor:
-        """Learn from one batch; return the sums over its clips of loss and target mass."""
+        """Learn from one batch; return what its own clips add to the loss and the target mass."""
         features, mask = batch.features, batch.mask
         targets = soft_targets(batch.labels, len(self.store.classes))
         augment, spread = self.recipe.augment, self.recipe.data.steps is not None
@@ -193,19 +210,22 @@ class Learner:
             features, mask, targets = mixup(
                 features, mask, targets, augment.mixup, rng=self.mixup_rng
             )
-        logits = self.head(features, mask).logits
-        loss = self.loss(logits, targets)
+        own, weight = self.processes.own(len(mask))
+        logits = self.replica(features[own], mask[own]).logits
+        loss = weight * self.loss(logits, targets[own], whole=targets)
         self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        torch.autograd.backward(loss * self.processes.count)  # for gradients will be averaged
         if self.recipe.train.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.head.parameters(), self.recipe.train.clip_norm)
         self.optimizer.step()
-        mass = targets.gather(1, logits.argmax(dim=1, keepdim=True)).sum()
+        mass = weight * targets[own].gather(1, logits.argmax(dim=1, keepdim=True)).sum()
         return torch.stack([loss.detach().double() * len(mask), mass.double()])
 
     def predict(self, clips: Clips) -> Predictions:
         """Classify clips as the recipe has it."""
-        return predict(self.head, self.feed, clips, batch_size=self.recipe.train.batch_size)
+        size = self.recipe.train.batch_size
+        found = predict(self.head, self.feed, clips, batch_size=size)
+        return replace(found, log_probabilities=self.processes.of_first(found.log_probabilities))
 
     @property
     def waited(self) -> float:
@@ -215,8 +235,8 @@ class Learner:
 
 def make_loss(
     options: Train, of_classes: npt.NDArray[np.float64] | None, device: torch.device
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the loss of (logits, targets) that the recipe asks for.
+) -> Callable[..., Tensor]:
+    """Return the loss of (logits, targets) that the recipe asks for; see `models.losses`.
 
     `of_classes` is what `pipeline.imbalance.of_classes` says of the training clips.
     """
@@ -229,6 +249,10 @@ def make_loss(
     if options.imbalance.startswith("class_weights"):
         return partial(cross_entropy, weight=numbers, label_smoothing=smoothing)
     return partial(adjusted, adjustment=numbers, label_smoothing=smoothing)
+
+
+def _silent(line: str) -> None:
+    pass
 
 
 @contextmanager

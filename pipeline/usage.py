@@ -49,7 +49,7 @@ def register_run(
     Parameters
     ----------
     store : Store
-        One at a remote place has no register.
+        One at a remote place has no register. Of several that were fused, each is noted.
     run : Path
         The folder of the run, finished.
     recipe : str
@@ -58,20 +58,22 @@ def register_run(
     log : callable
         Takes one line.
     """
-    if not isinstance(store.path, Path):
-        return
-    line = {
-        "run": str(run.resolve()),
-        "store_key": store.key,
-        "recipe": recipe,
-        "seed": seed,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    register = store.path.absolute().parent / REGISTER
-    try:
-        _append(register, json.dumps(line))
-    except OSError as error:
-        log(f"`featstore ls` will not count this run: {register}: {error.strerror or error}")
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    for own in store.stores:
+        if not isinstance(own.path, Path):
+            continue
+        line = {
+            "run": str(run.resolve()),
+            "store_key": own.key,
+            "recipe": recipe,
+            "seed": seed,
+            "finished": finished,
+        }
+        register = own.path.absolute().parent / REGISTER
+        try:
+            _append(register, json.dumps(line))
+        except OSError as error:
+            log(f"`featstore ls` will not count this run: {register}: {error.strerror or error}")
 
 
 def known_runs(root: Path, key: str = "") -> list[KnownRun]:
@@ -84,8 +86,9 @@ def known_runs(root: Path, key: str = "") -> list[KnownRun]:
     key : str
         The beginning of a store key; by default, runs of all stores.
     """
-    last = {own.run: own for own in _lines(root / REGISTER) if own.store_key.startswith(key)}
-    known = (own for own in last.values() if _used_store(own.run) == own.store_key)
+    lines = (own for own in _lines(root / REGISTER) if own.store_key.startswith(key))
+    last = {(own.run, own.store_key): own for own in lines}
+    known = (own for own in last.values() if own.store_key in _used_stores(own.run))
     return sorted(known, key=lambda own: own.finished)
 
 
@@ -127,8 +130,9 @@ def _parse(line: bytes) -> KnownRun | None:
     return known if known.run.is_absolute() else None
 
 
-def _used_store(run: Path) -> str | None:
+def _used_stores(run: Path) -> set[str]:
     try:
-        return str(json.loads((run / "metrics.json").read_bytes())["store_key"])
+        metrics = json.loads((run / "metrics.json").read_bytes())
+        return {str(metrics["store_key"]), *(str(own["key"]) for own in metrics.get("stores", []))}
     except (OSError, ValueError, TypeError, KeyError):
-        return None
+        return set()

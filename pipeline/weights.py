@@ -35,11 +35,14 @@ class Weights:
         The file; None for random weights.
     seed : int
         Seed of random weights.
+    trained_on : str
+        The split that they were finetuned on; empty where they were not.
     """
 
     identity: str
     path: Path | None = None
     seed: int = 0
+    trained_on: str = ""
 
     @property
     def untrained(self) -> bool:
@@ -49,7 +52,7 @@ class Weights:
     def __str__(self) -> str:
         if self.path is None:
             return f"random weights, seed {self.seed} (UNTRAINED)"
-        return self.path.name
+        return self.path.name + (f", finetuned on {self.trained_on}" if self.trained_on else "")
 
 
 def find_weights(text: str, backbone: str, cache: Cache, log: Callable[[str], None]) -> Weights:

@@ -23,7 +23,7 @@ def silent(line: str) -> None:
     """Log nothing."""
 
 
-def row(video: str, start: int, end: int, part: str, label: str = "a") -> dict[str, Any]:
+def row(video: str, start: float, end: float, part: str, label: str = "a") -> dict[str, Any]:
     """A row of a table; the subject is its part's."""
     return {
         "video": video,

@@ -13,7 +13,9 @@ from pipeline.cli.build import build, stats, why
 from pipeline.cli.compare import compare
 from pipeline.cli.convert import export, import_
 from pipeline.cli.demo import demo_data
+from pipeline.cli.finetune import finetune
 from pipeline.cli.stores import gc, info, ls, rm, verify
+from pipeline.cli.sweep import sweep
 from pipeline.cli.train import evaluate, report, train
 
 
@@ -48,7 +50,9 @@ def main() -> None:
 
 for command in (
     build,
+    finetune,
     train,
+    sweep,
     evaluate,
     compare,
     stats,

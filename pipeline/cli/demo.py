@@ -14,11 +14,18 @@ import click
 @click.option("--annotations", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Draw what Drive&Act's CSV files of one view in FOLDER annotate, "
               "at full length.")  # fmt: skip
+@click.option("--views", type=click.IntRange(1, 2), default=1, show_default=True,
+              help="Cameras that see the clips: kinect_ir, and a_column_driver.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1),
               help="Processes that draw.  [default: one a core]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def demo_data(
-    directory: Path, clips: int | None, annotations: Path | None, workers: int | None, seed: int
+    directory: Path,
+    clips: int | None,
+    annotations: Path | None,
+    views: int,
+    workers: int | None,
+    seed: int,
 ) -> None:
     """Draw a small driving cabin in infrared, in the layout of Drive&Act.
 
@@ -29,9 +36,13 @@ def demo_data(
     from pipeline.demo.weights import BACKBONE, write_weights
 
     if annotations is None:
-        draw_demo(directory, seed=seed, clips=clips or 600, workers=workers, log=click.echo)
+        draw_demo(
+            directory, seed=seed, clips=clips or 600, views=views, workers=workers, log=click.echo
+        )
     elif clips is not None:
         raise click.UsageError("--clips and --annotations exclude each other: give one of them.")
+    elif views > 1:
+        raise click.UsageError("--annotations are of one view: leave --views out.")
     else:
         draw_matching(directory, annotations, seed=seed, workers=workers, log=click.echo)
     weights = directory / "weights" / f"{BACKBONE.removeprefix('timm:')}.safetensors"

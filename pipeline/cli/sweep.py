@@ -1,145 +1,95 @@
-"""``featstore train --seeds N --splits N,N``: which stores these are."""
+"""``featstore sweep``."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from featstore.errors import InputError, StoreNotFoundError
+from pipeline.cli.train import find_stores
 
 if TYPE_CHECKING:
-    from pipeline.config import Recipe
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-NUMBERS = re.compile(r"\d+(,\d+)*")
-_OF_SPLIT = re.compile(r"\b(split|fold) (\d+)")
+    from featstore import Store
 
 
-def several_splits(command: Command) -> Command:
-    """Let ``--splits``, a table's file, also take the numbers of splits; both may be given."""
-    options = command.__click_params__  # type: ignore[attr-defined]
-    (place,) = (i for i, option in enumerate(options) if option.name == "splits")
-    help_text = (
-        f"Numbers of splits, such as 0,1,2: train on the store of each.  {options[place].help}"
-    )
-    options[place] = click.Option(
-        ["--splits"], multiple=True, metavar="N,N,...|FILE", help=help_text
-    )
-    return command
-
-
-def numbers_and_file(values: Sequence[str]) -> tuple[list[int], Path | None]:
-    """Tell the numbers of splits from the file.
-
-    Examples
-    --------
-    >>> numbers_and_file(["splits.csv", "0,2"])
-    ([0, 2], PosixPath('splits.csv'))
-
-    Raises
-    ------
-    InputError
-        If either is given twice.
-    """
-    numbers = [value for value in values if NUMBERS.fullmatch(value)]
-    files = [value for value in values if value not in numbers]
-    if len(numbers) > 1 or len(files) > 1:
-        raise InputError(
-            f"--splits is given as {', '.join(values)}; give numbers with commas between once, "
-            "and the table's file once."
-        )
-    own = list(dict.fromkeys(int(number) for value in numbers for number in value.split(",")))
-    return own, Path(files[0]) if files else None
-
-
-def flags_of_split(given: dict[str, Any], number: int) -> dict[str, Any]:
-    """Return the flags of build for one split, or for one fold where there are folds.
-
-    Raises
-    ------
-    InputError
-        If the flags already say which one.
-    """
-    field = "split" if given.get("folds") is None else "fold"
-    if given.get(field) is not None:
-        raise InputError(
-            f"--{field} {given[field]} and --splits both say what to train on; leave one out."
-        )
-    return {**given, field: number}
-
-
-def sibling(path: Path | str, number: int) -> Path | str:
-    """Find the store with the same features as another one, of another split of the same data.
-
-    Parameters
-    ----------
-    path : Path or str
-        The other one; its title names a split or a fold.
-    number : int
-
-    Raises
-    ------
-    InputError
-        If its title names no split.
-    StoreNotFoundError
-        If there is no such store in its folder.
-    """
-    from featstore.catalogue import entries
-    from featstore.container import read_attributes
-
-    own = read_attributes(path)
-    title = own["title"]
-    if not (found := _OF_SPLIT.search(title)):
-        raise InputError(
-            f"{path} ({title}) is of no numbered split; leave --splits out, or give the flags of "
-            "build."
-        )
-    if int(found[2]) == number:
-        return path
-    wanted = f"{title[: found.start(2)]}{number}{title[found.end(2) :]}"
-    for entry in entries(Path(path).parent):
-        theirs = entry.attributes
-        if theirs["title"] == wanted and theirs["features"] == own["features"]:
-            return entry.path
-    raise StoreNotFoundError(
-        f"No store in {Path(path).parent} is {wanted!r} with the features of {Path(path).name}; "
-        f"run `featstore build` for {found[1]} {number} first."
-    )
-
-
-def train_sweep(
-    paths: dict[int | None, Path | str],
-    recipe: Recipe,
-    seeds: Sequence[int],
-    *,
+@click.command()
+@click.argument("space", type=click.Path(path_type=Path))
+@click.option("--store", "stores", multiple=True,
+              help="A store, or several, named as for train.  "
+              "[default: the only store in features, or the one built last]")  # fmt: skip
+@click.option("--allow-missing", is_flag=True,
+              help="Leave out clips that some of the stores lack.")  # fmt: skip
+@click.option("--trials", type=click.IntRange(1),
+              help="How many in all.  [default: as SPACE says]")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
+              help="Processes on this machine; several have one thread each.")  # fmt: skip
+@click.option("--dask", metavar="local:N|ADDRESS|FILE", help="Make trials on N processes here, or "
+              "on the workers of the Dask scheduler with this address or file.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Of every training, and of the choice of trials.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path),
+              help="Folder of the sweep.  [default: one below sweeps/]")  # fmt: skip
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--final", "look_at_test", is_flag=True,
+              help="Evaluate the winner on test, which is done once.")  # fmt: skip
+def sweep(
+    space: Path,
+    stores: tuple[str, ...],
+    allow_missing: bool,
+    trials: int | None,
+    workers: int,
+    dask: str | None,
+    seed: int,
     out: Path | None,
     device: str,
-    baseline: Path | None,
-) -> Path:
-    """Train on several stores with several seeds; see `pipeline.protocol.train_all`."""
-    from featstore.store import open_store
-    from pipeline.protocol import train_all
-    from pipeline.train import train
+    look_at_test: bool,
+) -> None:
+    """Train a recipe with other values of the fields that SPACE, a YAML file, names.
+
+    Trials are compared by val, and none looks at test. The winner is left as a recipe. The same
+    command again goes on where a killed sweep was.
+    """
+    from pipeline import sweep as stage
+    from pipeline.fusion import missing_clips, open_stores
+
+    searched = stage.load_space(space)
+    store = open_stores(find_stores(stores, {}), allow_missing=allow_missing)
+    for own in store.stores:
+        click.echo(f"store  {own.path} ({own.title})")
+    for line in missing_clips(store):
+        click.echo(line)
+    out = out or Path("sweeps") / f"{space.stem}-{store.key[:8]}"
+    winner = stage.sweep(
+        store,
+        searched,
+        out=out,
+        trials=trials,
+        workers=workers,
+        dask=dask,
+        seed=seed,
+        device=device,
+        log=click.echo,
+    )
+    click.echo(f"winner trial {winner.trial}, {out / 'best.yaml'}")
+    click.echo(f"report {out / 'report.md'}")
+    if look_at_test:
+        _final(store, out, winner.recipe.name, seed, device)
+
+
+def _final(store: Store, out: Path, recipe: str, seed: int, device: str) -> None:
+    """Evaluate the winner, and print how good it is on test."""
+    from pipeline.certainty import SCORE_NAMES
+    from pipeline.markdown import percent
+    from pipeline.run import read_metrics
+    from pipeline.sweep import final
     from pipeline.usage import register_run
 
-    stores = {number: open_store(path) for number, path in paths.items()}
-    for number, store in stores.items():
-        of = "" if number is None else f"split {number}: "
-        click.echo(f"store  {of}{store.path} ({store.title})")
-
-    def trainer(store: Any, folder: Path, seed: int) -> None:
-        train(
-            store, recipe, out=folder, seed=seed, device=device, baseline=baseline, log=click.echo
-        )
-        register_run(store, folder, recipe=recipe.name, seed=seed, log=click.echo)
-
-    if out is None:
-        first = next(iter(stores.values()))
-        numbers = [str(number) for number in stores if number is not None]
-        name = f"{recipe.name}-{first.key[:8]}-seeds{seeds[0]}to{seeds[-1]}"
-        out = Path("runs") / (f"{name}-splits{'.'.join(numbers)}" if numbers else name)
-    return train_all(stores, recipe, seeds, out=out, trainer=trainer, log=click.echo)
+    new = not (out / "final").exists()
+    run = final(store, out, device=device, log=click.echo)
+    if new:
+        register_run(store, run, recipe=recipe, seed=seed, log=click.echo)
+    test = read_metrics(run)["test"]
+    for key, name in SCORE_NAMES.items():
+        click.echo(f"test {name:20} {percent(test[key])}")
+    click.echo(f"report {run / 'report.md'}")

@@ -8,18 +8,23 @@ from typing import Any
 import click
 
 from pipeline.cli.flags import build_options, feature_flags
-from pipeline.cli.sweep import (
+from pipeline.cli.splits import (
     flags_of_split,
     numbers_and_file,
     several_splits,
     sibling,
-    train_sweep,
+    train_splits,
 )
+from pipeline.cli.together import refuse_several_runs, together
 
 
 @click.command()
-@click.option("--store", help="A store's path, the beginning of its key or name, or a folder of "
-              "stores.  [default: the only store in features, or the one built last]")  # fmt: skip
+@click.option("--store", "stores", multiple=True,
+              help="A store's path, the beginning of its key or name, or a folder of "
+              "stores; repeated, the clips that several stores share.  "
+              "[default: the only store in features, or the one built last]")  # fmt: skip
+@click.option("--allow-missing", is_flag=True,
+              help="Leave out clips that some of the stores lack.")  # fmt: skip
 @click.option("--recipe", default="bilstm", show_default=True,
               help="baseline, bilstm, linear, mlp, tcn, transformer, attentive, or a "
               "YAML file.")  # fmt: skip
@@ -35,8 +40,10 @@ from pipeline.cli.sweep import (
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @several_splits
 @feature_flags
+@together
 def train(
-    store: str | None,
+    stores: tuple[str, ...],
+    allow_missing: bool,
     recipe: str,
     overrides: tuple[str, ...],
     seed: int,
@@ -46,29 +53,39 @@ def train(
     device: str,
     **given: Any,
 ) -> None:
-    """Train a temporal classifier on a store's features.
+    """Train a temporal classifier on the features of a store, or of several.
 
     The same command again goes on where a killed training was, to the same weights.
 
     The store is named by --store, or found by the flags that it was built with, which reads the
     annotations and looks whether videos have changed. Training itself opens no video.
 
+    With several stores the recipe's data.fusion says how they are joined.
+
     --seeds and --splits leave one run each in the folder --out, with a report of all of them.
+
+    Processes that torchrun starts train one run together:
+    torchrun --standalone --nproc-per-node 2 --no-python featstore train
     """
-    from featstore.store import open_store
     from pipeline.config import load_recipe
+    from pipeline.distributed import processes
+    from pipeline.fusion import open_stores
 
     loaded = load_recipe(recipe, overrides)
     numbers, given["splits"] = numbers_and_file(given["splits"])
     if numbers or seeds is not None:
-        paths = _find_splits(store, given, numbers)
+        refuse_several_runs(processes())
+        opened = {
+            split: open_stores(paths, allow_missing=allow_missing)
+            for split, paths in _find_splits(stores, given, numbers).items()
+        }
         every = range(seed, seed + (seeds or 1))
-        text = train_sweep(paths, loaded, every, out=out, device=device, baseline=baseline)
+        text = train_splits(opened, loaded, every, out=out, device=device, baseline=baseline)
         click.echo(f"report {text}")
         return
-    path = _find(store, given)
-    opened = open_store(path)
-    click.echo(f"store  {path} ({opened.title})")
+    store = open_stores(find_stores(stores, given), allow_missing=allow_missing)
+    for own in store.stores:
+        click.echo(f"store  {own.path} ({own.title})")
     from pipeline.checks import checked_parts
     from pipeline.device import choose_device
     from pipeline.results import configuration
@@ -76,12 +93,12 @@ def train(
     from pipeline.usage import register_run
 
     if out is None:
-        parts, where = checked_parts(opened, loaded), choose_device(device)
-        config = configuration(opened, loaded, parts, seed=seed, device=where)
-        out = _free(Path("runs") / f"{loaded.name}-{opened.key[:8]}-seed{seed}", config)
+        parts, where = checked_parts(store, loaded), choose_device(device)
+        config = configuration(store, loaded, parts, seed=seed, device=where)
+        out = _free(Path("runs") / f"{loaded.name}-{store.key[:8]}-seed{seed}", config)
 
     folder = run(
-        opened,
+        store,
         loaded,
         out=out,
         seed=seed,
@@ -89,27 +106,42 @@ def train(
         baseline=baseline,
         log=click.echo,
     )
-    register_run(opened, folder, recipe=loaded.name, seed=seed, log=click.echo)
+    if processes().first:
+        register_run(store, folder, recipe=loaded.name, seed=seed, log=click.echo)
     click.echo(f"report {folder / 'report.md'}")
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--store", help="A store of the same features and classes, named as for train.  "
-              "[default: the run's own]")  # fmt: skip
+@click.option("--store", "stores", multiple=True,
+              help="A store of the same features and classes, named as for train; for a run on "
+              "several, so many in the same order.  [default: the run's own]")  # fmt: skip
+@click.option("--allow-missing", is_flag=True,
+              help="Leave out clips that some of the stores lack.")  # fmt: skip
 @click.option("--part", type=click.Choice(["train", "val", "test"]), default="test",
               show_default=True)  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-def evaluate(run: Path, store: str | None, part: str, device: str) -> None:
-    """Print the scores of a trained run on any store of the same features and classes."""
-    from featstore.store import open_store
-    from pipeline.narration import scores
-    from pipeline.rescore import own_store, rescore
+def evaluate(
+    run: Path, stores: tuple[str, ...], allow_missing: bool, part: str, device: str
+) -> None:
+    """Print the scores of a trained run on any store of the same features and classes.
 
-    opened = own_store(run) if store is None else open_store(_find(store, {}))
-    click.echo(f"store  {opened.path} ({opened.title})")
-    found = rescore(run, opened, part, device=device)
-    for line in scores(part, found.metrics, found.loss):
+    With their confidence intervals, and how far its probabilities can be trusted.
+    """
+    from pipeline.fusion import missing_clips, open_stores
+    from pipeline.narration import scores
+    from pipeline.rescore import certainty, own_store, rescore
+
+    if stores:
+        store = open_stores(find_stores(stores, {}), allow_missing=allow_missing)
+    else:
+        store = own_store(run)
+    for own in store.stores:
+        click.echo(f"store  {own.path} ({own.title})")
+    for line in missing_clips(store):
+        click.echo(line)
+    found = rescore(run, store, part, device=device)
+    for line in [*scores(part, found.metrics, found.loss), *certainty(run, store, part, found)]:
         click.echo(line)
 
 
@@ -124,15 +156,27 @@ def report(run: Path) -> None:
 
 
 def _find_splits(
-    store: str | None, given: dict[str, Any], numbers: list[int]
-) -> dict[int | None, Path | str]:
-    """Return the store of every split, or of none in particular."""
+    stores: tuple[str, ...], given: dict[str, Any], numbers: list[int]
+) -> dict[int | None, list[Path | str]]:
+    """Return the stores of every split, or of none in particular."""
     if not numbers:
-        return {None: _find(store, given)}
+        return {None: find_stores(stores, given)}
     if any(value is not None for value in given.values()):
-        return {number: _find(store, flags_of_split(given, number)) for number in numbers}
-    one = _find(store, given)
-    return {number: sibling(one, number) for number in numbers}
+        return {number: find_stores(stores, flags_of_split(given, number)) for number in numbers}
+    ones = find_stores(stores, given)
+    return {number: [sibling(one, number) for one in ones] for number in numbers}
+
+
+def find_stores(stores: tuple[str, ...], given: dict[str, Any]) -> list[Path | str]:
+    """Return every store that --store names, or the one that the flags of build name."""
+    from featstore.errors import InputError
+
+    if len(stores) > 1 and any(value is not None for value in given.values()):
+        raise InputError(
+            f"--store is given {len(stores)} times, and flags of build name one store; give "
+            "every store with --store."
+        )
+    return [_find(store, given) for store in stores or (None,)]
 
 
 def _find(store: str | None, given: dict[str, Any]) -> Path | str:

@@ -12,8 +12,9 @@ from pathlib import Path
 from featstore.errors import InputError
 from pipeline.demo.film import check_workers, film_all
 from pipeline.demo.schedule import TEST, UNSPLIT, Row, parts_of, plan_videos
+from pipeline.demo.views import VIEWS
 
-VIEW = "kinect_ir"
+VIEW = VIEWS[0].name
 
 
 def draw_demo(
@@ -21,6 +22,7 @@ def draw_demo(
     *,
     seed: int = 0,
     clips: int = 600,
+    views: int = 1,
     workers: int | None = None,
     log: Callable[[str], None],
 ) -> None:
@@ -34,6 +36,8 @@ def draw_demo(
         Equal seeds give equal bytes, whatever `workers` is.
     clips : int
         Rows of the split files.
+    views : int
+        Cameras, 1 or 2: the same clips from the other side of the car; see `pipeline.demo.views`.
     workers : int, optional
         Processes that draw; by default one for each core this process may use.
     log : callable
@@ -51,15 +55,19 @@ def draw_demo(
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
-        film_all(partial / VIEW, videos, seed=seed, workers=workers, log=log)
-        rows = [row for video in videos for row in video.rows()]
-        _write_annotations(partial / "activities_3s" / VIEW, rows)
+        for view in VIEWS[:views]:
+            seen = [video.seen_by(view) for video in videos]
+            film_all(partial / view.name, seen, view=view, seed=seed, workers=workers, log=log)
+            rows = [row for video in seen for row in video.rows()]
+            _write_annotations(partial / "activities_3s" / view.name, rows)
         if directory.exists():
             directory.rmdir()
         partial.rename(directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     log(f"{clips} clips of {len({v.participant for v in videos})} participants in {directory}")
+    if views > 1:
+        log(f"views: {', '.join(view.name for view in VIEWS[:views])}")
 
 
 def refuse_taken(directory: Path) -> None:

@@ -20,6 +20,7 @@ from pipeline.demo.figure import render
 from pipeline.demo.people import Camera, Person, make_people
 from pipeline.demo.pose import Pose, between
 from pipeline.demo.schedule import Video
+from pipeline.demo.views import VIEWS, View
 from pipeline.progress import Progress
 
 
@@ -29,6 +30,7 @@ class _Job:
     video: Video
     person: Person
     camera: Camera
+    view: View
     seed: int
     hold: int
 
@@ -60,6 +62,7 @@ def film_all(
     folder: Path,
     videos: list[Video],
     *,
+    view: View = VIEWS[0],
     seed: int,
     workers: int | None,
     hold: int = 1,
@@ -71,6 +74,8 @@ def film_all(
     ----------
     folder : Path
     videos : list of Video
+    view : View
+        That they are of.
     seed : int
         Equal seeds give equal bytes, whatever `workers` is.
     workers : int, optional
@@ -88,7 +93,8 @@ def film_all(
     for video in sorted(videos, key=lambda v: -v.frames):  # the longest first, to end together
         path = folder / f"{video.file_id}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
-        jobs.append(_Job(path, video, *people[video.participant], seed, hold))
+        person, camera = people[video.participant]
+        jobs.append(_Job(path, video, person, view.camera(camera), view, seed, hold))
     with Progress("drawing", frames, "frames", log) as progress:
         for done in _run(jobs, workers):
             progress.advance(done)
@@ -127,7 +133,7 @@ def _film_one(job: _Job) -> int:
     sensor = Sensor(job.camera, rng)
     partial = job.path.with_name(f".{job.path.name}")
     pictures = film(video, job.person, job.camera, job.hold)
-    write_video(partial, (sensor.expose(clean) for clean in pictures))
+    write_video(partial, (sensor.expose(job.view.see(clean)) for clean in pictures))
     partial.replace(job.path)
     return video.frames
 

@@ -11,6 +11,7 @@ import numpy as np
 from featstore.errors import InputError
 from pipeline.demo.activities import REVERSED, Take
 from pipeline.demo.people import PARTICIPANTS
+from pipeline.demo.views import VIEWS, View
 
 CHUNK = 90
 FEWEST_CLIPS = 60
@@ -61,6 +62,12 @@ class Video:
     file_id: str
     takes: list[tuple[int, Take]] = field(default_factory=list)
     frames: int = 0
+
+    def seen_by(self, view: View) -> Video:
+        """Return the same takes as another camera counts their frames."""
+        file_id = f"{self.file_id.rpartition('.')[0]}.{view.suffix}"
+        takes = [(start - view.late, take) for start, take in self.takes]
+        return Video(self.participant, file_id, takes, self.frames - view.late)
 
     def rows(self) -> list[Row]:
         """Cut the takes into chunks of at most three seconds."""
@@ -164,7 +171,7 @@ def _runs(participant: int, groups: list[list[Take]], rng: np.random.Generator) 
     for run, name in enumerate(names):
         minute, second = (int(n) for n in rng.integers(0, 60, 2))
         stamp = f"2024-05-{day:02d}-{hour + run:02d}-{minute:02d}-{second:02d}"
-        file_id = f"vp{participant}/{name}_{stamp}.kinect_ir"
+        file_id = f"vp{participant}/{name}_{stamp}.{VIEWS[0].suffix}"
         mine = [group for group, to in zip(groups, chosen, strict=True) if to == run]
         takes = _ordered(mine, rng)
         if run == 0 and participant % 5 == 1:

@@ -102,9 +102,18 @@ class Source(ABC):
 
     A subclass is a frozen, keyword-only dataclass in a module of its own in this package: its
     fields, made with `option`, become flags of ``featstore build``, and `read` does the work.
+
+    Attributes
+    ----------
+    name : str
+        What ``--source`` calls it.
+    dataset : str
+        The one data set that it reads, whose subjects have the same names in every view of it;
+        empty for a source of any data.
     """
 
     name: ClassVar[str]
+    dataset: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         """Refuse a value that is not among its field's choices."""

@@ -90,6 +90,7 @@ class DriveAct(Source):
     """
 
     name: ClassVar[str] = "driveact"
+    dataset: ClassVar[str] = "driveact"
 
     data: Path = option(
         Path("data/driveact"), help="Folder that holds activities_3s and the views."

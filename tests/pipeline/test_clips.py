@@ -69,12 +69,12 @@ def test_without_interval_the_whole_video() -> None:
 @pytest.mark.parametrize(
     ("row", "numbers"),
     [
-        (annotation("late", 90, 101), "frames 90 to 101 of 100"),
-        (annotation("late", 3.9, 4.1, unit="seconds"), r"3\.9 to 4\.1 s of 4\.000 s"),
+        (annotation("late", 90, 101), "100 frames, and 90 to 101"),
+        (annotation("late", 3.9, 4.1, unit="seconds"), r"4\.000 s, and 3\.9 to 4\.1 s"),
     ],
 )
 def test_clips_past_the_end_are_refused_with_the_numbers(row: Annotation, numbers: str) -> None:
-    with pytest.raises(InputError, match=rf"1 of 2 clips .* late at {numbers} in data/a"):
+    with pytest.raises(InputError, match=rf"1 of 2 clips .* late of data/a: it .* {numbers}"):
         resolve(dataset(row, annotation("fine", 0, 100)), [video("a")], 1)
 
 

@@ -310,8 +310,9 @@ def test_workers_write_into_a_bucket(
 def test_processes_of_this_machine(
     data: Path, alone: featstore.Store, tmp_path: Path, folder: Path
 ) -> None:
-    options = options_of(data, tmp_path)
+    options, environment = options_of(data, tmp_path), dict(os.environ)
     path = build_on(options, f"local:{len(os.sched_getaffinity(0))}")
+    assert os.environ == environment
     assert contents(path) == contents(Path(alone.path))
 
 

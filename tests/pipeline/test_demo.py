@@ -19,6 +19,8 @@ from pipeline.demo.cabin import draw_cabin
 from pipeline.demo.figure import render
 from pipeline.demo.people import make_people
 from pipeline.demo.schedule import plan_videos
+from pipeline.demo.views import VIEWS
+from pipeline.sources.driveact import DriveAct
 
 CLIPS = 60
 COLUMNS = [
@@ -126,6 +128,53 @@ def test_videos_are_infrared_in_the_luma_plane(demo: Path) -> None:
 def test_bytes_do_not_depend_on_the_workers(demo: Path, tmp_path: Path) -> None:
     draw_demo(tmp_path / "alone", seed=3, clips=CLIPS, workers=1, log=lambda line: None)
     assert digests(tmp_path / "alone") == digests(demo)
+
+
+@pytest.fixture(scope="session")
+def two_views(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("views") / "drawn"
+    draw_demo(directory, seed=3, clips=CLIPS, views=2, workers=2, log=lambda line: None)
+    return directory
+
+
+def test_a_second_camera_leaves_the_first_as_it_was(demo: Path, two_views: Path) -> None:
+    found = digests(two_views)
+    assert {name: found[name] for name in digests(demo)} == digests(demo)
+    assert len(found) == 2 * len(digests(demo))
+    assert len(set(found.values())) == len(found)
+
+
+@pytest.mark.parametrize("split", [0, 2])
+def test_views_have_the_same_clips_in_frames_of_their_own(two_views: Path, split: int) -> None:
+    first, second = (
+        {clip.clip_id: clip for clip in DriveAct(data=two_views, view=view, split=split)
+         .read().annotations}
+        for view in ("kinect_ir", "a_column_driver")
+    )  # fmt: skip
+    assert len(first) == CLIPS
+    assert first.keys() == second.keys()
+    for name, clip in first.items():
+        other = second[name]
+        assert other.path.is_file()
+        assert other.path != clip.path
+        for field in ("label", "subject", "split"):
+            assert getattr(clip, field) == getattr(other, field)
+        assert clip.start is not None
+        assert clip.stop is not None
+        assert (other.start, other.stop) == (clip.start - 5, clip.stop - 5)
+
+
+def test_the_second_camera_looks_from_the_other_side() -> None:
+    x = np.tile(np.arange(128, dtype=np.uint8), (106, 1))
+    y = np.tile(np.arange(106, dtype=np.uint8)[:, None], (1, 128))
+    here, there = VIEWS
+    np.testing.assert_array_equal(here.see(x), x)
+    np.testing.assert_array_equal(here.see(y), y)
+    seen, down = there.see(x).astype(int), there.see(y).astype(int)
+    assert (np.diff(seen, axis=1) <= 0).all()
+    assert (seen[0, 0] - seen[0, -1], seen[0, 64]) == (101, 63)  # 127 / 1.25
+    assert down[0, 0] > 10
+    assert down[-1, 0] == 103
 
 
 def test_seed_changes_the_plan() -> None:

@@ -126,6 +126,29 @@ def test_videos_that_cannot_be_read(
     assert list(verify(store.path)) == []
 
 
+@pytest.mark.parametrize(("unit", "scale"), [("frames", 1), ("seconds", 1 / 10)])
+def test_clips_behind_the_end_of_a_video(tmp_path, unit: str, scale: float) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_video(folder / "one.mp4", textured(FRAMES), rate=10)
+    spans = [(0, 6, "train"), (6, 12, "val"), (12, 18, "test"), (18, FRAMES + 6, "train")]
+    rows = [
+        row("one.mp4", first * scale, last * scale, part, "ab"[number % 2])
+        for number, (first, last, part) in enumerate(spans)
+    ]
+    given: dict[str, Any] = {"normalise": "0.4,0.2", "source": {"unit": unit}}
+    table = write_table(folder / "clips.csv", rows)
+    with pytest.raises(InputError, match="1 of 4 clips end after their video"):
+        build(options_of(table, tmp_path / "f", **given))
+    store = build(options_of(table, tmp_path / "f", max_failures="1", **given))
+    (late,) = failed_clips(store)
+    assert store.row_size[store.status != 0].tolist() == [0]
+    assert "are asked for" in store.attributes["failed"][late]
+    without = write_table(folder / "without.csv", rows[:3])
+    alone = build(options_of(without, tmp_path / "g", **given))
+    assert all(np.array_equal(store[number], alone[number]) for number in range(3))
+
+
 def test_lost_frames_in_the_middle_fail_what_lies_behind(tmp_path, data, whole) -> None:
     table = data.read_text("utf-8").replace("val.mp4", "val.mkv")
     data.write_text(table, "utf-8")
@@ -168,7 +191,7 @@ def test_names_and_sizes_do_not_matter(tmp_path, data) -> None:
 def test_nothing_can_be_read(tmp_path, data) -> None:
     for part in PARTS:
         (data.parent / f"{part}.mp4").write_bytes(b"")
-    with pytest.raises(InputError, match="None of the 3 videos can be read"):
+    with pytest.raises(InputError, match="None of the 12 clips can be read"):
         build(options_of(data, tmp_path / "features", **FIXED | {"max_failures": "100%"}))
 
 

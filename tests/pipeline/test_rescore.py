@@ -9,7 +9,7 @@ import pytest
 
 from featstore.errors import InputError
 from pipeline.config import load_recipe
-from pipeline.rescore import own_store, rescore
+from pipeline.rescore import certainty, own_store, rescore
 from pipeline.run import read_metrics
 from pipeline.train import train
 from tests.fakes import FakeStore, ordered_store
@@ -68,6 +68,43 @@ def test_other_features_and_classes_are_refused(
         rescore(run, store_of(**change), "test")
 
 
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_certainty_on_its_own_store_is_that_of_training(run: Path, part: str) -> None:
+    store, metrics = store_of(), read_metrics(run)
+    clips, people, error = certainty(run, store, part, rescore(run, store, part))
+    for line, over in ((clips, "clips"), (people, "subjects")):
+        texts = [
+            f"{name} {100 * low:.1f} to {100 * high:.1f}"
+            for name, key in (("top-1", "top1"), ("mean class accuracy", "mean_class_accuracy"))
+            for low, high in [metrics["intervals"][part][key][over]]
+        ]
+        assert ", ".join(texts) in line
+    assert clips.startswith("95 % over clips      top-1")
+    # Clips of val and test alternate, so that each has subjects 0 to 2.
+    assert people.startswith("95 % over 3 subjects top-1")
+    assert people.endswith("(fewer than 5: not to be trusted)")
+    known = metrics["calibration"]
+    assert error == (
+        f"calibration error    {100 * known[part]['ece']:.1f} %; at temperature "
+        f"{known['temperature']:.2f}, fitted on the run's val, "
+        f"{100 * known[part]['ece_scaled']:.1f} % and loss {known[part]['nll_scaled']:.3f}"
+    )
+
+
+def test_certainty_of_an_older_run_and_without_subjects(run: Path, tmp_path: Path) -> None:
+    for name in ("config.yaml", "weights.safetensors"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    metrics = read_metrics(run)
+    del metrics["calibration"]
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    store = store_of(subjects=[f"video{number}" for number in range(60)])
+    store.subjects_known = False
+    lines = certainty(tmp_path, store, "test", rescore(tmp_path, store, "test"))
+    assert lines[1].startswith("95 % over 12 videos  top-1")
+    error = read_metrics(run)["calibration"]["test"]["ece"]
+    assert lines[2] == f"calibration error    {100 * error:.1f} %"
+
+
 def test_part_without_clips(run: Path) -> None:
     store = store_of()
     store.splits[store.splits == "test"] = "val"
@@ -86,6 +123,10 @@ def test_another_store_is_standardised_by_the_training_steps(
     copy.splits[copy.splits == "train"] = "val"
     mine, theirs = rescore(run, own, "test"), rescore(run, copy, "test")
     np.testing.assert_allclose(mine.log_probabilities, theirs.log_probabilities, atol=1e-4)
+    said = [line for line in certainty(run, own, "test", mine) if "unlabelled" in line]
+    whose = "mean and std of their own recording"
+    expected = f"unlabelled test data: used; features are standardised by {whose}"
+    assert said == ([expected] if how == "recording" else [])
 
 
 def test_own_store_that_is_gone(run: Path) -> None:

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 import featstore
 from featstore.errors import InputError
 from pipeline.cli import main
-from pipeline.cli.sweep import flags_of_split, numbers_and_file
+from pipeline.cli.splits import flags_of_split, numbers_and_file
 from pipeline.protocol import read_summary
 from pipeline.run import read_metrics
 from tests.builds import build, options_of, row, write_videos
@@ -34,7 +34,7 @@ def split_rows() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stores of splits 0 and 1, of three, in features/."""
-    folder = tmp_path_factory.mktemp("sweep")
+    folder = tmp_path_factory.mktemp("splits")
     write_videos(folder / "data")
     data = write_table(folder / "data" / "clips.csv", split_rows())
     parts = ("train", "val", "test")

@@ -1,0 +1,181 @@
+"""What finetuned weights have seen: kept in their file, and never to be tested on.
+
+Read without torch, for every build asks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featstore.errors import InputError
+from pipeline.sources.base import SPLITS
+
+if TYPE_CHECKING:
+    from pipeline.clips import Clip
+    from pipeline.sources.base import Dataset, Source
+    from pipeline.video.catalogue import Video
+
+METADATA = "featstore"
+VERSION = 1
+FIELDS = ("title", "dataset", "subjects_known", "subjects", "videos", "mixed", "base")
+Record = dict[str, Any]
+# By what val is for, weights that val chose have seen it; val may not have been trained on either.
+HELD_OUT = {"test": ("train", "val"), "val": ("train",)}
+
+
+def record_of(
+    source: Source, dataset: Dataset, clips: Sequence[Clip], videos: Sequence[Video]
+) -> Record:
+    """Return what weights that are trained on a split will have seen, as JSON has it.
+
+    Parameters
+    ----------
+    source : Source
+    dataset : Dataset
+    clips : sequence of Clip
+        All of the split.
+    videos : sequence of Video
+
+    Returns
+    -------
+    dict
+        ``title``, ``dataset``, ``subjects_known``; under ``subjects`` and ``videos`` the names and
+        content hashes of ``train`` and ``val``; ``mixed``, the videos that several parts share.
+    """
+    content = _by_part(clips, lambda clip: videos[clip.video].sha256)
+    subjects = _by_part(clips, lambda clip: clip.subject)
+    train, val, test = content["train"], content["val"], content["test"]
+    return {
+        "version": VERSION,
+        "title": dataset.title,
+        "dataset": source.dataset,
+        "subjects_known": dataset.subjects_known,
+        "subjects": {part: sorted(subjects[part]) for part in ("train", "val")},
+        "videos": {part: sorted(content[part]) for part in ("train", "val")},
+        "mixed": sorted((train & val) | (train & test) | (val & test)),
+    }
+
+
+def _by_part(clips: Sequence[Clip], of: Callable[[Clip], str]) -> dict[str, set[str]]:
+    """Return what the clips of each part have; those that cannot be read have nothing."""
+    found: dict[str, set[str]] = {part: set() for part in SPLITS}
+    for clip in clips:
+        if not clip.lost:
+            found[clip.split].add(of(clip))
+    return found
+
+
+def read_training(path: Path) -> Record | None:
+    """Return what a weights file says of its finetuning; None where it was not finetuned here.
+
+    Parameters
+    ----------
+    path : Path
+        Only safetensors files can say so.
+
+    Returns
+    -------
+    dict or None
+        What `record_of` gives, with ``store_key``, ``tuning``, ``best_epoch``, ``history``,
+        ``numerics``, ``statistics`` and ``base``: the weights that it began from.
+
+    Raises
+    ------
+    InputError
+        If it was written by a newer version, or is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, "np") as file:
+            text = (file.metadata() or {}).get(METADATA)
+    except (SafetensorError, OSError):  # said when the tensors are read
+        return None
+    if text is None:
+        return None
+    try:
+        found = dict(json.loads(text))
+        newer = found["version"] > VERSION
+        if not newer:
+            _ = [found[name] for name in FIELDS]
+    except (ValueError, TypeError, KeyError):
+        raise InputError(
+            f"{path} does not say what it was trained on: its metadata are damaged; finetune again."
+        ) from None
+    if newer:
+        raise InputError(f"{path} was finetuned by a newer featstore; update this one.")
+    return found
+
+
+def check_unseen(
+    path: Path,
+    training: Record,
+    source: Source,
+    dataset: Dataset,
+    clips: Sequence[Clip],
+    videos: Sequence[Video],
+) -> None:
+    """Refuse weights that were trained on whom a split holds out.
+
+    Names of subjects are compared only within one data set: one that `Source.dataset` names, or
+    one of which a video was seen. Videos are compared by content, unless the split that was trained
+    on had several parts in one.
+
+    Parameters
+    ----------
+    path : Path
+        Of the weights.
+    training : dict
+        What `read_training` found in it.
+    source, dataset, clips, videos
+        The split that they are to be used with.
+
+    Raises
+    ------
+    InputError
+        If test holds subjects or videos of its train or val part, or val of its train part.
+    """
+    every = {videos[clip.video].sha256 for clip in clips if not clip.lost}
+    for seen in _chain(training):
+        known = {part: {*seen["videos"][part]} for part in ("train", "val")}
+        one_data_set = seen["dataset"] == source.dataset != "" or not every.isdisjoint(
+            known["train"] | known["val"]
+        )
+        named = one_data_set and seen["subjects_known"] and dataset.subjects_known
+        for part, parts in HELD_OUT.items():
+            subjects = {name for own in parts for name in seen["subjects"][own] if named}
+            content = set().union(*(known[own] for own in parts)) - {*seen["mixed"]}
+            found = {
+                clip.subject
+                for clip in clips
+                if clip.split == part
+                and (clip.subject in subjects or videos[clip.video].sha256 in content)
+                and not clip.lost
+            }
+            if found:
+                raise InputError(_refusal(path, seen, part, parts, sorted(found)))
+
+
+def _chain(training: Record) -> Iterator[Record]:
+    """Yield a finetuning and those before it."""
+    record: Record | None = training
+    while record is not None:
+        yield record
+        record = record["base"]["training"]
+
+
+def _refusal(
+    path: Path, seen: Mapping[str, Any], part: str, parts: Sequence[str], names: list[str]
+) -> str:
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return (
+        f"{path} was finetuned on {seen['title']!r}, which has {shown} in {' or '.join(parts)}, "
+        f"and here they are in {part}: their scores would mean nothing; finetune on this split's "
+        f"own training clips, or give weights that have not seen them, such as those it began "
+        f"from ({seen['base']['name']})."
+    )

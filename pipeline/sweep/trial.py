@@ -1,0 +1,211 @@
+"""One trial: a training that sees train and val alone, and leaves nothing but its scores.
+
+Nothing here knows of Optuna, so that workers need none.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from featstore import InputError, Store
+from featstore.rows import MappedRows
+from pipeline.config import Recipe, recipe_of
+from pipeline.device import choose_device
+from pipeline.epochs import fit
+from pipeline.feed import Feed
+from pipeline.fusion import make_head
+from pipeline.train import Learner, seeded
+
+State = Literal["complete", "pruned", "fail"]  # as Optuna has them
+# Pruning begins when so many trials are complete, and at this epoch of a trial.
+STARTUP_TRIALS = 10
+WARMUP_EPOCHS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What decides a trial.
+
+    Attributes
+    ----------
+    number : int
+    recipe : dict
+        As plain values.
+    key : str
+        The store's.
+    seed : int
+    device : str
+    bars : tuple of float
+        See `medians`.
+    """
+
+    number: int
+    recipe: dict[str, Any]
+    key: str
+    seed: int
+    device: str
+    bars: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a trial ended.
+
+    Attributes
+    ----------
+    number : int
+    state : {"complete", "pruned", "fail"}
+    scores : list of float
+        What is monitored, on val, by epoch.
+    seconds : float
+    why : str
+        The reason of a failure.
+    """
+
+    number: int
+    state: State
+    scores: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    why: str = ""
+
+
+class PrunedError(Exception):
+    """Ends a trial whose scores are below those of others."""
+
+
+def medians(histories: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Return what the best score of a trial must reach by each epoch: the median of the others.
+
+    Golovin et al., "Google Vizier: a service for black-box optimization", KDD 2017, section 3.4.1,
+    as Optuna's `MedianPruner` has it.
+
+    Parameters
+    ----------
+    histories : sequence of sequence of float
+        Scores by epoch of the trials that are complete; they may be of any lengths.
+
+    Returns
+    -------
+    tuple of float
+        Nothing before there are `STARTUP_TRIALS`.
+
+    Examples
+    --------
+    >>> medians([[0.1, 0.2]] * 4 + [[0.3, 0.4, 0.5]] * 6)
+    (0.3, 0.4, 0.5)
+    """
+    if len(histories) < STARTUP_TRIALS:
+        return ()
+    longest = max(map(len, histories))
+    return tuple(
+        float(np.median([scores[epoch] for scores in histories if len(scores) > epoch]))
+        for epoch in range(longest)
+    )
+
+
+def is_better(score: float, other: float, monitor: str) -> bool:
+    """Whether a score is better than another one, of losses the lower."""
+    return score < other if monitor == "loss" else score > other
+
+
+def best_of(scores: Sequence[float], monitor: str) -> int:
+    """Return the place of the best score, of several the first."""
+    return int(np.argmin(scores) if monitor == "loss" else np.argmax(scores))
+
+
+class _Watch:
+    """Notes the scores of a trial, and ends it where they are below the bars."""
+
+    def __init__(self, monitor: str, bars: Sequence[float]) -> None:
+        self.monitor, self.bars = monitor, bars
+        self.scores: list[float] = []
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        self.scores.append(float(row[f"val_{self.monitor}"]))
+        epoch = len(self.scores)
+        if WARMUP_EPOCHS <= epoch <= len(self.bars):
+            best = self.scores[best_of(self.scores, self.monitor)]
+            if is_better(self.bars[epoch - 1], best, self.monitor):
+                raise PrunedError
+
+
+def run(store: Store, task: Task, *, shared: bool = False) -> Outcome:
+    """Train on a store that is open.
+
+    Parameters
+    ----------
+    store : Store
+    task : Task
+        A loss that is not finite and a want of memory on the GPU make it a failed trial, no error.
+    shared : bool
+        Whether other processes may read the store as well: batches are then gathered from its map,
+        where it has one, and nothing is held.
+    """
+    started = time.perf_counter()
+    recipe = recipe_of(task.recipe, f"trial {task.number}")
+    watch = _Watch(recipe.train.monitor, task.bars)
+    state: State = "complete"
+    why = ""
+    try:
+        _train(store, recipe, task, watch, shared=shared)
+    except PrunedError:
+        state = "pruned"
+    except (InputError, torch.OutOfMemoryError) as error:
+        state, why = "fail", str(error)
+    seconds = time.perf_counter() - started
+    return Outcome(number=task.number, state=state, scores=watch.scores, seconds=seconds, why=why)
+
+
+def _train(store: Store, recipe: Recipe, task: Task, watch: _Watch, *, shared: bool) -> None:
+    """Do what `pipeline.train.train` does until test would be looked at, with the same numbers."""
+    device, val = choose_device(task.device), store.split("val")
+    with seeded(task.seed, device):
+        head = make_head(store, recipe).to(device)
+        learner = Learner(head, store, recipe, store.split("train"), seed=task.seed, val_clips=val)
+        mapped = all(isinstance(own.rows, MappedRows) for own in store.stores)
+        if shared and mapped and device.type == "cpu":  # the same batches
+            steps, standardise = recipe.data.steps, learner.standardise
+            learner.feed = Feed(store, device, steps=steps, standardise=standardise)
+        fit(learner, val, log=lambda line: None, after_epoch=watch)
+
+
+# torch's generator, which heads draw dropout from, is one for the whole process.
+_one_at_a_time = threading.Lock()
+
+
+def call(job: tuple[bytes, Task]) -> Outcome:
+    """Train in a worker process.
+
+    Parameters
+    ----------
+    job : tuple of (bytes, Task)
+        The store, pickled: it is opened again by its path, once a process.
+
+    Raises
+    ------
+    FeatstoreError
+        If this worker cannot read the store, or finds another one in its place.
+    """
+    pickled, task = job
+    with _one_at_a_time:
+        return run(_opened(pickled, task.key), task, shared=True)
+
+
+@lru_cache(maxsize=1)
+def _opened(pickled: bytes, key: str) -> Store:
+    store: Store = pickle.loads(pickled)  # noqa: S301 - of the process that asks
+    if store.key != key:
+        raise InputError(
+            f"{store.path} was {key[:12]} when the sweep began and is {store.key[:12]} now; build "
+            "the first one again, or give another --out"
+        )
+    return store

@@ -1,0 +1,63 @@
+"""Stores of the same clips, as several cameras or backbones would leave them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import featstore
+from featstore.codecs import Codec
+from featstore.store import Store
+from featstore.writer import StoreWriter
+from tests.stores import contents
+
+RATE = 30  # frames a second
+LENGTHS = (30, 61, 15, 90, 7)  # of the clips, in frames
+APART = 100  # frames between the beginnings of two clips
+
+
+def write_view(
+    path: Path,
+    *,
+    lengths: Sequence[int] = LENGTHS,
+    every: int = 3,
+    late: int = 0,
+    middle: float = 0.0,
+    dim: int = 4,
+    video: str = "00",
+    codec: Codec | None = None,
+    features: np.ndarray | None = None,
+    chunk_rows: int = 16,
+    subjects_known: bool = True,
+    **changes: Any,
+) -> Store:
+    """Write a store with a step every so many frames, whose key is made of the path.
+
+    Its camera began `late` frames later, and its times are `middle` frames behind those of the
+    steps' first frames, as windows have them. `changes` are columns.
+    """
+    starts = np.arange(len(lengths)) * APART + 50 - late
+    stops = starts + np.array(lengths)
+    frames = [np.arange(a, b, every) for a, b in zip(starts, stops, strict=True)]
+    sizes = [len(own) for own in frames]
+    configuration = {"imported": "npy", "dtype": "float32", "of": path.stem}
+    key = path.stem.encode().hex().ljust(64, "0")
+    made = contents(
+        sizes, dim=dim, chunk_rows=chunk_rows, key=key, codec=codec, title=path.stem,
+        subjects_known=subjects_known, features=configuration,
+    )  # fmt: skip
+    made.columns.update(
+        start=starts, stop=stops, frame=np.concatenate(frames),
+        time=(np.concatenate(frames) + middle) / RATE,
+        video_sha256=np.array([video * 32]),
+    )  # fmt: skip
+    made.columns.update(changes)
+    if features is None:
+        seed = np.frombuffer(path.stem.encode(), np.uint8)
+        features = np.random.default_rng(seed).normal(size=(sum(sizes), dim))
+    writer = StoreWriter(path, made)
+    for number, (first, last) in enumerate(made.layout.units()):
+        writer.write(number, features[first:last].astype(np.float32))
+    writer.seal()
+    return featstore.open(path)
