@@ -225,8 +225,12 @@ def main() -> None:
         share = ready["featstore"].waited / sum(taken["featstore"])
         taken = {name: seconds[1:] for name, seconds in taken.items()}
         starts = [first_step(store, folder) for _ in range(3)]
-    policy = os.environ.get("OMP_WAIT_POLICY", "not set")
-    print(f"OMP_WAIT_POLICY {policy}: python benchmarks/train.py {' '.join(sys.argv[1:])}")
+    waits = [
+        f"{name}={os.environ[name]} "
+        for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+        if name in os.environ
+    ]
+    print(f"{''.join(waits)}python benchmarks/train.py {' '.join(sys.argv[1:])}")
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"{machine()}; {where}, {given.threads} threads")
     low, high = given.own_steps

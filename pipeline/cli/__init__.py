@@ -43,9 +43,11 @@ def main() -> None:
     First `featstore build` turns annotated videos into a store of features; then `featstore train`
     trains on it, again and again, without opening a video.
     """
-    # torch's threads would spin while they wait, and take the processor from the decoder and from
-    # whatever else runs here. Read by its OpenMP library when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # By default torch's threads spin for milliseconds while they wait for each other, and take the
+    # processor from whatever else runs here; so short a spin costs nothing where nothing does. Read
+    # by GNU's OpenMP library when torch is imported.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 
 for command in (
