@@ -1,10 +1,6 @@
 """The last blocks of a backbone, trained on a split, and what builds make of the weights."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +29,7 @@ from pipeline.statistics import Statistics
 from pipeline.video.decode import Lost, decode, decode_all
 from tests.builds import build, options_of, prepare, row, silent
 from tests.featstore.test_docs import run as run_page
+from tests.killing import killed_when
 from tests.videos import write_table, write_video
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -243,18 +240,7 @@ def test_clips_of_lost_frames_are_left_out(data: Path, tmp_path: Path, monkeypat
 
 def killed_after(line: str, data: Path, out: Path) -> None:
     """Finetune in a process that is killed when it says a line that begins so."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(data), str(out.parent / "features"), str(out)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONPATH": "."},
-    )
-    assert child.stdout is not None
-    with child.stdout:
-        assert any(said.startswith(line) for said in child.stdout)
-        os.kill(child.pid, signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
+    killed_when(line, PROGRAM, data, out.parent / "features", out)
 
 
 def test_killed_twice_and_continued_to_the_same_bytes(

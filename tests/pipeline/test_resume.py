@@ -1,10 +1,6 @@
 """A training that is killed goes on from its last epoch, to the bytes of an undisturbed one."""
 
 import csv
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ from pipeline.config import load_recipe
 from pipeline.run import CHECKPOINT, new_run, read_metrics, unfinished_of
 from pipeline.train import train
 from tests.fakes import ordered_store
+from tests.killing import killed_when
 
 TIMES = {"seconds", "data_share"}
 RECIPES = {
@@ -44,22 +41,6 @@ def run_here(out: Path, overrides: list[str], *, seed: int = 5) -> list[str]:
     return lines
 
 
-def killed_at(epoch: int, out: Path, overrides: list[str]) -> None:
-    """Train in a process that is killed as soon as it says how an epoch went."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(out), *overrides],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONPATH": "."},
-    )
-    assert child.stdout is not None
-    with child.stdout:
-        assert any(line.startswith(f"epoch {epoch:3d}") for line in child.stdout)
-        os.kill(child.pid, signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
-
-
 def history_of(run: Path) -> list[dict[str, str]]:
     with (run / "history.csv").open() as file:
         return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
@@ -76,9 +57,9 @@ def test_killed_twice_and_continued(tmp_path: Path, name: str) -> None:
     overrides = [*SMALL, *RECIPES[name]]
     run_here(tmp_path / "whole", overrides)
     out = tmp_path / "killed"
-    killed_at(3, out, overrides)
+    killed_when("epoch   3", PROGRAM, out, *overrides)
     assert not out.exists()
-    killed_at(12, out, overrides)
+    killed_when("epoch  12", PROGRAM, out, *overrides)
     lines = run_here(out, overrides)
     after = next(line for line in lines if line.startswith("goes on after epoch"))
     assert 11 <= int(after.split()[4]) < 30
