@@ -2,12 +2,12 @@
 
 ::
 
-    python benchmarks/factors.py --store FEATURES [--splits 0,1,2] [--seeds 3] [--jobs 2]
+    python benchmarks/factors.py --store FEATURES [--store NAME=OTHER ...] [--variants FILE]
 
 Trains the variants of `factors.yaml` with ``featstore train``, each run in one thread and several
 at once, prints the commands, and then a table of test scores with the difference to the first
-variant: a paired bootstrap over the subjects of all splits. What is trained already is not trained
-again.
+variant, or to the one that a variant names as its base: a paired bootstrap over the subjects of
+all splits. What is trained already is not trained again, so variants may be added.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +31,41 @@ HERE = Path(__file__).parent
 SAYS = {"yes": "yes", "here": "on these people", "no": "no"}
 
 
-def variants(path: Path) -> dict[str, list[str]]:
-    """Return the flags of every variant by its name."""
+@dataclass(frozen=True)
+class Variant:
+    """What is trained: the flags of ``featstore train``, and what it is compared with."""
+
+    name: str
+    flags: list[str]
+    base: str
+
+    def folder(self, out: Path) -> Path:
+        """Where its runs lie."""
+        return out / self.name.replace(",", "").replace(" ", "-")
+
+
+def variants(path: Path, stores: dict[str, str]) -> list[Variant]:
+    """Return the variants of a file that are of these stores; the first one has no base."""
     first, *others = yaml.safe_load(path.read_text("utf-8"))
-    flags = {}
+    found = []
     for own in (first, *others):
+        if any(name not in stores for name in own.get("stores", [""])):
+            continue
         fields = [*first["set"], *(own["set"] if own is not first and "set" in own else [])]
-        recipe = own.get("recipe", first["recipe"])
         kept = {field.partition("=")[0]: field for field in fields}.values()
-        flags[own["name"]] = ["--recipe", recipe, *(f"--set={field}" for field in kept)]
-    return flags
+        flags = ["--recipe", own.get("recipe", first["recipe"]), *(f"--set={f}" for f in kept)]
+        for name in own.get("stores", [""]):
+            flags += ["--store", stores[name]]
+        base = "" if own is first else own.get("base", first["name"])
+        found.append(Variant(own["name"], flags, base))
+    return found
 
 
-def train(name: str, flags: list[str], options: argparse.Namespace) -> Path:
+def train(variant: Variant, options: argparse.Namespace) -> Path:
     """Train one variant and return the folder of its runs."""
-    out = options.out / name.replace(",", "").replace(" ", "-")
-    given = ["--store", options.store, "--splits", options.splits, "--seeds", str(options.seeds)]
-    command = ["train", *given, *flags, "--out", str(out)]
+    out = variant.folder(options.out)
+    given = ["--splits", options.splits, "--seeds", str(options.seeds)]
+    command = ["train", *given, *variant.flags, "--out", str(out)]
     print(shlex.join(["featstore", *command]), flush=True)
     call = "from pipeline.cli import main; main()"
     done = subprocess.run(
@@ -56,19 +75,22 @@ def train(name: str, flags: list[str], options: argparse.Namespace) -> Path:
         text=True,
     )
     if done.returncode:
-        raise SystemExit(f"{name}: {done.stderr}")
+        raise SystemExit(f"{variant.name}: {done.stderr}")
     return out
 
 
-def row(name: str, out: Path, base: Path) -> str:
+def row(variant: Variant, out: Path) -> str:
     """Return a variant's line of the table."""
-    summary = read_summary(out)
+    summary = read_summary(variant.folder(out))
     top1, classes = (summary["scores"]["test"][key] for key in ("top1", "mean_class_accuracy"))
     by_split = " / ".join(f"{own['test']['top1']['mean']:.3f}" for own in summary["splits"])
     seconds = sum(run["seconds"] for run in summary["runs"]) / len(summary["runs"])
-    cells = [name, _spread(top1), by_split, _spread(classes), f"{seconds:.0f}"]
-    if out != base:
-        found = difference(read_group(str(base), "test"), read_group(str(out), "test"))
+    val = f"{summary['scores']['val']['top1']['mean']:.3f}"
+    cells = [variant.name, val, _spread(top1), by_split, _spread(classes), f"{seconds:.0f}"]
+    if variant.base:
+        base = Variant(variant.base, [], "").folder(out)
+        pair = (read_group(str(own), "test") for own in (base, variant.folder(out)))
+        found = difference(*pair)
         cells += [_interval(found), SAYS[found.holds("top1")]]
     else:
         cells += ["", ""]
@@ -89,20 +111,23 @@ def _interval(found: Difference) -> str:
 def main() -> None:
     """Train what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--store", required=True, help="a store, or a folder of stores")
+    parser.add_argument(
+        "--store", action="append", required=True, metavar="[NAME=]STORE", help="of one split"
+    )
     parser.add_argument("--variants", type=Path, default=HERE / "factors.yaml")
     parser.add_argument("--splits", default="0,1,2")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", type=Path, default=Path("runs/factors"))
     options = parser.parse_args()
-    named = variants(options.variants)
+    stores = {own.rpartition("=")[0]: own.rpartition("=")[2] for own in options.store}
+    found = variants(options.variants, stores)
     with ThreadPoolExecutor(options.jobs) as pool:
-        outs = list(pool.map(lambda own: train(*own, options), named.items()))
-    print("\n| variant | top-1 | by split | mean per class | s | difference of top-1 | holds |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, out in zip(named, outs, strict=True):
-        print(row(name, out, outs[0]))
+        list(pool.map(lambda variant: train(variant, options), found))
+    print("\n| variant | val | test top-1 | by split | mean per class | s | difference | holds |")
+    print("| --- | --- | --- | --- | --- | ---: | --- | --- |")
+    for variant in found:
+        print(row(variant, options.out))
 
 
 if __name__ == "__main__":

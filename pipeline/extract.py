@@ -29,6 +29,7 @@ from pipeline.statistics import Statistics
 from pipeline.timings import FRAMES_WAITED, Timings
 from pipeline.video.catalogue import Video
 from pipeline.video.decode import Lost, decode, decode_all
+from pipeline.video.pieces import PIECE_FRAMES, pieces
 from pipeline.video.pixels import Picture
 from pipeline.video.torch_decode import decoding
 
@@ -36,7 +37,8 @@ from pipeline.video.torch_decode import decoding
 # of small ones leave no holes in the heap, so that an hour takes no more memory than a minute.
 BLOCK_FRAMES = {"cpu": 2, "cuda": 16}
 BLOCK_BYTES = 16 * 2**20
-BLOCKS_WAITING = 8
+# About what a piece has, so that a thread need not wait until its piece is due.
+BLOCKS_WAITING = {device: PIECE_FRAMES // frames for device, frames in BLOCK_FRAMES.items()}
 
 Tick = Callable[[int, int], None]
 
@@ -128,12 +130,13 @@ class Extractor:
         InputError
             If the device has too little memory.
         """
+        waiting = BLOCKS_WAITING[self._device.type]
         # In the order in which `_computed` asks for them.
-        streams = (self._decode(segment) for unit in work for segment in unit)
+        streams = chain.from_iterable(self._pieces(segment) for unit in work for segment in unit)
         try:
             with (
                 self._lanes.open(),
-                read_ahead(streams, threads=self._options.workers, most=BLOCKS_WAITING) as blocks,
+                read_ahead(streams, threads=self._options.workers, most=waiting) as blocks,
             ):
                 yield from self._computed(work, blocks, tick)
         except torch.OutOfMemoryError:
@@ -157,10 +160,15 @@ class Extractor:
         while begun:
             yield _rows(*begun.popleft())
 
-    def _decode(self, segment: Segment) -> Iterator[Block | Lost]:
-        """Yield the frames of one segment, prepared."""
+    def _pieces(self, segment: Segment) -> Iterator[Iterator[Block | Lost]]:
+        """Yield the frames of one segment, in pieces that can be decoded at once."""
         video = self.videos[segment.video]
         wanted = np.unique(segment.inputs)
+        found = pieces(video.index, wanted, self._options.decoder)
+        return (self._decode(video, frames) for frames in found)
+
+    def _decode(self, video: Video, wanted: NDArray[np.int64]) -> Iterator[Block | Lost]:
+        """Yield frames of one video, prepared."""
         reader = decoding(self._options.decoder)
         if reader is decode:  # which decodes frames that are not wanted, too
             reader = partial(decode, tally=partial(self.timings.count, "frames_decoded"))

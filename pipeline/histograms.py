@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 Counts = NDArray[np.int64]
 Scale = tuple[int, int]
+Total = tuple[dict[Scale, Counts], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,30 +59,25 @@ def value_scale(index: VideoIndex, mode: PixelMode, dtype: Any) -> Scale:
     return (16, 219) if mode == "luma" and index.pixel_range == "limited" else (0, 255)
 
 
-def frame_histograms(work: Sampled) -> Iterator[tuple[Scale, Counts]]:
-    """Yield the histogram of every frame.
+def total(work: Sampled) -> Total:
+    """Return the histograms of all frames together, and how many frames there are.
 
     Raises
     ------
     DecodeError
         If a frame does not decode, and such are not left out.
     """
+    histograms: dict[Scale, Counts] = {}
+    frames = 0
     pixels_of = decoding(work.decoder)
     every = partial(decode_all, decoding=pixels_of) if work.skip_lost else pixels_of
     for found in every(work.video.path, work.video.index, work.frames, work.mode):
         if not isinstance(found, Lost):
             _, picture = found
-            yield value_scale(work.video.index, work.mode, picture.dtype), _histogram(picture)
-
-
-def total(work: Sampled) -> tuple[dict[Scale, Counts], int]:
-    """Return the histograms of all frames together, and how many frames there are."""
-    found: dict[Scale, Counts] = {}
-    frames = 0
-    for scale, counts in frame_histograms(work):
-        found[scale] = found.get(scale, 0) + counts
-        frames += 1
-    return found, frames
+            scale = value_scale(work.video.index, work.mode, picture.dtype)
+            histograms[scale] = histograms.get(scale, 0) + _histogram(picture)
+            frames += 1
+    return histograms, frames
 
 
 def _histogram(picture: Picture | Tensor) -> Counts:

@@ -32,8 +32,8 @@ DEFAULT_STORE_ROOT = Path("features")
 
 
 def default_workers() -> int:
-    """Return how many videos are decoded at once: the processors of this process, up to 4."""
-    return min(4, len(os.sched_getaffinity(0)))
+    """Return how many pieces of videos are decoded at once: the processors, up to 16."""
+    return min(16, len(os.sched_getaffinity(0)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,7 +47,7 @@ class Data(_Section):
     ----------
     steps : int or None
         Resample every clip to this many steps; None keeps each clip's own length.
-    standardise : {"none", "train", "recording", "subject", "causal"}
+    standardise : {"none", "train", "clip", "recording", "subject", "causal"}
         By whose mean and std features are standardised; see `pipeline.standardise`.
     fusion : {"concat", "logits"} or None
         How several stores are joined: their features side by side before one head, or a head for
@@ -56,7 +56,7 @@ class Data(_Section):
 
     steps: PositiveInt | None = None
     fusion: Literal["concat", "logits"] | None = None
-    standardise: Literal["none", "train", "recording", "subject", "causal"] = "none"
+    standardise: Literal["none", "train", "clip", "recording", "subject", "causal"] = "none"
 
 
 class Head(_Section):

@@ -4,6 +4,7 @@
 
     none        features as they are
     train       of all steps of the training clips
+    clip        of the clip's own steps, so that what is left is how it changes
     recording   of all steps of the clips of the same video, labels unseen
     subject     of all steps of the clips of the same subject, labels unseen
     causal      of those steps of the same video that are not behind the clip's own last step,
@@ -35,7 +36,7 @@ from featstore import Store
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-How = Literal["none", "train", "recording", "subject", "causal"]
+How = Literal["none", "train", "clip", "recording", "subject", "causal"]
 
 PRIOR_STEPS = 64
 FLOOR = 0.01
@@ -98,7 +99,7 @@ def standardiser(
     Parameters
     ----------
     store : Store
-    how : {"none", "train", "recording", "subject", "causal"}
+    how : {"none", "train", "clip", "recording", "subject", "causal"}
     train : int64 array (n,) or Training
         Positions of the training clips; or, where those are in another store, what was kept.
     device : torch.device or str
@@ -140,7 +141,8 @@ def _groups(store: Store, how: How, train: Ints) -> tuple[Ints, Ints]:
     if how == "train":
         group, counted = np.zeros(len(store), np.int64), train
     else:
-        names = store.videos if how == "recording" else store.subjects
+        clips = np.arange(len(store))
+        names = {"clip": clips, "recording": store.videos, "subject": store.subjects}[how]
         group = np.unique(names, return_inverse=True)[1].astype(np.int64)
     of_clips = np.full(len(store), -1)
     of_clips[counted] = group[counted]

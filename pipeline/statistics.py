@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from featstore.errors import InputError
 from featstore.keys import digest
 from pipeline.clips import Clip
-from pipeline.histograms import Counts, Sampled, Scale, frame_histograms, moments
+from pipeline.histograms import Counts, Sampled, Scale, Total, moments, total
 from pipeline.options import EXTRACTION, PixelMode, fixed_normalisation
 from pipeline.progress import Progress
 from pipeline.read_ahead import read_ahead
 from pipeline.sampling import sample
 from pipeline.video.cache import Cache
 from pipeline.video.catalogue import Video, check_unchanged
+from pipeline.video.pieces import pieces
 from pipeline.video.torch_decode import decoding
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def statistics_of(
     decoder : str
         See `pipeline.options.DECODERS`: pixels are those that the backbone will see.
     workers : int
-        Videos decoded at once.
+        Pieces of videos decoded at once.
     skip_lost : bool
         Leave out frames that do not decode.
     cache : Cache
@@ -170,25 +171,16 @@ def _measure(
 ) -> Statistics:
     """Decode the training clips' frames once and count their values."""
     histograms: dict[Scale, Counts] = {}
-    frames = 0
-    with Progress("statistics", len(works), "videos", log) as progress:
-        if cluster is None:
-            for work in works:
-                decoding(work.decoder)  # refuses what cannot be used here before any thread starts
-            streams = (chain(frame_histograms(work), [None]) for work in works)
-            with read_ahead(streams, threads=workers) as counted:
-                for found in counted:
-                    if found is not None:
-                        scale, counts = found
-                        histograms[scale] = histograms.get(scale, 0) + counts
-                        frames += 1
-                    progress.advance(int(found is None), frames=int(found is not None))
-        else:
-            for _, (own, seen) in cluster.map("pipeline.histograms:total", works):
-                for scale, counts in own.items():
-                    histograms[scale] = histograms.get(scale, 0) + counts
-                frames += seen
-                progress.advance(1, frames=seen)
+    frames, wanted = 0, sum(len(work.frames) for work in works)
+    with (
+        Progress("statistics", wanted, "frames", log) as progress,
+        _totals(works, workers, cluster) as totals,
+    ):
+        for own, seen in totals:
+            for scale, counts in own.items():
+                histograms[scale] = histograms.get(scale, 0) + counts
+            frames += seen
+            progress.advance(seen, frames=seen)
     if not histograms:
         raise InputError("No frame of the training clips decodes; look at the videos.")
     mean, std, pixels = moments(histograms)
@@ -198,6 +190,29 @@ def _measure(
             "normalised; look at the videos, or give --normalise MEAN,STD."
         )
     return Statistics(mean=mean, std=std, origin="split", pixels=pixels, frames=frames, clips=clips)
+
+
+@contextmanager
+def _totals(
+    works: Sequence[Sampled], workers: int, cluster: Cluster | None
+) -> Iterator[Iterator[Total]]:
+    """Give the totals of all works, or of pieces of them, in any order."""
+    if cluster is not None:
+        yield (found for _, found in cluster.map("pipeline.histograms:total", works))
+        return
+    for work in works:
+        decoding(work.decoder)  # refuses what cannot be used here before any thread starts
+    streams = (
+        _counted(replace(work, frames=frames))
+        for work in works
+        for frames in pieces(work.video.index, work.frames, work.decoder)
+    )
+    with read_ahead(streams, threads=workers) as counted:
+        yield counted
+
+
+def _counted(work: Sampled) -> Iterator[Total]:
+    yield total(work)
 
 
 def _sampled(

@@ -84,7 +84,8 @@ FEATURE_FLAGS = (
                  help="float16 halves the store; what it costs is measured.  [default: float32]"),
     click.option("--image-fps", type=Rate(), help="Rate of folders of numbered images."),
     click.option("--workers", type=int,
-                 help="Videos decoded at once.  [default: the processors, up to 4]"),
+                 help="Videos, or pieces of them, decoded at once.  [default: the "
+                 "processors, up to 16]"),
 )  # fmt: skip
 
 

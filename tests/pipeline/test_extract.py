@@ -9,6 +9,7 @@ from featstore.errors import InputError
 from models.backbones import build_backbone
 from models.catalogue import BACKBONES
 from models.operators import declare_missing_operators
+from pipeline.extract import Extractor
 from pipeline.forward import numerics
 from pipeline.lanes import Lanes
 from pipeline.statistics import Statistics
@@ -165,6 +166,28 @@ def test_units_may_end_within_clips(tmp_path: Path, data, backbone, monkeypatch)
     for a, b in zip(one, many, strict=True):
         assert relative_error(a, b).max() < 1e-5
         assert np.isfinite(a).all()
+
+
+@pytest.mark.parametrize("backbone", ["squeezenet1_1", "r3d_18"])
+def test_threads_may_decode_pieces_of_a_video_at_once(
+    tmp_path: Path, data: Path, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"backbone": backbone, "window": 4, "hop": 1, "workers": 3}
+    whole = build(options_of(data, tmp_path / "whole", **options))
+    begun: list[int] = []
+    original = Extractor._decode
+
+    def decode(self, video, wanted):
+        begun.append(len(wanted))
+        return original(self, video, wanted)
+
+    monkeypatch.setattr(Extractor, "_decode", decode)
+    monkeypatch.setattr("pipeline.video.pieces.PIECE_FRAMES", 1)
+    cut = build(options_of(data, tmp_path / "cut", **options))
+    assert len(begun) > len(np.unique(cut.videos))
+    assert cut.attributes == whole.attributes
+    for a, b in zip(whole, cut, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_overlapping_clips_share_their_rows(tmp_path: Path, data: Path, monkeypatch) -> None:

@@ -1,0 +1,49 @@
+"""Frames of a video in pieces, which several threads can decode at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.video.index import VideoIndex
+
+# Opening a long video and seeking take as long as decoding some dozens of frames does.
+PIECE_FRAMES = 64
+WORTH_A_SEEK = 64
+
+
+def pieces(
+    index: VideoIndex, frames: NDArray[np.int64], decoder: str = "pyav"
+) -> list[NDArray[np.int64]]:
+    """Cut frames where a key frame lies between two of them, so that none is decoded twice.
+
+    A piece ends when it has `PIECE_FRAMES`, or where more than `WORTH_A_SEEK` frames that nobody
+    asks for come before the next key frame that is needed.
+
+    Parameters
+    ----------
+    index : VideoIndex
+    frames : ndarray of int64
+        Ascending, each once.
+    decoder : str
+        See `pipeline.options.DECODERS`; torchcodec takes too long to open a video again.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from pipeline.video.index import empty_index
+    >>> index = replace(empty_index(), keys=np.array([0, 100, 200, 300]))
+    >>> [piece.tolist() for piece in pieces(index, np.array([5, 95, 150, 390]))]
+    [[5, 95, 150], [390]]
+    """
+    if decoder != "pyav" or not len(index.keys):
+        return [frames]
+    key = np.searchsorted(index.keys, frames, "right") - 1
+    possible = np.flatnonzero(np.diff(key)) + 1
+    unasked = index.keys[key[possible]] - frames[possible - 1]
+    cuts, last = [], 0
+    for place, skipped in zip(possible.tolist(), unasked.tolist(), strict=True):
+        if place - last >= PIECE_FRAMES or skipped > WORTH_A_SEEK:
+            cuts.append(place)
+            last = place
+    return np.split(frames, cuts)
