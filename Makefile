@@ -15,11 +15,11 @@ demo: $(VENV)/demo.stamp
 		--weights $(DEMO)/data/weights/tf_efficientnet_lite0.safetensors --store $(DEMO)/features
 	rm -rf $(DEMO)/runs
 	$(BIN)/featstore train --store $(DEMO)/features --recipe baseline --out $(DEMO)/runs/baseline
-	$(BIN)/featstore train --store $(DEMO)/features --recipe bilstm --out $(DEMO)/runs/bilstm \
+	$(BIN)/featstore train --store $(DEMO)/features --out $(DEMO)/runs/tcn \
 		--baseline $(DEMO)/runs/baseline
 	@echo
-	@sed -n '1,/^## Observations/p' $(DEMO)/runs/bilstm/report.md | sed '$$d'
-	@echo "Look at $(DEMO)/runs/bilstm/report.md and at the figures beside it."
+	@sed -n '1,/^## Observations/p' $(DEMO)/runs/tcn/report.md | sed '$$d'
+	@echo "Look at $(DEMO)/runs/tcn/report.md and at the figures beside it."
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 --dist worksteal

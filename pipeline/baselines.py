@@ -2,7 +2,8 @@
 
 A clip is the mean over time of what the head sees of it: standardised, and resampled where the
 recipe says so; less the mean of the training clips, at length 1, as in Wang et al., "SimpleShot:
-revisiting nearest-neighbor classification for few-shot learning", 2019.
+revisiting nearest-neighbor classification for few-shot learning", 2019. Of a clip that is
+standardised by itself that would be zero; there it is the mean of the features as they are.
 
     nearest class mean    the class whose training clips have the nearest mean: Mensink et al.,
                           "Distance-based image classification: generalizing to new classes at
@@ -64,10 +65,10 @@ def baselines(store: Store, recipe: Recipe, *, device: str = "auto") -> dict[str
     parts, where = checked_parts(store, recipe), choose_device(device)
     standardise = standardiser(store, recipe.data.standardise, parts["train"], device=where)
     feed = Feed(store, where, steps=recipe.data.steps, standardise=standardise)
-    return baselines_of(feed, parts)
+    return baselines_of(feed, parts, recipe)
 
 
-def baselines_of(feed: Feed, parts: Parts) -> dict[str, Any]:
+def baselines_of(feed: Feed, parts: Parts, recipe: Recipe) -> dict[str, Any]:
     """Score what needs no training on the batches that a head is given; see `baselines`.
 
     Parameters
@@ -75,7 +76,10 @@ def baselines_of(feed: Feed, parts: Parts) -> dict[str, Any]:
     feed : Feed
     parts : dict
         Positions of the clips of train, val and test.
+    recipe : Recipe
     """
+    if recipe.data.standardise == "clip":
+        feed = Feed(feed.store, feed.device, steps=recipe.data.steps)
     labels, total = feed.store.labels, sum(map(len, parts.values()))
     if total > MOST_CLIPS:
         return _skipped(f"there are {total:,} clips, and that is done for up to {MOST_CLIPS:,}")

@@ -32,8 +32,9 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
     ------
     InputError
         If the recipe's number of classes is not the store's, train or val is empty, parts share a
-        subject, or a video where subjects are not known, or the pixels' statistics were measured
-        on other clips than train. An empty test part is allowed.
+        subject, or a video where subjects are not known, the pixels' statistics were measured
+        on other clips than train, or nothing is left of any clip when each is standardised by
+        itself. An empty test part is allowed.
     """
     wanted, given = recipe.head.num_classes, len(store.classes)
     if wanted is not None and wanted != given:
@@ -51,7 +52,18 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
                 f"{store.path} has no usable {part} clips ({(store.splits == part).sum()} in all); "
                 "training needs some to learn from and some to choose by: build with another split"
             )
+    if _single_steps(store, recipe) == len(store.usable):
+        raise InputError(
+            f"all clips of {store.path} have a single step, of which nothing is left when each is "
+            "standardised by itself; set data.standardise to none or train"
+        )
     return parts
+
+
+def _single_steps(store: Store, recipe: Recipe) -> int:
+    """Count the clips of which standardising leaves nothing."""
+    by_itself = recipe.data.standardise == "clip"
+    return int((store.row_size[store.usable] == 1).sum()) if by_itself else 0
 
 
 def _refuse_shared_subjects(store: Store) -> None:
@@ -84,16 +96,22 @@ def _refuse_other_statistics(store: Store) -> None:
         )
 
 
-def concerns(store: Store, parts: Parts) -> list[str]:
-    """Say what may flatter the scores though training goes on, one sentence an entry.
+def concerns(store: Store, parts: Parts, recipe: Recipe) -> list[str]:
+    """Say what may flatter or spoil the scores though training goes on, one sentence an entry.
 
     Parameters
     ----------
     store : Store
     parts : dict
         As `checked_parts` gives them.
+    recipe : Recipe
     """
     found = [*missing_clips(store), _near_duplicates(store, parts)]
+    if count := _single_steps(store, recipe):
+        found.append(
+            f"{count} of {len(store.usable)} clips have a single step, of which nothing is left "
+            "when each clip is standardised by itself."
+        )
     found += [_fixed_statistics(own) for own in store.stores]
     return [sentence for sentence in found if sentence]
 

@@ -97,7 +97,7 @@ def train(
     with run as folder, seeded(seed, where):
         head = make_head(store, recipe).to(where)
         size = sum(tensor.numel() for tensor in head.parameters())
-        worries = concerns(store, parts) if group.first else []
+        worries = concerns(store, parts, recipe) if group.first else []
         said = [*introduction(store, recipe, parts, size=size), *worries]
         for line in said + other_store(compared, store):
             log(line)
@@ -105,7 +105,7 @@ def train(
         fitted = fit(learner, parts["val"], log=log, checkpoint=folder.with_name(CHECKPOINT))
         # The one look at the test part, by the weights that val chose.
         predictions = {"val": fitted.val, "test": learner.predict(parts["test"])}
-        plain = baselines_of(learner.feed, parts) if group.first else {}
+        plain = baselines_of(learner.feed, parts, recipe) if group.first else {}
         training = training_of(fitted, recipe, time.perf_counter() - started)
         for line in [*baseline_log(plain), conclusion(training, predictions["test"].metrics)]:
             log(line)

@@ -16,6 +16,7 @@ from pipeline.cli.splits import (
     train_splits,
 )
 from pipeline.cli.together import refuse_several_runs, together
+from pipeline.recipes import DEFAULT
 
 
 @click.command()
@@ -25,7 +26,7 @@ from pipeline.cli.together import refuse_several_runs, together
               "[default: the only store in features, or the one built last]")  # fmt: skip
 @click.option("--allow-missing", is_flag=True,
               help="Leave out clips that some of the stores lack.")  # fmt: skip
-@click.option("--recipe", default="bilstm", show_default=True,
+@click.option("--recipe", default=DEFAULT, show_default=True,
               help="baseline, bilstm, linear, mlp, tcn, transformer, attentive, or a "
               "YAML file.")  # fmt: skip
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE",

@@ -2,7 +2,7 @@
 
 ::
 
-    recipe: bilstm
+    recipe: tcn
     trials: 100
     space:
       train.lr: {low: 1e-4, high: 1e-2, log: true}
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from featstore.errors import InputError
 from pipeline.config import Recipe, check_names, load_recipe, parse_yaml, recipe_of, validated
+from pipeline.recipes import DEFAULT
 
 # Fields that decide what is compared, or nothing at all.
 REFUSED = {
@@ -67,7 +68,7 @@ class Choices(_Section):
 
 
 class _File(_Section):
-    recipe: str = "bilstm"
+    recipe: str = DEFAULT
     trials: PositiveInt = 100
     space: Annotated[dict[str, Any], Field(min_length=1)]
 
@@ -147,7 +148,7 @@ def space_of(tree: Mapping[str, Any], label: str = "the space") -> Space:
     Parameters
     ----------
     tree : mapping
-        ``space`` and, where they are not ``bilstm`` and 100, ``recipe`` and ``trials``.
+        ``space`` and, unless they are the default one and 100, ``recipe`` and ``trials``.
     label : str
         Where they come from, for messages.
 
@@ -161,7 +162,7 @@ def space_of(tree: Mapping[str, Any], label: str = "the space") -> Space:
     --------
     >>> space = space_of({"space": {"train.lr": {"low": 1e-4, "high": 1e-2, "log": True}}})
     >>> space.base.name, space.trials, space.recipe({"train.lr": 0.005}).train.lr
-    ('bilstm', 100, 0.005)
+    ('tcn', 100, 0.005)
     """
     given = validated(_File, tree, label)
     base = load_recipe(given.recipe)

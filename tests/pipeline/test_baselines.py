@@ -127,6 +127,15 @@ def test_as_many_neighbours_as_do_best_on_val() -> None:
     assert baselines(store, load_recipe("linear"), device="cpu")["nearest_neighbours"]["k"] > 1
 
 
+def test_clips_that_are_standardised_by_themselves_are_taken_as_they_are() -> None:
+    store = blurred_store(spread=3.0)
+    plain, own = (
+        baselines(store, load_recipe("linear", [f"data.standardise={how}"]), device="cpu")
+        for how in ("none", "clip")
+    )
+    assert own == plain
+
+
 @pytest.mark.parametrize("classes", [1, 2])
 def test_few_training_clips(classes: int) -> None:
     clips = [np.full((2, 3), value, np.float32) for value in (1.0, 5.0, 1.5, 4.0)]

@@ -88,12 +88,12 @@ def test_statistics_may_lack_clips_that_failed() -> None:
 
 def test_clips_that_repeat_training_clips_are_named() -> None:
     store = ordered_store(150, dim=32)
-    assert concerns(store, checked_parts(store, RECIPE)) == []
+    assert concerns(store, checked_parts(store, RECIPE), RECIPE) == []
     repeated = {"test": (store.split("test")[3], 0), "val": (store.split("val")[5], 8)}
     for clip, twin in repeated.values():
         first, size = store.offsets[clip], store.row_size[clip]
         store.rows.array[first : first + size] = store[int(twin)].mean(axis=0)
-    (sentence,) = concerns(store, checked_parts(store, RECIPE))
+    (sentence,) = concerns(store, checked_parts(store, RECIPE), RECIPE)
     assert sentence.startswith("1 of val, 1 of test clips are nearly the same as a training clip")
     pairs = {
         f"{store.clip_ids[clip]} of {part} and {store.clip_ids[twin]} of train"
@@ -102,13 +102,28 @@ def test_clips_that_repeat_training_clips_are_named() -> None:
     assert sum(pair in sentence for pair in pairs) == 1
 
 
+def test_clips_of_a_single_step_are_named_where_each_is_standardised_by_itself() -> None:
+    recipe = load_recipe("baseline", ["data.standardise=clip"])
+    rng = np.random.default_rng(0)
+    clips = [rng.normal(size=(n, 32)) for n in (3, 1, 4, 1, 2)]
+    parts = ["train", "train", "val", "test", "test"]
+    store = FakeStore(clips, [0, 1, 0, 1, 0], parts, status=[0, 0, 0, 0, 1])
+    (sentence,) = concerns(store, checked_parts(store, recipe), recipe)
+    assert sentence.startswith("2 of 4 clips have a single step")
+    assert concerns(store, checked_parts(store, RECIPE), RECIPE) == []
+    single = FakeStore([clip[:1] for clip in clips], [0, 1, 0, 1, 0], parts)
+    with pytest.raises(InputError, match=r"all clips .* single step.*data\.standardise"):
+        checked_parts(single, recipe)
+    checked_parts(single, RECIPE)
+
+
 @pytest.mark.parametrize("limit", ["MOST_CLIPS", "MOST_BYTES"])
 def test_large_stores_are_not_searched_for_repetitions(
     limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, limit, 149)
     store = ordered_store(150)
-    (sentence,) = concerns(store, checked_parts(store, RECIPE))
+    (sentence,) = concerns(store, checked_parts(store, RECIPE), RECIPE)
     assert "not looked for: there are 150 clips" in sentence
 
 
@@ -123,18 +138,18 @@ def other_split(folder: Path, *, origin: str, shift: int, mean: float) -> featst
 def test_fixed_statistics_of_another_split_are_noticed(tmp_path: Path) -> None:
     other_split(tmp_path, origin="split", shift=1, mean=0.43217)
     fixed = other_split(tmp_path, origin="fixed", shift=0, mean=0.4322)
-    (sentence,) = concerns(fixed, checked_parts_of(fixed))
+    (sentence,) = concerns(fixed, checked_parts_of(fixed), RECIPE)
     assert "the mean and std of split 1" in sentence
     assert "include 1 val or test clips" in sentence
     # Its own training clips have the same statistics: nothing was looked at that should not be.
     other_split(tmp_path, origin="split", shift=0, mean=0.43217)
-    assert concerns(fixed, checked_parts_of(fixed)) == []
+    assert concerns(fixed, checked_parts_of(fixed), RECIPE) == []
 
 
 def test_fixed_statistics_of_nobody_are_no_concern(tmp_path: Path) -> None:
     other_split(tmp_path, origin="split", shift=1, mean=0.5)
     fixed = other_split(tmp_path, origin="fixed", shift=0, mean=0.4322)
-    assert concerns(fixed, checked_parts_of(fixed)) == []
+    assert concerns(fixed, checked_parts_of(fixed), RECIPE) == []
 
 
 def checked_parts_of(store: featstore.Store) -> dict[str, np.ndarray]:
