@@ -14,6 +14,7 @@ from models.backbones import Backbone, fold_batch_norm, to_single_channel
 from pipeline.device import choose_device
 from pipeline.lanes import Lanes, lanes_of
 from pipeline.options import BuildOptions, PixelMode, Precision, fixed_normalisation
+from pipeline.video.pieces import PIECE_FRAMES
 from pipeline.video.torch_decode import versions
 from pipeline.weights import Weights, load_backbone
 
@@ -96,13 +97,30 @@ def with_batch_size(
     if device.type != "cuda" or options.batch_size is not None:
         return options
     shape = batch_shape(options, device, backbone.channels)
-    return replace(options, batch_size=fitting_batch(backbone, shape, device, options.precision))
+    frames = options.workers * PIECE_FRAMES * backbone.channels * options.size**2
+    size = fitting_batch(backbone, shape, device, options.precision, beside=frames)
+    return replace(options, batch_size=size)
 
 
 def fitting_batch(
-    backbone: Backbone, shape: Sequence[int], device: torch.device, precision: Precision = "float32"
+    backbone: Backbone,
+    shape: Sequence[int],
+    device: torch.device,
+    precision: Precision = "float32",
+    *,
+    beside: int = 0,
 ) -> int:
     """Return the size of `shape`, halved until as many batches as are computed at once fit.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    shape : sequence of int
+        Of a batch, whose size is the most that is tried.
+    device : torch.device
+    precision : {"float32", "tf32", "bf16", "fp16"}
+    beside : int
+        Values of float32 that the device has to hold meanwhile: frames that wait.
 
     Raises
     ------
@@ -110,7 +128,7 @@ def fitting_batch(
         If not even one input fits.
     """
     size, *rest = shape
-    while not _fits(backbone, [size, *rest], device, precision):
+    while not _fits(backbone, [size, *rest], device, precision, beside):
         if size == 1:
             raise InputError(
                 f"One input of {' x '.join(map(str, rest))} does not fit into the memory of "
@@ -121,13 +139,19 @@ def fitting_batch(
 
 
 def _fits(
-    backbone: Backbone, shape: Sequence[int], device: torch.device, precision: Precision
+    backbone: Backbone,
+    shape: Sequence[int],
+    device: torch.device,
+    precision: Precision,
+    beside: int,
 ) -> bool:
     try:
+        waiting = torch.empty(beside, device=device)
         lanes = Lanes(backbone, shape, device, precision)
         blank = [torch.zeros(list(shape[1:]), device=device)] * shape[0]
         for future in [lanes.submit(blank) for _ in range(lanes.count)]:
             future.result()
+        del waiting
     except torch.OutOfMemoryError:
         return False
     finally:

@@ -135,7 +135,7 @@ class TestLs:
         assert runs_shown(root) == {stores[0].path.name: "1", stores[1].path.name: "0"}
         lines = printed("rm", root / stores[0].path.name, "--yes").splitlines()
         assert lines[1] == "1 run used it, and will stay:"
-        assert lines[2].startswith(f"  {runs[1]}  (bilstm, seed 1, 20")
+        assert lines[2].startswith(f"  {runs[1]}  (tcn, seed 1, 20")
         assert runs[1].is_dir()
 
     @pytest.mark.parametrize("made", [True, False])

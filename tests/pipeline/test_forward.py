@@ -18,6 +18,7 @@ from pipeline.forward import fitting_batch, with_batch_size
 from pipeline.lanes import Lanes, lanes_of
 from pipeline.provenance import read_provenance
 from pipeline.timings import Timings
+from pipeline.video.pieces import PIECE_FRAMES
 from tests.builds import FRAMES, build, options_of, prepare, relative_error, write_dataset
 
 CPU = torch.device("cpu")
@@ -140,6 +141,36 @@ def test_batches_are_halved_until_they_fit(most: int, expected: int) -> None:
     assert set(backbone.seen) == {size for size in (64, 32, 16, 8, 4, 2, 1) if size >= expected}
     # As many at once as later.
     assert backbone.seen.count(expected) == lanes_of(CPU)[0]
+
+
+def test_frames_that_wait_are_given_room(tmp_path: Path, data: Path, monkeypatch) -> None:
+    asked: list[int] = []
+
+    def fitting(backbone, shape, device, precision, *, beside: int) -> int:
+        asked.append(beside)
+        return 32
+
+    monkeypatch.setattr("pipeline.forward.fitting_batch", fitting)
+    options = options_of(data, tmp_path, batch_size=None, workers=3, size=48)
+    found = with_batch_size(Picky(64), options, torch.device("cuda", 0))
+    assert found.batch_size == 32
+    assert asked == [3 * PIECE_FRAMES * Picky(64).channels * 48 * 48]
+
+
+def test_batches_are_tried_with_what_is_held_beside_them(monkeypatch) -> None:
+    held: list[int] = []
+    empty = torch.empty
+
+    def small(*shape, **options):
+        if shape == (10**6,):
+            held.append(len(held))
+            if len(held) < 3:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+        return empty(*shape, **options)
+
+    monkeypatch.setattr(torch, "empty", small)
+    assert fitting_batch(Picky(64), [64, 3, 4, 4], CPU, beside=10**6) == 16
+    assert len(held) == 3
 
 
 def test_one_input_that_does_not_fit() -> None:
