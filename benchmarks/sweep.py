@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/sweep.py STORE [--trials 100] [--workers 1 2]
+    python benchmarks/sweep.py STORE [--recipe benchmarks/short.yaml] [--trials 100] [--workers 1 2]
 
 Sweeps begin with an empty folder, one after the other, as `featstore sweep` does; starting Python
 and the workers counts. Memory is looked at every two seconds, in every process that makes trials:
@@ -28,6 +28,7 @@ from report import machine
 import featstore
 from pipeline.config import load_recipe
 from pipeline.progress import human_time
+from pipeline.recipes import DEFAULT
 
 SPACE = {
     "train.lr": {"low": 1e-4, "high": 1e-2, "log": True},
@@ -104,7 +105,7 @@ def main() -> None:
     """Sweep with each number of workers, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("store", type=Path)
-    parser.add_argument("--recipe", default="bilstm")
+    parser.add_argument("--recipe", default=DEFAULT)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     given = parser.parse_args()
