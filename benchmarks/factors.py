@@ -39,9 +39,10 @@ class Variant:
     flags: list[str]
     base: str
 
-    def folder(self, out: Path) -> Path:
-        """Where its runs lie."""
-        return out / self.name.replace(",", "").replace(" ", "-")
+
+def folder_of(name: str, out: Path) -> Path:
+    """Return where the runs of a variant lie."""
+    return out / name.replace(",", "").replace(" ", "-")
 
 
 def variants(path: Path, stores: dict[str, str]) -> list[Variant]:
@@ -61,11 +62,11 @@ def variants(path: Path, stores: dict[str, str]) -> list[Variant]:
     return found
 
 
-def train(variant: Variant, options: argparse.Namespace) -> Path:
-    """Train one variant and return the folder of its runs."""
-    out = variant.folder(options.out)
+def train(variant: Variant, options: argparse.Namespace) -> None:
+    """Train one variant on all splits with all seeds."""
     given = ["--splits", options.splits, "--seeds", str(options.seeds)]
-    command = ["train", *given, *variant.flags, "--out", str(out)]
+    out = ["--out", str(folder_of(variant.name, options.out))]
+    command = ["train", *given, *variant.flags, *out]
     print(shlex.join(["featstore", *command]), flush=True)
     call = "from pipeline.cli import main; main()"
     done = subprocess.run(
@@ -76,21 +77,19 @@ def train(variant: Variant, options: argparse.Namespace) -> Path:
     )
     if done.returncode:
         raise SystemExit(f"{variant.name}: {done.stderr}")
-    return out
 
 
 def row(variant: Variant, out: Path) -> str:
     """Return a variant's line of the table."""
-    summary = read_summary(variant.folder(out))
+    summary = read_summary(folder_of(variant.name, out))
     top1, classes = (summary["scores"]["test"][key] for key in ("top1", "mean_class_accuracy"))
     by_split = " / ".join(f"{own['test']['top1']['mean']:.3f}" for own in summary["splits"])
     seconds = sum(run["seconds"] for run in summary["runs"]) / len(summary["runs"])
     val = f"{summary['scores']['val']['top1']['mean']:.3f}"
     cells = [variant.name, val, _spread(top1), by_split, _spread(classes), f"{seconds:.0f}"]
     if variant.base:
-        base = Variant(variant.base, [], "").folder(out)
-        pair = (read_group(str(own), "test") for own in (base, variant.folder(out)))
-        found = difference(*pair)
+        pair = (str(folder_of(name, out)) for name in (variant.base, variant.name))
+        found = difference(*(read_group(own, "test") for own in pair))
         cells += [_interval(found), SAYS[found.holds("top1")]]
     else:
         cells += ["", ""]

@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/sweep.py STORE [--recipe benchmarks/short.yaml] [--trials 100] [--workers 1 2]
+    python benchmarks/sweep.py STORE [--set train.epochs=8] [--trials 100] [--workers 1 2]
 
 Sweeps begin with an empty folder, one after the other, as `featstore sweep` does; starting Python
 and the workers counts. Memory is looked at every two seconds, in every process that makes trials:
@@ -29,6 +29,7 @@ import featstore
 from pipeline.config import load_recipe
 from pipeline.progress import human_time
 from pipeline.recipes import DEFAULT
+from pipeline.run import write_yaml
 
 SPACE = {
     "train.lr": {"low": 1e-4, "high": 1e-2, "log": True},
@@ -106,9 +107,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("store", type=Path)
     parser.add_argument("--recipe", default=DEFAULT)
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     given = parser.parse_args()
+    recipe = load_recipe(given.recipe, given.overrides).model_dump()
     store = featstore.open(given.store)
     size = store.layout.steps * store.dim * 4 / 1e6
     parts = ", ".join(f"{len(store.split(part))} {part}" for part in ("train", "val"))
@@ -121,10 +124,10 @@ def main() -> None:
     print(f"| none, imports only | | | | | | {before['own'] / 1e6:.0f} | |", flush=True)
     for workers in given.workers:
         with tempfile.TemporaryDirectory() as name:
-            space, out = Path(name, "space.yaml"), Path(name, "out")
-            has_hidden = "hidden" in load_recipe(given.recipe).head.model_dump()
-            fields = SPACE | (HIDDEN if has_hidden else {})
-            wanted = {"recipe": given.recipe, "trials": given.trials, "space": fields}
+            space, base, out = (Path(name, own) for own in ("space.yaml", "recipe.yaml", "out"))
+            write_yaml(base, recipe)
+            fields = SPACE | (HIDDEN if "hidden" in recipe["head"] else {})
+            wanted = {"recipe": str(base), "trials": given.trials, "space": fields}
             space.write_text(yaml.safe_dump(wanted), "utf-8")
             seconds, most = swept(given.store.absolute(), out, space, workers)
             with (out / "trials.csv").open(encoding="utf-8", newline="") as file:

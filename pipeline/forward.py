@@ -97,8 +97,8 @@ def with_batch_size(
     if device.type != "cuda" or options.batch_size is not None:
         return options
     shape = batch_shape(options, device, backbone.channels)
-    frames = options.workers * PIECE_FRAMES * backbone.channels * options.size**2
-    size = fitting_batch(backbone, shape, device, options.precision, beside=frames)
+    waiting = options.workers * PIECE_FRAMES * backbone.channels * options.size**2
+    size = fitting_batch(backbone, shape, device, options.precision, beside=waiting)
     return replace(options, batch_size=size)
 
 
