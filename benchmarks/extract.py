@@ -43,7 +43,7 @@ from torch import Tensor, nn
 import featstore
 from models.backbones import Backbone, build_backbone
 from pipeline import build as stage
-from pipeline.forward import fold
+from pipeline.forward import BATCH_SIZES, same_but_sooner
 from pipeline.lanes import Lanes
 from pipeline.memory import keep_freed_memory
 from pipeline.options import BuildOptions
@@ -55,7 +55,8 @@ from pipeline.video.decode import decode
 BACKBONE, SIZE, FPS = "mobilenet_v2", 224, Fraction(5)
 MEAN, STD = 0.4, 0.2
 EVERY = 16  # pixels between those that `Grid` looks at
-BATCH = 16  # featstore's own on a CPU
+BATCH = BATCH_SIZES["cpu", False]
+CPU = torch.device("cpu")
 # The stages before and behind the extraction.
 AROUND = ("index", "load", "statistics", "seal")
 
@@ -142,7 +143,7 @@ def decode_alone(prepared: Prepared, frames: NDArray[np.int64]) -> float:
 
 def backbone_alone(backbone: Backbone, inputs: int) -> float:
     """Return seconds for the batches that so many inputs take, computed as a build does."""
-    lanes = Lanes(backbone, [BATCH, backbone.channels, SIZE, SIZE], torch.device("cpu"))
+    lanes = Lanes(backbone, [BATCH, backbone.channels, SIZE, SIZE], CPU)
     frame = torch.zeros([backbone.channels, SIZE, SIZE])
     with lanes.open():
         began = time.perf_counter()
@@ -180,8 +181,8 @@ def measure_build(table: Path, found: Seconds, *, limit: bool) -> None:
     if limit:
         wanted = np.unique(np.concatenate(clips))
         found.decoding.append(decode_alone(prepared, wanted))
-        folded = fold(backbone, prepared.options, "luma")
-        found.backbone.append(backbone_alone(folded, len(wanted)))
+        sooner = same_but_sooner(backbone, prepared.options, "luma", CPU)
+        found.backbone.append(backbone_alone(sooner, len(wanted)))
 
 
 def show_peak(table: Path) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,14 @@ from pipeline.video.pieces import PIECE_FRAMES, pieces
 from pipeline.video.pixels import Picture
 from pipeline.video.torch_decode import decoding
 
-# Frames are prepared in blocks of one size. Large ones suit a GPU; on a CPU, temporaries
-# of small ones leave no holes in the heap, so that an hour takes no more memory than a minute.
-BLOCK_FRAMES = {"cpu": 2, "cuda": 16}
+# Frames are prepared in blocks of one size. Large ones suit a GPU; on a CPU, one frame stays in
+# the processor's cache, and leaves no holes in the heap.
+BLOCK_FRAMES = {"cpu": 1, "cuda": 16}
 BLOCK_BYTES = 16 * 2**20
 # About what a piece has, so that a thread need not wait until its piece is due.
 BLOCKS_WAITING = {device: PIECE_FRAMES // frames for device, frames in BLOCK_FRAMES.items()}
+# A CPU decodes for as long as it computes a batch.
+BLOCKS_A_TURN = {"cpu": 16, "cuda": 1}
 
 Tick = Callable[[int, int], None]
 
@@ -173,11 +175,17 @@ class Extractor:
         if reader is decode:  # which decodes frames that are not wanted, too
             reader = partial(decode, tally=partial(self.timings.count, "frames_decoded"))
         frames = decode_all(video.path, video.index, wanted, self._mode, reader)
-        for found in self._gathered(frames):
-            if isinstance(found, Lost):
-                yield found
-            else:
-                yield Block(found[0], self._prepare(found[1], video))
+        blocks = (
+            found if isinstance(found, Lost) else Block(found[0], self._prepare(found[1], video))
+            for found in self._gathered(frames)
+        )
+        while turn := self._in_turn(blocks):
+            yield from turn
+
+    def _in_turn(self, blocks: Iterator[Block | Lost]) -> list[Block | Lost]:
+        """Return the next blocks, none at the end."""
+        with self._lanes.turns:
+            return list(islice(blocks, BLOCKS_A_TURN[self._device.type]))
 
     def _gathered(
         self, frames: Iterator[tuple[int, Picture | Tensor] | Lost]

@@ -11,6 +11,7 @@ import torch
 
 from featstore.errors import InputError
 from models.backbones import Backbone, fold_batch_norm, to_single_channel
+from models.pointwise import pointwise_by_onednn
 from pipeline.device import choose_device
 from pipeline.lanes import Lanes, lanes_of
 from pipeline.options import BuildOptions, PixelMode, Precision, fixed_normalisation
@@ -19,7 +20,7 @@ from pipeline.video.torch_decode import versions
 from pipeline.weights import Weights, load_backbone
 
 # By device and whether inputs are windows; on a GPU the most that is tried.
-BATCH_SIZES = {("cpu", False): 16, ("cpu", True): 4, ("cuda", False): 256, ("cuda", True): 32}
+BATCH_SIZES = {("cpu", False): 8, ("cpu", True): 4, ("cuda", False): 256, ("cuda", True): 32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +55,34 @@ def load_forward(options: BuildOptions, mode: PixelMode, weights: Weights) -> Fo
         If the device, the precision or the weights cannot be used.
     """
     device = choose_device(options.device, options.precision)
-    backbone = fold(load_backbone(options.backbone, weights), options, mode)
+    backbone = load_backbone(options.backbone, weights)
+    backbone = same_but_sooner(backbone, options, mode, device)
     options = with_batch_size(backbone, options, device)
     shape = batch_shape(options, device, backbone.channels)
     dim = feature_dim(backbone, shape, device)
     return Forward(backbone, options, device, dim, numerics(device, shape, options))
 
 
-def fold(backbone: Backbone, options: BuildOptions, mode: PixelMode) -> Backbone:
+def same_but_sooner(
+    backbone: Backbone, options: BuildOptions, mode: PixelMode, device: torch.device
+) -> Backbone:
     """Return a backbone that gives the same features sooner, but for their last bits.
 
-    Batch norm becomes part of the convolutions, and grey pictures that are normalised by one mean
-    and one std enter as one channel.
+    Batch norm becomes part of the convolutions, grey pictures that are normalised by one mean and
+    one std enter as one channel, and on a CPU oneDNN computes what torch would not give it.
     """
     fixed = fixed_normalisation(options.normalise)
     if mode == "luma" and (fixed is None or len(fixed[0]) == 1):
         backbone = to_single_channel(backbone)
-    return fold_batch_norm(backbone)
+    backbone = fold_batch_norm(backbone)
+    exact_on_cpu = device.type == "cpu" and options.precision == "float32"
+    return pointwise_by_onednn(backbone) if exact_on_cpu else backbone
 
 
 def batch_shape(options: BuildOptions, device: torch.device, channels: int = 3) -> list[int]:
     """Return the one shape that every forward has."""
     windowed = options.takes_windows
-    size = options.batch_size or BATCH_SIZES.get((device.type, windowed), 16)
+    size = options.batch_size or BATCH_SIZES.get((device.type, windowed), 8)
     frames = [options.window] if windowed else []
     return [size, channels, *frames, options.size, options.size]
 

@@ -15,7 +15,7 @@ from featstore.errors import InputError
 from models.backbones import Backbone
 from pipeline.memory import keep_freed_memory
 from pipeline.options import Precision
-from pipeline.threads import computes
+from pipeline.threads import computes, processors, turns
 from pipeline.timings import Timings
 
 T = TypeVar("T")
@@ -57,6 +57,8 @@ class Lanes:
     ----------
     count : int
         Batches computed at once.
+    turns : context manager
+        To be entered by other threads that need a processor; on a CPU a batch has one meanwhile.
     error : dict of str to float or None
         What `precision` costs; measured on the first batch, None for float32.
     """
@@ -77,6 +79,8 @@ class Lanes:
         keep_freed_memory()
         allow_tf32(precision == "tf32")
         self.count, self._threads = lanes_of(device)
+        shared = device.type == "cpu" and self._threads == 1
+        self.turns = turns(max(self.count, processors()) if shared else None)
         self._pool = ThreadPoolExecutor(self.count, "lane", _enter, (device, self._threads))
 
     @contextmanager
@@ -128,11 +132,12 @@ class Lanes:
         return self._pool.submit(behind)
 
     def _run(self, inputs: list[Tensor]) -> Tensor:
-        since = time.perf_counter()
-        found = self._computed(inputs)
-        if self._precision == "fp16":
-            self._check_range(found)
-        self._timings.add("backbone", since)
+        with self.turns:
+            since = time.perf_counter()
+            found = self._computed(inputs)
+            if self._precision == "fp16":
+                self._check_range(found)
+            self._timings.add("backbone", since)
         return found
 
     @torch.inference_mode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -16,6 +15,7 @@ from featstore.container import FORMATS
 from featstore.errors import InputError
 from models.catalogue import BACKBONES, TIMM
 from pipeline.sources.base import Source
+from pipeline.threads import processors
 
 Fit = Literal["squash", "crop", "pad"]
 PixelMode = Literal["luma", "rgb"]
@@ -25,7 +25,7 @@ DECODERS = ("pyav", "torchcodec:cpu", "torchcodec:cuda")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Raised whenever the same configuration would give other features than before: another way to
 # sample, to read pixels, to resize or to normalise.
-EXTRACTION = 1
+EXTRACTION = 2
 # The formats that are written; an archive is made by an export.
 SUFFIX_OF = {form: suffix for suffix, form in FORMATS.items() if form != "zip"}
 DEFAULT_STORE_ROOT = Path("features")
@@ -33,7 +33,7 @@ DEFAULT_STORE_ROOT = Path("features")
 
 def default_workers() -> int:
     """Return how many pieces of videos are decoded at once: the processors, up to 16."""
-    return min(16, len(os.sched_getaffinity(0)))
+    return min(16, processors())
 
 
 @dataclass(frozen=True, kw_only=True)

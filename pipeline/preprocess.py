@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from pipeline.histograms import value_scale
 from pipeline.options import Fit, PixelMode
+from pipeline.resize import resize
 from pipeline.video.index import VideoIndex
 from pipeline.video.pixels import Picture
 
@@ -60,10 +61,10 @@ def fit_square(values: Tensor, size: int, fit: Fit) -> Tensor:
     """
     height, width = values.shape[-2:]
     if fit == "squash":
-        return _resize(values, size, size)
+        return resize(values, size, size)
     scale = size / (min(height, width) if fit == "crop" else max(height, width))
     tall, wide = max(1, round(height * scale)), max(1, round(width * scale))
-    values = _resize(values, tall, wide)
+    values = resize(values, tall, wide)
     if fit == "crop":
         top, left = (tall - size) // 2, (wide - size) // 2
         return values[..., top : top + size, left : left + size]
@@ -111,9 +112,3 @@ def prepare(
     if fit == "pad":
         normalised = normalised.nan_to_num(0.0)
     return normalised.expand(-1, channels, -1, -1)
-
-
-def _resize(values: Tensor, height: int, width: int) -> Tensor:
-    return functional.interpolate(
-        values, (height, width), mode="bilinear", align_corners=False, antialias=True
-    )

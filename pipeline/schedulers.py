@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 from featstore.errors import InputError
+from pipeline.threads import processors
 
 LOCAL, LOOPBACK = "local:", "127.0.0.1"
 
@@ -56,7 +56,7 @@ def local_cluster(processes: int) -> Any:
     from distributed import Nanny, Scheduler
     from distributed.deploy.spec import SpecCluster
 
-    threads = max(1, len(os.sched_getaffinity(0)) // processes)
+    threads = max(1, processors() // processes)
     gpus = torch.cuda.device_count()
 
     # Read when a process starts. Dask's own values would return memory at once that the next

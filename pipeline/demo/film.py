@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pipeline.demo.pose import Pose, between
 from pipeline.demo.schedule import Video
 from pipeline.demo.views import VIEWS, View
 from pipeline.progress import Progress
+from pipeline.threads import processors
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def film_all(
         Takes one line of progress at a time.
     """
     people = make_people(seed)
-    workers = min(workers or _cores(), len(videos))
+    workers = min(workers or processors(), len(videos))
     frames = sum(video.frames for video in videos)
     log(f"drawing {len(videos)} videos, {frames} frames, with {workers} process(es)")
     jobs = []
@@ -152,9 +152,3 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[int]:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

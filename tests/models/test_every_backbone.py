@@ -17,13 +17,15 @@ from models.backbones import (
 )
 from models.catalogue import BACKBONES
 from models.operators import declare_missing_operators
+from models.pointwise import OneDNN, pointwise_by_onednn
 
 declare_missing_operators()
 import torchvision  # noqa: E402
 
 SIZES = {"vit_b_16": 224, "s3d": 209}
 FRAMES = {"s3d": 13}
-BATCHES = {"vit_b_16": 2, "s3d": 2}  # the others have the CPU's default: 16 pictures or 4 windows
+# The others have the CPU's default: 8 pictures or 4 windows.
+BATCHES = {"vit_b_16": 2, "s3d": 2, "efficientnet_b0": 16}
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +70,11 @@ def relative_deviation(found: torch.Tensor, expected: torch.Tensor) -> float:
 def test_features_do_not_depend_on_the_others_of_a_batch(name: str) -> None:
     windowed = BACKBONES[name].kind == "video"
     form = torch.channels_last_3d if windowed else torch.channels_last
-    backbone = build_backbone(name).to(memory_format=form)
+    backbone = pointwise_by_onednn(build_backbone(name)).to(memory_format=form)
     assert not any(module.training for module in backbone.modules())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
 
-    batch = BATCHES.get(name, 4 if windowed else 16)
+    batch = BATCHES.get(name, 4 if windowed else 8)
     x, other = (
         grey(name, 3 * batch, seed).unflatten(0, (batch, 3)).flatten(1, 2) for seed in (0, 1)
     )
@@ -236,3 +238,43 @@ def test_a_convolution_that_others_read_stays() -> None:
 
     backbone = Backbone(Shares(), ("head",))
     assert fold_batch_norm(backbone) is backbone
+
+
+def kernels(backbone: Backbone, x: torch.Tensor) -> set[str]:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        backbone(x)
+    return {event.key for event in profile.key_averages()}
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN")
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.inference_mode()
+def test_small_batches_go_to_onednn(name: str) -> None:
+    backbone = build_backbone(name)
+    sooner = pointwise_by_onednn(backbone)
+    assert not any(isinstance(module, OneDNN) for module in backbone.modules())
+    x = repeated(grey(name, 2))
+    assert relative_deviation(sooner(x), backbone(x)) < 1e-5
+    own = {"aten::_slow_conv2d_forward", "aten::slow_conv3d_forward"}
+    assert not kernels(sooner, x) & own
+    assert (sooner is not backbone) == bool(kernels(backbone, x) & own)
+
+
+@torch.inference_mode()
+def test_only_plain_pointwise_convolutions_go_to_onednn() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 1),
+        nn.Conv2d(4, 4, 1, groups=2, bias=False),
+        nn.Conv2d(4, 4, 1, padding=1),
+        nn.Conv2d(4, 4, 1, padding="same"),
+        nn.Conv2d(4, 4, 1, padding=1, padding_mode="reflect"),
+        nn.Conv2d(4, 4, 1, stride=2),
+        nn.Conv2d(4, 4, (1, 3)),
+        nn.Conv3d(4, 4, (3, 1, 1)),
+        Standardised(4, 4, 1),
+    )
+    sooner = pointwise_by_onednn(Backbone(network, ()))
+    found = [isinstance(layer, OneDNN) for layer in sooner.network]
+    assert found == [True, True, True, False, False, False, False, True, False]
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(sooner.network[:7](x), network[:7](x), rtol=1e-5, atol=1e-6)

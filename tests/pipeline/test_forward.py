@@ -1,8 +1,12 @@
 """Precision, sizes of batches, and several batches at once."""
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock, Thread
+from time import sleep
 
 import numpy as np
 import pytest
@@ -222,6 +226,50 @@ def test_the_same_bits_with_any_number_of_processors(
         torch.set_num_threads(threads)
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
+
+
+class Counted(torch.nn.Module):
+    """Knows how many threads were in it, or in its `enter`, at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock, self.now, self.most = Lock(), 0, 0
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        sleep(0.002)
+        yield
+        with self.lock:
+            self.now -= 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with self.enter():
+            return x.mean(dim=(2, 3))
+
+
+def test_decoders_and_batches_take_turns(monkeypatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    monkeypatch.setattr("pipeline.lanes.processors", lambda: 2)
+    counted = Counted()
+    lanes = Lanes(counted, [1, 3, 4, 4], CPU)
+    assert lanes.count == 2
+
+    def decode() -> None:
+        for _ in range(20):
+            with lanes.turns, counted.enter():
+                pass
+
+    decoders = [Thread(target=decode) for _ in range(3)]
+    for decoder in decoders:
+        decoder.start()
+    batches = [lanes.submit([torch.full((3, 4, 4), float(n))]) for n in range(20)]
+    assert [int(batch.result()[0, 0]) for batch in batches] == list(range(20))
+    for decoder in decoders:
+        decoder.join()
+    assert counted.most == 2
 
 
 class HeldLanes:

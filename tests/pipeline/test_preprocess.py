@@ -3,8 +3,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from pipeline.preprocess import fit_square, pixel_values, prepare
+from pipeline.resize import resize
 from pipeline.video.index import VideoIndex
 from tests.reference import fitted
 
@@ -50,6 +52,18 @@ def test_fit_equals_a_slow_reference(fit, shape, size) -> None:
     found = fit_square(values, size, fit)[0, 0].numpy()
     assert found.shape == (size, size)
     np.testing.assert_allclose(found, fitted(pixels, size, fit), atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(15, 40), (33, 97), (64, 20), (33, 40)])
+def test_resizing_is_torchs(shape: tuple[int, int]) -> None:
+    values = torch.rand(2, 3, 33, 40, generator=torch.Generator().manual_seed(0)) * 255
+    found = resize(values, *shape)
+    expected = functional.interpolate(values, shape, mode="bilinear", antialias=True)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-3)
+    for frame, channel in np.ndindex(2, 3):
+        alone = resize(values[frame, channel][None, None], *shape)
+        assert torch.equal(found[frame, channel], alone[0, 0])
+    assert torch.equal(resize(values, 33, 40), values)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
