@@ -58,7 +58,8 @@ class Lanes:
     count : int
         Batches computed at once.
     turns : context manager
-        To be entered by other threads that need a processor; on a CPU a batch has one meanwhile.
+        To be entered by other threads that compute. Where torch has a thread for each processor,
+        and those are no more than `MOST_LANES`, as many compute at once; else they are not counted.
     error : dict of str to float or None
         What `precision` costs; measured on the first batch, None for float32.
     """
@@ -79,8 +80,8 @@ class Lanes:
         keep_freed_memory()
         allow_tf32(precision == "tf32")
         self.count, self._threads = lanes_of(device)
-        shared = device.type == "cpu" and self._threads == 1
-        self.turns = turns(max(self.count, processors()) if shared else None)
+        every = device.type == "cpu" and self.count == processors()  # has a thread of torch
+        self.turns = turns(self.count if every else None)
         self._pool = ThreadPoolExecutor(self.count, "lane", _enter, (device, self._threads))
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Where the memory of a build comes from: what is freed is kept, and what lasts lies apart."""
+"""Where memory comes from: what is freed is kept, and what lasts lies apart."""
 
 from __future__ import annotations
 
