@@ -30,6 +30,7 @@ from report import machine
 
 from pipeline import build as stage
 from pipeline.cluster import Cluster
+from pipeline.memory import keep_freed_memory
 from pipeline.options import BuildOptions
 from pipeline.prepare import cache_of, prepare
 from pipeline.sources.table import Table
@@ -52,7 +53,7 @@ def options_of(table: Path, store: Path, *, large: bool) -> BuildOptions:
         size=LARGE if large else 32,
         fps=Fraction(5) if large else None,
         normalise="0.4,0.2",
-        batch_size=16 if large else 1,
+        batch_size=None if large else 1,
         workers=1,
         device="cpu",
     )
@@ -188,6 +189,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--half", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    keep_freed_memory()  # as `featstore build` does first
     if options.half:
         print(json.dumps(build(options.half, large=True, dask=None)))
         return
