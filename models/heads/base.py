@@ -62,5 +62,9 @@ class Head(nn.Module):
 
 
 def input_layer(features: int, *, norm: bool) -> nn.Module:
-    """Return what every step's vector passes first: a norm of its own, or nothing."""
-    return nn.LayerNorm(features) if norm else nn.Identity()
+    """Return what every step's vector passes first: a norm of its own, or nothing.
+
+    The norm has no gain and bias: a head's first layer has weights that do the same, and without
+    them no gradient has to be carried down to the features, a quarter of the work of a step.
+    """
+    return nn.LayerNorm(features, elementwise_affine=False) if norm else nn.Identity()

@@ -114,6 +114,16 @@ def test_every_weight_gets_a_gradient_and_attention_sums_to_one(
         assert not output.attention[~mask].any()
 
 
+@pytest.mark.parametrize("kind", HEADS)
+def test_input_norm_standardises_every_step_by_itself_and_learns_nothing(kind: str) -> None:
+    normed, plain = (head_of(kind, input_norm=norm) for norm in (True, False))
+    assert normed.state_dict().keys() == plain.state_dict().keys()
+    features, mask = ragged()
+    mean, std = features.mean(2, keepdim=True), features.std(2, correction=0, keepdim=True)
+    expected = plain((features - mean) / std, mask)
+    torch.testing.assert_close(normed(features, mask).logits, expected.logits, atol=1e-4, rtol=0)
+
+
 def test_last_is_the_last_valid_step_forward_and_the_first_backward() -> None:
     head = head_of(pool="last", bidirectional=True, cell="lstm")
     features, mask = ragged()
