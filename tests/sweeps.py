@@ -70,5 +70,5 @@ def trials_of(out: Path) -> list[dict[str, str]]:
 
 def task_of(store: featstore.Store, space: Space, **changes: Any) -> Task:
     values = {"recipe": space.base.model_dump(), "key": store.key}
-    values |= {"number": 0, "seed": 3, "device": "cpu", "bars": ()}
+    values |= {"number": 0, "seed": 3, "device": "cpu", "bars": {}}
     return Task(**values | changes)

@@ -16,7 +16,7 @@ import numpy as np
 
 from featstore.errors import InputError
 from pipeline.sweep.space import Choices, Range, Space
-from pipeline.sweep.trial import Outcome, best_of, medians
+from pipeline.sweep.trial import Outcome, best_of, halving
 
 if TYPE_CHECKING:
     import optuna
@@ -104,23 +104,32 @@ class Study:
             if trial.user_attrs.get(OUTCOME, {}).get("state") == trial.state.name.lower()
         ]
 
-    def bars(self) -> tuple[float, ...]:
-        """Return what trials that begin now must reach, see `pipeline.sweep.trial.medians`."""
-        return medians([row.scores for row in self.rows() if row.state == "complete"])
+    def bars(self) -> dict[int, float]:
+        """Return what trials that begin now must reach, see `pipeline.sweep.trial.halving`."""
+        return halving([row.scores for row in self.rows() if row.state != "fail"], self._monitor)
 
     def importance(self) -> dict[str, float]:
         """Return how much of the score's variance each field explains by itself, as shares of 1.
 
-        Hutter et al., "An efficient approach for assessing hyperparameter importance", ICML 2014.
-        Nothing where fewer than two trials are complete, or all have one score.
+        Of the best score of every trial, until it was ended: few are complete. Hutter et al., "An
+        efficient approach for assessing hyperparameter importance", ICML 2014. Nothing where fewer
+        than two trials have a score, or all have the same.
         """
-        from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+        import optuna
 
-        scores = {best_score(row, self._monitor) for row in self.rows() if row.state == "complete"}
-        if len(scores) < 2:
+        scored = [row for row in self.rows() if row.state != "fail"]
+        scores = [best_score(row, self._monitor) for row in scored]
+        if len(set(scores)) < 2:
             return {}
-        evaluator = FanovaImportanceEvaluator(seed=self._seed)
-        return dict(get_param_importances(self._study, evaluator=evaluator))
+        made = optuna.create_study()
+        for row, score in zip(scored, scores, strict=True):
+            made.add_trial(
+                optuna.trial.create_trial(
+                    params=row.values, distributions=self._distributions, value=score
+                )
+            )
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._seed)
+        return dict(optuna.importance.get_param_importances(made, evaluator=evaluator))
 
 
 def best_score(row: Row, monitor: str) -> float:

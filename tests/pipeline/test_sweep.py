@@ -20,7 +20,7 @@ from pipeline.run import locked, read_metrics
 from pipeline.sweep import Space, final, load_space, space_of, sweep
 from pipeline.sweep import trial as trials_module
 from pipeline.sweep.study import open_study
-from pipeline.sweep.trial import STARTUP_TRIALS, WARMUP_EPOCHS, PrunedError, medians, run
+from pipeline.sweep.trial import FIRST_RUNG, REDUCTION, PrunedError, halving, run
 from pipeline.train import train
 from tests.fakes import ordered_store
 from tests.featstore.test_docs import DOCS
@@ -89,7 +89,8 @@ def test_test_clips_are_never_looked_at(
     monkeypatch.setattr(Feed, "batches", watched)
     store, other = ordered_store(60), ordered_store(60)
     sweep(store, space, out=tmp_path / "one", log=quiet)
-    assert len(seen) == 4 * 8 * 2
+    epochs = [int(row["epochs"]) for row in table(tmp_path / "one")]
+    assert len(seen) == 2 * sum(epochs)
     test = set(store.split("test").tolist())
     assert test
     assert not test & {clip for clips in seen for clip in clips}
@@ -101,35 +102,36 @@ def test_test_clips_are_never_looked_at(
 
 
 @pytest.mark.parametrize("monitor", ["top1", "loss"])
-def test_pruning_is_that_of_optunas_median_pruner(monitor: str) -> None:
+def test_pruning_is_that_of_optunas_successive_halving(monitor: str) -> None:
     rng = np.random.default_rng(0)
-    direction = "minimize" if monitor == "loss" else "maximize"
-    pruner = optuna.pruners.MedianPruner(
-        n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS
+    better = min if monitor == "loss" else max
+    pruner = optuna.pruners.SuccessiveHalvingPruner(
+        min_resource=FIRST_RUNG, reduction_factor=REDUCTION
     )
     verdicts = set()
-    for _ in range(40):
+    for _ in range(30):
+        direction = "minimize" if monitor == "loss" else "maximize"
         study = optuna.create_study(direction=direction, pruner=pruner)
-        count = int(rng.integers(STARTUP_TRIALS - 2, STARTUP_TRIALS + 5))
-        histories = [rng.random(int(rng.integers(3, 15))).tolist() for _ in range(count)]
-        for scores in histories:
-            own = optuna.trial.create_trial(
-                value=scores[-1], intermediate_values=dict(enumerate(scores, start=1))
-            )
-            study.add_trial(own)
-        watch = trials_module._Watch(monitor, medians(histories))
-        asked, ended = study.ask(), False
-        for epoch, score in enumerate(rng.random(14).tolist(), start=1):
-            asked.report(score, epoch)
-            try:
-                watch({f"val_{monitor}": score})
-            except PrunedError:
-                ended = True
-            assert ended == asked.should_prune()
-            verdicts.add((ended, count >= STARTUP_TRIALS))
-            if ended:
-                break
-    assert verdicts == {(False, False), (False, True), (True, True)}
+        histories: list[list[float]] = []
+        for _ in range(30):
+            watch = trials_module._Watch(monitor, halving(histories, monitor))
+            asked, scores = study.ask(), list[float]()
+            for epoch, score in enumerate(rng.random(40).round(2).tolist(), start=1):
+                scores.append(score)
+                asked.report(better(scores), epoch)
+                few = sum(len(own) >= epoch for own in histories) < REDUCTION
+                expected = asked.should_prune() and not few
+                try:
+                    watch({f"val_{monitor}": score})
+                except PrunedError:
+                    assert expected
+                    verdicts.add(epoch)
+                    break
+                assert not expected
+            state = optuna.trial.TrialState.PRUNED if epoch < 40 else None
+            study.tell(asked, None if state else scores[-1], state)
+            histories.append(scores)
+    assert verdicts == {FIRST_RUNG, FIRST_RUNG * REDUCTION, FIRST_RUNG * REDUCTION**2}
 
 
 def test_outputs_name_the_best_trial(tmp_path: Path, space: Space) -> None:
@@ -196,16 +198,15 @@ def test_losses_are_made_small(tmp_path: Path) -> None:
 
 
 def test_bad_trials_are_pruned_and_never_win(tmp_path: Path) -> None:
-    space = load_space(write_space(tmp_path, trials=STARTUP_TRIALS + 12, epochs=WARMUP_EPOCHS + 2))
+    space = load_space(write_space(tmp_path, trials=22, epochs=FIRST_RUNG + 2))
     lines: list[str] = []
     winner = sweep(ordered_store(), space, out=tmp_path / "out", log=lines.append)
     rows = table(tmp_path / "out")
     pruned = [row for row in rows if row["state"] == "pruned"]
     assert pruned
-    assert all(row["state"] == "complete" for row in rows[:STARTUP_TRIALS])
+    assert all(row["state"] == "complete" for row in rows[:REDUCTION])
     for row in rows:
-        assert (int(row["epochs"]) == WARMUP_EPOCHS + 2) or row["state"] == "pruned"
-        assert int(row["epochs"]) >= WARMUP_EPOCHS
+        assert int(row["epochs"]) == FIRST_RUNG + 2 * (row["state"] == "complete")
     assert rows[winner.trial]["state"] == "complete"
     assert any("pruned, val mean class accuracy" in line for line in lines)
     with open_study(tmp_path / "out" / "study.db", space, seed=0) as study:
@@ -320,7 +321,8 @@ def test_examples_of_the_page(
     write_store(tmp_path / "features" / "cabin-abababababab.zarr", made)
     monkeypatch.chdir(tmp_path)
     page = (DOCS / "sweep.md").read_text("utf-8")
-    assert (STARTUP_TRIALS, f"its {WARMUP_EPOCHS}th epoch" in page) == (10, True)
+    rungs = [FIRST_RUNG * REDUCTION**i for i in range(3)]
+    assert f"After {rungs[0]}, {rungs[1]} and {rungs[2]} epochs" in page
     results = run_examples(DOCS / "sweep.md")
     assert results.failed == 0, capsys.readouterr().out
     assert results.attempted > 10
