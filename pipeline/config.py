@@ -197,10 +197,12 @@ def _check_together(head: Head, label: str) -> None:
     from models.heads import build_head
 
     try:
-        with torch.random.fork_rng([]):
+        with torch.device("meta"):  # takes no memory and draws nothing
             build_head(features=1, classes=1, **head.model_dump(exclude={"num_classes"}))
     except ValueError as error:
         raise InputError(f"{label}: head.{error}") from None
+    except RuntimeError as error:  # of torch: more bytes than there are integers
+        raise InputError(f"{label}: the head is too large ({error})") from None
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

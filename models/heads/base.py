@@ -64,7 +64,8 @@ class Head(nn.Module):
 def input_layer(features: int, *, norm: bool) -> nn.Module:
     """Return what every step's vector passes first: a norm of its own, or nothing.
 
-    The norm has no gain and bias: a head's first layer has weights that do the same, and without
-    them no gradient has to be carried down to the features, a quarter of the work of a step.
+    The norm has no gain and bias. The weights of the layer behind it can nearly take their place,
+    and without them no gradient has to be carried down to the features: of a step of convolutions
+    over long vectors that is a quarter.
     """
     return nn.LayerNorm(features, elementwise_affine=False) if norm else nn.Identity()

@@ -8,7 +8,7 @@ import click
 @click.command()
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--part", type=click.Choice(["val", "test"]), default="test", show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,
               help="Of the bootstrap.")  # fmt: skip
 def compare(runs: tuple[str, ...], part: str, seed: int) -> None:
     """Say whether runs differ by more than chance, and on which classes.

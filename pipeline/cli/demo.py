@@ -18,7 +18,7 @@ import click
               help="Cameras that see the clips: kinect_ir, and a_column_driver.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1),
               help="Processes that draw.  [default: one a core]")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 def demo_data(
     directory: Path,
     clips: int | None,

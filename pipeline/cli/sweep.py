@@ -26,7 +26,7 @@ if TYPE_CHECKING:
               help="Processes on this machine; several have one thread each.")  # fmt: skip
 @click.option("--dask", metavar="local:N|ADDRESS|FILE", help="Make trials on N processes here, or "
               "on the workers of the Dask scheduler with this address or file.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,
               help="Of every training, and of the choice of trials.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),
               help="Folder of the sweep.  [default: one below sweeps/]")  # fmt: skip

@@ -31,7 +31,7 @@ from pipeline.recipes import DEFAULT
               "YAML file.")  # fmt: skip
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE",
               help="Change a field of the recipe: train.lr=3e-4. May be repeated.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--seeds", type=click.IntRange(1),
               help="Train so many times, with --seed and the seeds behind it.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from featstore import InputError, Store
 from featstore.keys import differences
@@ -24,6 +25,8 @@ from pipeline.train import train
 
 Log = Callable[[str], None]
 CONFIG, STUDY, BEST, FINAL = "sweep.json", "study.db", "best.yaml", "final"
+# The recipe that looks at test, there from before it does.
+CHOSEN = "final.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +106,8 @@ def sweep(
     choose_device(device)
     if workers > 1 and dask is not None:
         raise InputError(f"--workers is {workers} and --dask {dask}; give one of the two")
+    if trials is not None and trials < 1:
+        raise InputError(f"trials is {trials}; it must be 1 or more")
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, out):
         _check_same(out, store, space, seed)
@@ -198,20 +203,27 @@ def final(store: Store, out: Path, *, device: str = "auto", log: Log = print) ->
     ------
     InputError
         If `out` holds no sweep with a winner, or one of another store.
+    BusyError
+        If another process is at `out`.
     """
-    config = _config_of(out)
-    if config is None or not (out / BEST).is_file():
+    if _config_of(out) is None or not (out / BEST).is_file():
         raise InputError(f"{out}: holds no sweep with a winner; run the sweep first")
-    if config["store"] != store.key:
-        raise InputError(
-            f"{out}: is a sweep on the store {config['store'][:12]}, not on {store.path} "
-            f"({store.key[:12]})"
-        )
-    if (out / FINAL).exists():
-        log(f"{out}: the winner has been evaluated on test before, and is not again")
-        return out / FINAL
-    recipe = load_recipe(out / BEST)
-    return train(store, recipe, out=out / FINAL, seed=config["seed"], device=device, log=log)
+    with locked(out, out):
+        config = cast(dict[str, Any], _config_of(out))
+        if config["store"] != store.key:
+            raise InputError(
+                f"{out}: is a sweep on the store {config['store'][:12]}, not on {store.path} "
+                f"({store.key[:12]})"
+            )
+        if (out / FINAL).exists():
+            log(f"{out}: the winner has been evaluated on test before, and is not again")
+            return out / FINAL
+        if not (out / CHOSEN).exists():  # else it was cut off, and goes on
+            new = out / f".{CHOSEN}"
+            shutil.copyfile(out / BEST, new)
+            new.replace(out / CHOSEN)
+        recipe = load_recipe(out / CHOSEN)
+        return train(store, recipe, out=out / FINAL, seed=config["seed"], device=device, log=log)
 
 
 def _check_same(out: Path, store: Store, space: Space, seed: int) -> None:
@@ -257,7 +269,7 @@ def _check_not_over(out: Path, study: Study, count: int) -> None:
     ------
     InputError
     """
-    if study.begun < count and (out / FINAL).exists():
+    if study.begun < count and (out / CHOSEN).exists():
         raise InputError(
             f"--out {out}: its winner has been evaluated on test, so no more trials are chosen "
             f"({study.begun} are there, {count} asked for); name another folder"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -208,7 +208,7 @@ def _range(base: Recipe, name: str, given: Mapping[str, Any], label: str) -> Ran
     if found.log and (low <= 0 or step is not None):
         what = f"low is {low:g}, and must be above 0" if low <= 0 else "step has no meaning"
         raise InputError(f"{place}: with log, {what}")
-    if step is not None and (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)):
+    if step is not None and (Fraction(str(high)) - Fraction(str(low))) % Fraction(str(step)):
         raise InputError(
             f"{place}: no number of steps of {step:g} leads from {low:g} to {high:g}; change one"
         )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 NAME = "sweep"
 # What is noted of a trial that has ended by itself, and not of those that were cut off.
 OUTCOME = "outcome"
+# How often a trial's values were cut off before, and how often that may happen.
+CUT_OFF, MOST_CUT_OFF = "cut_off", 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +55,33 @@ class Study:
     def repeat_cut_off(self) -> int:
         """Queue the trials that a killed process left, to be the next ones; return how many.
 
+        What was cut off again and again may be what kills the process, so it fails in the end.
         Nobody else may be at this study.
         """
-        from optuna.trial import TrialState
+        from optuna.trial import TrialState, create_trial
 
-        left = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        for trial in left:
-            if trial.params.keys() == self._distributions.keys():  # else it is drawn anew
-                self._study.enqueue_trial(trial.params)
+        queued = 0
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._study.tell(trial.number, state=TrialState.FAIL)
-        return len(left)
+            if trial.user_attrs.get(OUTCOME, {}).get("state") == "fail":  # it was just not told
+                continue
+            drawn = trial.params.keys() == self._distributions.keys()  # else it is drawn anew
+            times = trial.user_attrs.get(CUT_OFF, 0) + 1
+            if not drawn or times < MOST_CUT_OFF:
+                queued += 1
+                if drawn:
+                    self._study.enqueue_trial(trial.params, user_attrs={CUT_OFF: times})
+                continue
+            why = f"its process was killed {times} times, perhaps for want of memory"
+            failed = create_trial(
+                state=TrialState.FAIL,
+                params=trial.params,
+                distributions=self._distributions,
+                user_attrs={OUTCOME: {"state": "fail", "seconds": 0.0, "why": why}},
+            )
+            self._study.add_trial(failed)
+        self.begun = len(self.rows())
+        return queued
 
     def ask(self) -> tuple[int, dict[str, Any]]:
         """Begin a trial; return its number and the values of its fields."""
@@ -128,7 +147,7 @@ class Study:
                     params=row.values, distributions=self._distributions, value=score
                 )
             )
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._seed)
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._seed % 2**32)
         return dict(optuna.importance.get_param_importances(made, evaluator=evaluator))
 
 
@@ -159,18 +178,25 @@ def open_study(path: Path, space: Space, *, seed: int) -> Iterator[Study]:
     Raises
     ------
     InputError
-        If Optuna is not installed.
+        If Optuna is not installed, or the file is none of its studies.
     """
     try:
         import optuna
     except ImportError:
         raise InputError("a sweep needs Optuna; pip install 'featstore[sweep]'") from None
     from sqlalchemy.engine import URL
+    from sqlalchemy.exc import DatabaseError
 
     url = URL.create("sqlite", database=str(path))
     said = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = optuna.storages.RDBStorage(url.render_as_string())
+    try:
+        storage = optuna.storages.RDBStorage(url.render_as_string())
+    except DatabaseError as error:
+        raise InputError(
+            f"{path}: is no study of Optuna's ({error.orig}); name another --out, or remove it to "
+            "begin anew"
+        ) from None
     try:
         study = optuna.create_study(
             storage=storage,

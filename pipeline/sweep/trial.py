@@ -151,7 +151,7 @@ def run(store: Store, task: Task, *, shared: bool = False) -> Outcome:
     ----------
     store : Store
     task : Task
-        A loss that is not finite and a want of memory on the GPU make it a failed trial, no error.
+        A loss that is not finite and a want of memory make it a failed trial, no error.
     shared : bool
         Whether other processes may read the store as well: batches are then gathered from its map,
         where it has one, and nothing is held.
@@ -165,10 +165,17 @@ def run(store: Store, task: Task, *, shared: bool = False) -> Outcome:
         _train(store, recipe, task, watch, shared=shared)
     except PrunedError:
         state = "pruned"
-    except (InputError, torch.OutOfMemoryError) as error:
+    except (InputError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _wants_memory(error):
+            raise
         state, why = "fail", str(error)
     seconds = time.perf_counter() - started
     return Outcome(number=task.number, state=state, scores=watch.scores, seconds=seconds, why=why)
+
+
+def _wants_memory(error: RuntimeError) -> bool:
+    """Whether torch found no memory, for which it has no error of its own on a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _train(store: Store, recipe: Recipe, task: Task, watch: _Watch, *, shared: bool) -> None:

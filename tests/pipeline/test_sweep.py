@@ -189,6 +189,28 @@ def test_the_winner_is_trained_once_on_test_and_then_the_sweep_is_over(
         final(other, out)
 
 
+def test_a_look_at_test_that_is_cut_off_is_the_one_look(
+    tmp_path: Path, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, out = ordered_store(), tmp_path / "out"
+    winner = sweep(store, space, out=out, seed=2, log=quiet)
+
+    def killed(*given: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.results.draw_figures", killed)  # scores were printed before
+        with pytest.raises(KeyboardInterrupt):
+            final(store, out, log=quiet)
+    with pytest.raises(InputError, match="evaluated on test, so no more trials"):
+        sweep(store, space, out=out, seed=2, trials=5, log=quiet)
+    with locked(out, out), pytest.raises(BusyError, match="another process"):
+        final(store, out)
+    (out / "best.yaml").write_text("head: {kind: linear}")  # whatever becomes of it
+    folder = final(store, out, log=quiet)
+    assert read_metrics(folder)["val"]["mean_class_accuracy"] == winner.score
+
+
 def test_losses_are_made_small(tmp_path: Path) -> None:
     space = load_space(write_space(tmp_path, monitor="loss"))
     winner = sweep(ordered_store(), space, out=tmp_path / "out", log=quiet)
@@ -234,6 +256,45 @@ def test_trials_that_fail_count_and_say_why(tmp_path: Path) -> None:
     assert "head" in apart[0]["why"]
     assert rows[winner.trial] not in apart
     assert "Failed: " in (out / "report.md").read_text("utf-8")
+
+
+def test_a_want_of_memory_fails_a_trial(tmp_path: Path) -> None:
+    write_space(tmp_path, epochs=1)
+    fields = {"data.steps": {"choices": [4, 10**11]}}
+    space = space_of({"recipe": str(tmp_path / "small.yaml"), "trials": 6, "space": fields})
+    sweep(ordered_store(), space, out=tmp_path / "out", log=quiet)
+    rows = table(tmp_path / "out")
+    assert [row["state"] == "fail" for row in rows] == [len(row["data.steps"]) > 1 for row in rows]
+    assert any("allocate" in row["why"] for row in rows)
+
+
+def test_what_is_cut_off_again_and_again_fails(tmp_path: Path, space: Space) -> None:
+    path = tmp_path / "study.db"
+    for queued in (0, 1, 1, 0):
+        with open_study(path, space, seed=0) as study:
+            assert study.repeat_cut_off() == queued
+            assert study.begun == (not queued and path.stat().st_size > 0 and len(study.rows()))
+            first = study.ask()[1]
+    with open_study(path, space, seed=0) as study:
+        assert study.repeat_cut_off() == 1
+        (row,) = study.rows()
+    assert (row.state, row.why.partition(",")[0]) == ("fail", "its process was killed 3 times")
+    assert row.values != first
+
+
+def test_a_file_in_the_place_of_the_study_is_a_sentence(tmp_path: Path, space: Space) -> None:
+    store, out = ordered_store(), tmp_path / "out"
+    sweep(store, space, out=out, trials=1, log=quiet)
+    (out / "study.db").write_text("nothing of Optuna's" * 100)
+    with pytest.raises(InputError, match=r"study\.db: is no study .*not a database.*another --out"):
+        sweep(store, space, out=out, trials=1, log=quiet)
+    with pytest.raises(InputError, match="trials is 0; it must be 1 or more"):
+        sweep(store, space, out=out, trials=0, log=quiet)
+
+
+def test_every_seed_that_numpy_takes_will_do(tmp_path: Path, space: Space) -> None:
+    sweep(ordered_store(), space, out=tmp_path / "out", seed=2**40, log=quiet)
+    assert (tmp_path / "out" / "figures" / "importance.png").exists()
 
 
 def test_where_all_fail_that_is_an_error(tmp_path: Path, space: Space) -> None:

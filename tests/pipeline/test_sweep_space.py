@@ -58,6 +58,8 @@ def test_values_become_recipes(tmp_path: Path) -> None:
         ("train.lr", {"low": 0, "high": 1}, "train.lr = 0.0: input should be greater than 0"),
         ("train.lr", {"low": 0.1, "high": 1, "stpe": 1}, "stpe = 1: extra"),
         ("train.lr", {"low": 0.1, "high": 1, "step": 0.2}, "no number of steps of 0.2"),
+        ("train.lr", {"low": 1e-9, "high": 1e22, "step": 7e-9}, "no number of steps of 7e-09"),
+        ("head.hidden", {"low": 8, "high": 10**12}, "the head is too large"),
         ("head.hidden", {"low": 1.5, "high": 2}, "low is 1.5, and the field takes integers"),
         ("head.hidden", {"low": 0, "high": 2}, "head.hidden = 0: input should be greater"),
         ("head.pool", {"low": 0, "high": 2}, r"head.pool takes no numbers; give \{choices"),

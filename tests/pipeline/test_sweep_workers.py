@@ -131,7 +131,8 @@ def test_two_processes_are_killed_with_their_parent_and_the_next_ones_end_it(
     # One thread here as well, so every score is that of a trial in this process.
     for row in found:
         recipe = space.recipe(row.values).model_dump()
-        assert run(on_disk, task_of(on_disk, space, recipe=recipe, seed=0)).scores == row.scores
+        alone = run(on_disk, task_of(on_disk, space, recipe=recipe, seed=0)).scores
+        assert alone[: len(row.scores)] == row.scores
     assert f"winner trial {best.number}, {out / 'best.yaml'}" in said
 
 
