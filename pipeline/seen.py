@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.video.catalogue import Video
 
 METADATA = "featstore"
-VERSION = 1
+VERSION = 2
 FIELDS = ("title", "dataset", "subjects_known", "subjects", "videos", "mixed", "base")
 Record = dict[str, Any]
 # By what val is for, weights that val chose have seen it; val may not have been trained on either.
@@ -43,7 +43,7 @@ def record_of(
     -------
     dict
         ``title``, ``dataset``, ``subjects_known``; under ``subjects`` and ``videos`` the names and
-        content hashes of ``train`` and ``val``; ``mixed``, the videos that several parts share.
+        content hashes of ``train`` and ``val``; ``mixed``, those of them with test clips, too.
     """
     content = _by_part(clips, lambda clip: videos[clip.video].sha256)
     subjects = _by_part(clips, lambda clip: clip.subject)
@@ -55,7 +55,7 @@ def record_of(
         "subjects_known": dataset.subjects_known,
         "subjects": {part: sorted(subjects[part]) for part in ("train", "val")},
         "videos": {part: sorted(content[part]) for part in ("train", "val")},
-        "mixed": sorted((train & val) | (train & test) | (val & test)),
+        "mixed": sorted((train | val) & test),
     }
 
 
@@ -123,8 +123,8 @@ def check_unseen(
     """Refuse weights that were trained on whom a split holds out.
 
     Names of subjects are compared only within one data set: one that `Source.dataset` names, or
-    one of which a video was seen. Videos are compared by content, unless the split that was trained
-    on had several parts in one.
+    one of which a video was seen. Videos are compared by content, whoever is in them; where names
+    are compared, too, not those in which the split that was trained on held out others.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def check_unseen(
         named = one_data_set and seen["subjects_known"] and dataset.subjects_known
         for part, parts in HELD_OUT.items():
             subjects = {name for own in parts for name in seen["subjects"][own] if named}
-            content = set().union(*(known[own] for own in parts)) - {*seen["mixed"]}
+            content = _content(seen, part, named=named)
             found = {
                 clip.subject
                 for clip in clips
@@ -159,6 +159,20 @@ def check_unseen(
             }
             if found:
                 raise InputError(_refusal(path, seen, part, parts, sorted(found)))
+
+
+def _content(seen: Record, part: str, *, named: bool) -> set[str]:
+    """Return the videos of which a part may have no clips, whatever its subjects are called.
+
+    Names alone, where they are compared, tell apart who shares a video with those it held out.
+    """
+    train, val = ({*seen["videos"][own]} for own in ("train", "val"))
+    tested = {*seen["mixed"]} if named else set()
+    if seen["version"] == 1:  # which has all that train and val share among them
+        tested -= train & val
+    if part == "test":
+        return (train | val) - tested
+    return train - tested - (val if named else set())
 
 
 def _chain(training: Record) -> Iterator[Record]:

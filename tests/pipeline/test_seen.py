@@ -119,6 +119,48 @@ def test_people_who_share_a_video_are_told_apart_by_name() -> None:
         Split(("x", "ann", "test"), ("x", "cid", "train")).check(record)
 
 
+# Nobody in x was held out from the choice of the weights; in y, cid was; in z, dan and eve.
+SHARED = (
+    *(("x", "ann", "train"), ("x", "bob", "val")),
+    *(("y", "fay", "train"), ("y", "cid", "test")),
+    *(("z", "gus", "train"), ("z", "dan", "val"), ("z", "eve", "test")),
+)
+
+
+@pytest.mark.parametrize(
+    ("video", "part", "names"),
+    [("x", "val", ("bob", "new")), ("y", "test", ("cid", "new")), ("y", "val", ("cid", "new"))]
+    + [("z", part, ("eve", "new")) for part in ("val", "test")],
+)
+def test_shared_videos_that_held_somebody_out_are_told_apart_by_name(video, part, names) -> None:
+    record = Split(*SHARED).record()
+    Split(*SHARED).check(record)
+    for name in names:
+        Split((video, name, part)).check(record)
+    with pytest.raises(InputError, match=r"has (ann|fay|gus) in train"):
+        Split((video, {"x": "ann", "y": "fay", "z": "gus"}[video], part)).check(record)
+
+
+@pytest.mark.parametrize("name", ["ann", "bob", "anna"])
+def test_a_video_that_train_and_val_share_is_not_tested_on(name: str) -> None:
+    with pytest.raises(InputError, match=f"has {name} in train or val, and here they are in test"):
+        Split(("x", name, "test")).check(Split(*SHARED).record())
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize("video", ["x", "y", "z"])
+def test_shared_videos_are_not_held_out_where_names_mean_nothing(video: str, part: str) -> None:
+    with pytest.raises(InputError, match=r"has v\.mp4 in train"):
+        Split((video, "v.mp4", part), known=False).check(Split(*SHARED).record())
+
+
+def test_files_that_list_what_train_and_val_share_as_mixed() -> None:
+    record = Split(*SHARED).record() | {"version": 1, "mixed": ["x", "y", "z"]}
+    Split(*SHARED[:4]).check(record)
+    with pytest.raises(InputError, match="has anna in train or val"):
+        Split(("x", "anna", "test")).check(record)
+
+
 def test_what_the_weights_before_had_seen_counts() -> None:
     record = three(("val", "test", "train"), videos="uvw").record(base=three().record())
     with pytest.raises(InputError, match="has ann"):
