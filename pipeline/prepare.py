@@ -149,7 +149,8 @@ def prepare(
     clips, dropped = resolve(dataset, videos, min_frames, keep_lost=keep_lost)
     training = read_training(weights.path) if weights.path else None
     if weights.path and training:
-        check_unseen(weights.path, training, options.source, dataset, clips, videos)
+        for line in check_unseen(weights.path, training, options.source, dataset, clips, videos):
+            log(line)
         weights = replace(weights, trained_on=training["title"])
     pixels = options.pixels or dataset.pixels
     configuration = feature_configuration(options, pixels, fps, weights.identity)

@@ -119,7 +119,7 @@ def check_unseen(
     dataset: Dataset,
     clips: Sequence[Clip],
     videos: Sequence[Video],
-) -> None:
+) -> list[str]:
     """Refuse weights that were trained on whom a split holds out.
 
     Names of subjects are compared only within one data set: one that `Source.dataset` names, or
@@ -135,30 +135,38 @@ def check_unseen(
     source, dataset, clips, videos
         The split that they are to be used with.
 
+    Returns
+    -------
+    list of str
+        What to say: where equal names could not be told to be the same people or others.
+
     Raises
     ------
     InputError
         If test holds subjects or videos of its train or val part, or val of its train part.
     """
-    every = {videos[clip.video].sha256 for clip in clips if not clip.lost}
+    every = [(clip, videos[clip.video].sha256) for clip in clips if not clip.lost]
+    notes = []
     for seen in _chain(training):
-        known = {part: {*seen["videos"][part]} for part in ("train", "val")}
-        one_data_set = seen["dataset"] == source.dataset != "" or not every.isdisjoint(
-            known["train"] | known["val"]
+        watched = {*seen["videos"]["train"], *seen["videos"]["val"]}
+        one_data_set = seen["dataset"] == source.dataset != "" or any(
+            content in watched for _, content in every
         )
-        named = one_data_set and seen["subjects_known"] and dataset.subjects_known
+        known = seen["subjects_known"] and dataset.subjects_known
+        named = known and one_data_set
         for part, parts in HELD_OUT.items():
-            subjects = {name for own in parts for name in seen["subjects"][own] if named}
-            content = _content(seen, part, named=named)
-            found = {
-                clip.subject
-                for clip in clips
-                if clip.split == part
-                and (clip.subject in subjects or videos[clip.video].sha256 in content)
-                and not clip.lost
-            }
+            own = [(clip.subject, content) for clip, content in every if clip.split == part]
+            forbidden = _content(seen, part, named=named)
+            found = {subject for subject, content in own if content in forbidden}
+            subjects = {name for other in parts for name in seen["subjects"][other] if known}
+            namesakes = subjects & {subject for subject, _ in own}
+            if named:
+                found |= namesakes
             if found:
                 raise InputError(_refusal(path, seen, part, parts, sorted(found)))
+            if namesakes:
+                notes.append(_doubt(path, seen, part, parts, sorted(namesakes)))
+    return list(dict.fromkeys(notes))  # weights before may have seen the same
 
 
 def _content(seen: Record, part: str, *, named: bool) -> set[str]:
@@ -186,10 +194,24 @@ def _chain(training: Record) -> Iterator[Record]:
 def _refusal(
     path: Path, seen: Mapping[str, Any], part: str, parts: Sequence[str], names: list[str]
 ) -> str:
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return (
-        f"{path} was finetuned on {seen['title']!r}, which has {shown} in {' or '.join(parts)}, "
-        f"and here they are in {part}: their scores would mean nothing; finetune on this split's "
-        f"own training clips, or give weights that have not seen them, such as those it began "
-        f"from ({seen['base']['name']})."
+        f"{path} was finetuned on {seen['title']!r}, which has {_shown(names)} in "
+        f"{' or '.join(parts)}, and here they are in {part}: their scores would mean nothing; "
+        "finetune on this split's own training clips, or give weights that have not seen them, "
+        f"such as those it began from ({seen['base']['name']})."
     )
+
+
+def _doubt(
+    path: Path, seen: Mapping[str, Any], part: str, parts: Sequence[str], names: list[str]
+) -> str:
+    return (
+        f"{path} was finetuned on {seen['title']!r}, which has {_shown(names)} in "
+        f"{' or '.join(parts)}, and such names are here in {part}: as no video that "
+        "it has seen is here, they could not be told to be the same people; if they are, their "
+        "scores mean nothing."
+    )
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

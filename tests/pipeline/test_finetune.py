@@ -1,6 +1,7 @@
 """The last blocks of a backbone, trained on a split, and what builds make of the weights."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline.finetune.frames import Frames, load_frames
 from pipeline.finetune.pixels import Pixels
 from pipeline.options import BuildOptions
 from pipeline.prepare import cache_of
+from pipeline.prepare import prepare as prepare_build
 from pipeline.preprocess import prepare as prepare_frames
 from pipeline.provenance import read_provenance
 from pipeline.run import CHECKPOINT, unfinished_folder, unfinished_of
@@ -171,6 +173,21 @@ def test_a_split_that_holds_out_whom_it_saw_is_refused(data: Path, tuned: Path, 
     refused = CliRunner().invoke(main, ["build", *flags])
     assert refused.exit_code == 2
     assert "finetuned on 'data clips', which has of train" in refused.stderr
+
+
+def test_builds_say_which_names_they_could_not_tell_apart(
+    data: Path, tuned: Path, tmp_path
+) -> None:
+    subjects = {"train": "new", "val": "of val", "test": "of train"}
+    rows = [row(f"{part}.mp4", 0, 4, part) | {"subject": subjects[part]} for part in PARTS]
+    for seed, part in enumerate(PARTS, start=40):
+        write_video(tmp_path / f"{part}.mp4", striped(4, upright=True, seed=seed))
+    options = of(write_table(tmp_path / "clips.csv", rows), tmp_path, weights=str(tuned))
+    lines: list[str] = []
+    with closing(cache_of(tmp_path)) as cache:
+        prepare_build(options, cache, lines.append)
+    (line,) = [line for line in lines if "could not be told" in line]
+    assert "has of train in train or val, and such names are here in test" in line
 
 
 def test_a_second_finetuning_begins_from_the_first_and_remembers_it(

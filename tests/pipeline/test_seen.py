@@ -54,8 +54,8 @@ class Split:
         record["base"] = {"name": "base.pth", "training": base}
         return json.loads(json.dumps(record))
 
-    def check(self, record: dict[str, Any]) -> None:
-        check_unseen(PATH, record, self.source, self.dataset, self.clips, self.videos)
+    def check(self, record: dict[str, Any]) -> list[str]:
+        return check_unseen(PATH, record, self.source, self.dataset, self.clips, self.videos)
 
 
 def three(parts: Sequence[str] = PARTS, videos: str = "xyz", **more: Any) -> Split:
@@ -93,8 +93,22 @@ def test_another_video_of_somebody_who_was_seen() -> None:
         Split(("new", "ann", "test"), ("y", "bob", "val"), ("x", "ann", "train")).check(record)
 
 
-def test_equal_names_in_other_data_are_other_people() -> None:
-    three(("test", "val", "train"), videos="uvw").check(three().record())
+def test_equal_names_in_other_data_may_be_other_people() -> None:
+    record = three().record(base=three().record())
+    (line,) = three(("test", "val", "train"), videos="uvw").check(record)
+    assert "'t', which has ann in train or val, and such names are here in test: as no" in line
+    assert "they could not be told to be the same people" in line
+    test, val = three(("val", "test", "train"), videos="uvw").check(record)
+    assert "has ann in train, and such names are here in val" in test + val
+    assert "has bob in train or val, and such names are here in test" in test + val
+
+
+def test_nothing_is_said_where_names_are_told_apart_or_mean_nothing() -> None:
+    assert three().check(three().record()) == []
+    assert three(videos="uvw").check(three().record()) == []
+    assert three(source=One()).check(three(source=One(), videos="uvw").record()) == []
+    swapped = three(("test", "val", "train"), videos="uvw", known=False)
+    assert swapped.check(three().record()) == []
 
 
 def test_a_data_set_has_the_same_names_in_every_view() -> None:
