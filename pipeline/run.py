@@ -21,7 +21,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,13 @@ def unfinished_folder(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
         finally:
             if not (unfinished / CHECKPOINT).exists():
                 shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def remove_unfinished(out: Path) -> None:
+    """Remove the hidden folder beside a whole `out`, unless a process is at it, which will."""
+    unfinished = unfinished_of(out)
+    with suppress(FileNotFoundError, BusyError), locked(unfinished, out):
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def unfinished_of(out: Path) -> Path:

@@ -32,7 +32,7 @@ from pipeline.memory import keep_freed_memory
 from pipeline.options import BuildOptions
 from pipeline.preconditions import check_weights
 from pipeline.prepare import Prepared, cache_of, prepare
-from pipeline.run import CHECKPOINT, unfinished_folder
+from pipeline.run import CHECKPOINT, remove_unfinished, unfinished_folder
 from pipeline.seen import METADATA, Record, read_training, record_of
 from pipeline.statistics import Statistics
 from pipeline.train import seeded
@@ -87,6 +87,7 @@ def finetune(
         config = _configuration(prepared, tuning, device)
         if out.exists():
             _check_same(out, config)
+            remove_unfinished(out)  # of one that was killed when only that was left to do
             log("already finetuned: nothing to do")
             return out
         with unfinished_folder(out, config) as folder, seeded(tuning.seed, device):

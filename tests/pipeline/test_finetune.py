@@ -294,6 +294,22 @@ def test_the_same_command_again_does_nothing(data: Path, tuned: Path, monkeypatc
         finetune(options, Tuning(seed=7), out=tuned, log=silent)
 
 
+def test_what_a_finetuning_left_that_was_killed_at_its_end_is_removed(
+    data: Path, tuned: Path
+) -> None:
+    options = of(data, data.parent.parent / "features")
+    with unfinished_folder(tuned, {}) as left:  # as if one were just about to end
+        (left / CHECKPOINT).touch()
+        finetune(options, QUICK, out=tuned, log=silent)
+        assert left.exists()
+    (left / "frames-0.npy").touch()
+    with pytest.raises(InputError, match="is not what this command would write"):
+        finetune(options, Tuning(seed=7), out=tuned, log=silent)
+    assert left.exists()
+    finetune(options, QUICK, out=tuned, log=silent)
+    assert not left.exists()
+
+
 def test_a_loss_that_is_not_finite_leaves_nothing(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "w.safetensors"
     with pytest.raises(InputError, match=r"loss became .* lower --lr"):
