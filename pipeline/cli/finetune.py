@@ -33,7 +33,7 @@ TUNING_FLAGS = (
                  help="How much brightness and contrast vary; 0 for none."),
     click.option("--flip", is_flag=True, help="Mirror half of the frames. Not where classes are "
                  "each other's mirror image."),
-    click.option("--seed", type=int, default=0, show_default=True),
+    click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True),
 )  # fmt: skip
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from featstore.errors import InputError
+
+MOST_LR = 1e30  # AdamW divides it, and float32 has to hold what comes of it
+MOST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +65,11 @@ class Tuning:
     def __post_init__(self) -> None:
         for name in ("blocks", "epochs", "patience", "frames", "batch_size"):
             self._refuse_unless(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("warmup", "weight_decay", "seed"):
-            self._refuse_unless(name, getattr(self, name) >= 0, "0 or more")
-        self._refuse_unless("lr", self.lr > 0, "above 0")
+        for name in ("warmup", "weight_decay"):
+            good = 0 <= getattr(self, name) < math.inf
+            self._refuse_unless(name, good, "0 or more, and finite")
+        self._refuse_unless("lr", 0 < self.lr <= MOST_LR, f"above 0 and at most {MOST_LR:g}")
+        self._refuse_unless("seed", 0 <= self.seed <= MOST_SEED, "from 0 to 2**63 - 1")
         for name in ("layer_decay", "crop"):
             self._refuse_unless(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
         self._refuse_unless("light", 0 <= self.light < 1, "from 0 up to 1, without 1")

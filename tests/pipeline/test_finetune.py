@@ -1,6 +1,8 @@
 """The last blocks of a backbone, trained on a split, and what builds make of the weights."""
 
 import json
+import math
+import re
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from pipeline.device import has_bf16
 from pipeline.finetune import Tuning, finetune
 from pipeline.finetune.frames import Frames, load_frames
 from pipeline.finetune.pixels import Pixels
+from pipeline.finetune.tuning import MOST_LR, MOST_SEED
 from pipeline.options import BuildOptions
 from pipeline.prepare import cache_of
 from pipeline.prepare import prepare as prepare_build
@@ -37,6 +40,7 @@ from tests.videos import write_table, write_video
 DOCS = Path(__file__).parents[2] / "docs"
 NAME = "squeezenet1_1"
 PARTS = ("train", "val", "test")
+NUMBERS = ("lr", "layer_decay", "warmup", "weight_decay", "crop", "light")
 SIDE = 48
 CPU = torch.device("cpu")
 QUICK = Tuning(blocks=3, epochs=3, frames=24, batch_size=16, lr=3e-3, warmup=0.5)
@@ -363,12 +367,34 @@ def test_splits_of_which_no_val_clip_is_left(data: Path, tmp_path: Path, monkeyp
     [
         *(("blocks", 0), ("epochs", 0), ("patience", 0), ("frames", 0), ("batch_size", -1)),
         *(("lr", 0), ("layer_decay", 1.1), ("warmup", -1), ("crop", 0), ("light", 1), ("seed", -1)),
+        *((name, value) for name in NUMBERS for value in (math.inf, math.nan)),
+        *(("lr", 1e39), ("seed", 2**63)),
     ],
 )
 def test_values_out_of_range(field: str, value: float) -> None:
     flag = field.replace("_", "-")
-    with pytest.raises(InputError, match=f"--{flag} is {value}; it must be"):
+    with pytest.raises(InputError, match=f"--{flag} is {re.escape(str(value))}; it must be"):
         Tuning(**{field: value})
+
+
+def test_the_largest_values_are_computed_with(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "w.safetensors"
+    most = Tuning(lr=MOST_LR, warmup=0, weight_decay=1e308)
+    with pytest.raises(InputError, match=r"loss became .* lower --lr"):
+        finetune(of(data, tmp_path), most, out=out, log=silent)
+    most = Tuning(epochs=2, warmup=1e308, seed=MOST_SEED)
+    finetune(of(data, tmp_path), most, out=out, log=silent)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--lr", "inf"), ("--weight-decay", "inf"), ("--warmup", "inf"), ("--seed", str(2**64))],
+)
+def test_values_out_of_range_on_the_command_line(flag: str, value: str) -> None:
+    refused = CliRunner().invoke(main, ["finetune", "--out", "w.safetensors", flag, value])
+    assert refused.exit_code == 2
+    assert flag in refused.stderr
+    assert value in refused.stderr
 
 
 def test_on_the_command_line(data: Path, tmp_path: Path, monkeypatch) -> None:
