@@ -22,6 +22,7 @@ from pipeline.device import has_bf16
 from pipeline.finetune import Tuning, finetune
 from pipeline.finetune.frames import Frames, load_frames
 from pipeline.finetune.pixels import Pixels
+from pipeline.finetune.tuner import Tuner
 from pipeline.finetune.tuning import MOST_LR, MOST_SEED
 from pipeline.options import BuildOptions
 from pipeline.prepare import cache_of
@@ -314,12 +315,25 @@ def test_what_a_finetuning_left_that_was_killed_at_its_end_is_removed(
     assert not left.exists()
 
 
-def test_a_loss_that_is_not_finite_leaves_nothing(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_loss_that_is_not_finite_leaves_nothing(
+    data: Path, tmp_path: Path, monkeypatch, part: str
+) -> None:
     out = tmp_path / "w.safetensors"
-    with pytest.raises(InputError, match=r"loss became .* lower --lr"):
-        finetune(of(data, tmp_path), Tuning(lr=1e30, warmup=0), out=out, log=silent)
+    learn = Tuner.epoch
+
+    def diverging(tuner: Tuner, number: int) -> float:
+        loss = learn(tuner, number)
+        assert (unfinished_of(out) / CHECKPOINT).exists() == (number > 0)
+        if number == 1 and part == "val":
+            tuner.model.classifier.bias.data.fill_(math.nan)
+        return math.nan if number == 1 and part == "train" else loss
+
+    monkeypatch.setattr(Tuner, "epoch", diverging)
+    with pytest.raises(InputError, match=f"the {part} loss became nan in epoch 2, .* lower --lr"):
+        finetune(of(data, tmp_path), QUICK, out=out, log=silent)
     assert not out.exists()
-    assert not (unfinished_of(out) / CHECKPOINT).exists()
+    assert not unfinished_of(out).exists()
 
 
 @pytest.mark.skipif(not has_bf16(), reason="needs a processor that computes in bfloat16")
