@@ -76,14 +76,16 @@ def near_duplicates(store: Store, train: Ints, others: Ints) -> Duplicates:
 def pooled(store: Store, clips: Ints) -> Floats:
     """Average each clip's features over time, at length 1; float32 (n, dim).
 
-    A mean of zero stays zero, as far from everything as can be.
+    A mean of zero stays zero, as far from everything as can be; so is one that is not finite.
     """
     means = np.zeros((len(clips), store.dim), np.float32)
     place = np.empty(len(store), np.int64)
     place[clips] = np.arange(len(clips))
     for batch in store.stream(_BATCH, clips=clips):  # reads stores of any kind in a good order
         steps = batch.mask.sum(axis=1, keepdims=True, dtype=np.float32)
-        means[place[batch.clips]] = batch.features.sum(axis=1) / steps
+        with np.errstate(invalid="ignore", over="ignore"):
+            means[place[batch.clips]] = batch.features.sum(axis=1) / steps
+    means[~np.isfinite(means).all(axis=1)] = 0
     norms = np.linalg.norm(means, axis=1, keepdims=True)
     np.divide(means, norms, out=means, where=norms > 0)
     return means

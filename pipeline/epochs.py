@@ -28,7 +28,7 @@ from pipeline.checkpoint import (
 )
 from pipeline.config import Train
 from pipeline.distributed import processes
-from pipeline.evaluate import Predictions
+from pipeline.evaluate import Predictions, refuse_odd_features
 from pipeline.narration import progress
 from pipeline.optimisers import Schedule
 from pipeline.run import SCORES
@@ -99,7 +99,7 @@ def fit(
     Raises
     ------
     InputError
-        If a loss is not finite, or the checkpoint cannot be read.
+        If a loss or the features of a val clip are not finite, or the checkpoint cannot be read.
     """
     options = learner.recipe.train
     schedule, standing = Schedule(options, learner.optimizer), _Standing()
@@ -145,8 +145,11 @@ def _epoch(learner: Learner, val_clips: Clips, standing: _Standing) -> float:
     epoch = len(standing.history) + 1
     lr = learner.optimizer.param_groups[0]["lr"]
     loss, mass = learner.epoch()
+    _check_finite(epoch, "train", loss)
     val = learner.predict(val_clips)
-    _check_finite(epoch, loss, val.loss)
+    if not math.isfinite(val.loss):
+        refuse_odd_features(val, learner.store)
+    _check_finite(epoch, "val", val.loss)
     row = _row(epoch, lr, loss, mass, val, mixed=learner.recipe.augment.mixup > 0)
     seconds = time.perf_counter() - started
     row |= {"seconds": seconds, "data_share": (learner.waited - waited) / seconds}
@@ -169,14 +172,13 @@ def _row(
     return row | {f"val_{key}": getattr(scores, key) for key in SCORES}
 
 
-def _check_finite(epoch: int, train_loss: float, val_loss: float) -> None:
-    for part, loss in (("train", train_loss), ("val", val_loss)):
-        if not math.isfinite(loss):
-            raise InputError(
-                f"the {part} loss became {loss} in epoch {epoch}, so there is nothing to keep; "
-                "lower train.lr, set train.clip_norm to 1.0, or look for features that are not "
-                "finite"
-            )
+def _check_finite(epoch: int, part: str, loss: float) -> None:
+    if not math.isfinite(loss):
+        raise InputError(
+            f"the {part} loss became {loss} in epoch {epoch}, so there is nothing to keep; "
+            "lower train.lr, set train.clip_norm to 1.0, or look for features that are not "
+            "finite"
+        )
 
 
 def _save(path: Path, learner: Learner, schedule: Schedule, standing: _Standing) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from featstore import InputError, Store
 from models.heads import Head
 from pipeline.feed import Feed
 from pipeline.metrics import Metrics, confusion_matrix, metrics_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+NAMED = 3  # clips in a message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,57 @@ def predict(head: Head, feed: Feed, clips: Ints, *, batch_size: int) -> Predicti
         log_probabilities=np.concatenate(logs),
         attention=attention or None,
     )
+
+
+def refuse_odd_features(found: Predictions, store: Store) -> None:
+    """Refuse predictions that are no numbers because features are none.
+
+    Raises
+    ------
+    InputError
+        Names the clips.
+    """
+    odd = [clip for clip in _not_finite(found) if not np.isfinite(store[int(clip)]).all()]
+    if odd:
+        raise InputError(
+            f"{store.path}: features of {_named(odd, found, store)} hold values that are not "
+            "finite, so nothing can be said of what they show; run `featstore verify`, and build "
+            "the store again, without these clips if need be"
+        )
+
+
+def refuse_non_finite(found: Predictions, store: Store) -> None:
+    """Refuse predictions that are no numbers, whatever the reason.
+
+    Parameters
+    ----------
+    found : Predictions
+    store : Store
+        Whose clips these are.
+
+    Raises
+    ------
+    InputError
+        Names the clips.
+    """
+    refuse_odd_features(found, store)
+    if len(odd := _not_finite(found)):
+        raise InputError(
+            f"the head's logits of {_named(odd, found, store)} of {store.path} are not finite, "
+            "though their features are; train again with a lower train.lr, or with "
+            "train.clip_norm 1.0"
+        )
+
+
+def _not_finite(found: Predictions) -> Ints:
+    return found.clips[~np.isfinite(found.log_probabilities).all(axis=1)]
+
+
+def _named(odd: Sequence[int] | Ints, found: Predictions, store: Store) -> str:
+    """Count clips and name the first."""
+    part = " or ".join(np.unique(store.splits[odd]))
+    names = ", ".join(store.clip_ids[odd[:NAMED]])
+    return f"{len(odd)} of {len(found.clips)} {part} clips ({names}{', ...' * (len(odd) > NAMED)})"
 
 
 def attention_entropy(attention: list[npt.NDArray[np.float32]]) -> float:

@@ -19,7 +19,7 @@ from pipeline.calibration import errors_at
 from pipeline.certainty import certainty_lines
 from pipeline.config import Recipe, recipe_of
 from pipeline.device import choose_device
-from pipeline.evaluate import Predictions, predict
+from pipeline.evaluate import Predictions, predict, refuse_non_finite
 from pipeline.feed import Feed
 from pipeline.fusion import make_head, open_stores
 from pipeline.intervals import intervals
@@ -51,8 +51,9 @@ def rescore(run: Path, store: Store, part: str, *, device: str = "auto") -> Pred
     Raises
     ------
     InputError
-        If `run` is not the folder of a run, the part has no clips, or the store's features or
-        classes are not those that the run was trained on; the message names the field.
+        If `run` is not the folder of a run, the part has no clips or some with features that are
+        not finite, or the store's features or classes are not those that the run was trained on;
+        the message names the clips or the field.
     """
     metrics, config = read_metrics(run), read_config(run)
     refuse_other_features(store, metrics["features"], config["store"])
@@ -64,7 +65,9 @@ def rescore(run: Path, store: Store, part: str, *, device: str = "auto") -> Pred
     head = _load_head(run, recipe, store).to(where)
     standardise = _standardise(run, recipe, store, config["store"], where)
     feed = Feed(store, where, steps=recipe.data.steps, standardise=standardise)
-    return predict(head, feed, clips, batch_size=recipe.train.batch_size)
+    found = predict(head, feed, clips, batch_size=recipe.train.batch_size)
+    refuse_non_finite(found, store)
+    return found
 
 
 def certainty(run: Path, store: Store, part: str, found: Predictions) -> list[str]:

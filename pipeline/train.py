@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from featstore import Store
+from featstore import InputError, Store
 from models.heads import Head
 from models.losses import adjusted, cross_entropy, focal, soft_targets
 from pipeline.augment import add_noise, change_time, mixup
@@ -26,7 +26,7 @@ from pipeline.config import Recipe, Train
 from pipeline.device import choose_device
 from pipeline.distributed import processes
 from pipeline.epochs import Fitted, fit
-from pipeline.evaluate import Predictions, predict
+from pipeline.evaluate import Predictions, predict, refuse_non_finite
 from pipeline.feed import Feed, TensorBatch
 from pipeline.fusion import make_head
 from pipeline.imbalance import draw_by, of_classes
@@ -84,7 +84,7 @@ def train(
     ------
     InputError
         If the recipe does not fit the store, `out` is taken, a training of another configuration
-        was cut off there, or the loss is not finite.
+        was cut off there, or the loss or features of val or test are not finite.
     BusyError
         If another process is training to `out`.
     """
@@ -103,12 +103,14 @@ def train(
         for line in said + other_store(compared, store):
             log(line)
         learner = Learner(head, store, recipe, parts["train"], seed=seed, val_clips=parts["val"])
-        fitted = fit(learner, parts["val"], log=log, checkpoint=folder.with_name(CHECKPOINT))
+        checkpoint = folder.with_name(CHECKPOINT)
+        fitted = fit(learner, parts["val"], log=log, checkpoint=checkpoint)
         # The one look at the test part, by the weights that val chose.
-        predictions = {"val": fitted.val, "test": learner.predict(parts["test"])}
+        test = _predict_test(learner, parts["test"], checkpoint)
+        predictions = {"val": fitted.val, "test": test}
         plain = baselines_of(learner.feed, parts, recipe) if group.first else {}
         training = training_of(fitted, recipe, time.perf_counter() - started)
-        for line in [*baseline_log(plain), conclusion(training, predictions["test"].metrics)]:
+        for line in [*baseline_log(plain), conclusion(training, test.metrics)]:
             log(line)
         given = {"seed": seed, "device": where.type, "baseline": compared, "concerns": worries}
         training = given | training | {"baselines": plain}
@@ -121,6 +123,17 @@ def train(
             )
     group.meet()  # the run is whole for all of them
     return out
+
+
+def _predict_test(learner: Learner, clips: Clips, checkpoint: Path) -> Predictions:
+    """Classify the test part; where that cannot be scored, leave nothing to go on from."""
+    found = learner.predict(clips)
+    try:
+        refuse_non_finite(found, learner.store)
+    except InputError:  # going on would only lead here again
+        checkpoint.unlink(missing_ok=True)
+        raise
+    return found
 
 
 def training_of(fitted: Fitted, recipe: Recipe, seconds: float) -> dict[str, Any]:

@@ -37,6 +37,14 @@ def test_features_of_zeros_are_near_nothing() -> None:
     assert not len(found(store).clips)
 
 
+def test_features_that_are_not_finite_are_near_nothing() -> None:
+    store = store_of()
+    for clip, values in ((59, (np.inf, -np.inf)), (58, (np.nan,)), (7, (np.inf,))):
+        store[clip][0, : len(values)] = values
+    with_clip(store, 50, store[8].mean(axis=0))
+    assert found(store).clips.tolist() == [50]
+
+
 @pytest.mark.parametrize("cells", [1, 100, 10**6])
 def test_nearest_equals_scipy_in_any_blocks(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "_CELLS", cells)

@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from featstore.errors import InputError
 from models.heads import RecurrentHead
-from pipeline.evaluate import attention_entropy, predict
+from pipeline.evaluate import Predictions, attention_entropy, predict, refuse_non_finite
 from pipeline.feed import Feed
 from tests.fakes import ordered_store
 
@@ -44,6 +45,23 @@ def test_no_clips() -> None:
     got = predict(head_of("attention"), feed, np.array([], int), batch_size=4)
     assert np.isnan(got.loss)
     assert got.metrics.clips == 0
+
+
+def test_logits_that_are_not_finite_are_refused_with_the_clips_and_the_reason() -> None:
+    store = ordered_store(30)
+    clips = store.split("test")
+    logs = np.full((len(clips), 2), np.log(0.5))
+    found = Predictions(
+        clips=clips, labels=store.labels[clips], log_probabilities=logs, attention=None
+    )
+    refuse_non_finite(found, store)
+    logs[2] = np.nan
+    name = store.clip_ids[clips[2]]
+    with pytest.raises(InputError, match=rf"logits of 1 of 6 test clips \({name}\).*train\.lr"):
+        refuse_non_finite(found, store)
+    store[int(clips[2])][0, 0] = np.inf
+    with pytest.raises(InputError, match=rf"features of 1 of 6 test clips \({name}\).*verify"):
+        refuse_non_finite(found, store)
 
 
 def test_attention_entropy() -> None:

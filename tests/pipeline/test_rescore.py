@@ -112,6 +112,15 @@ def test_part_without_clips(run: Path) -> None:
         rescore(run, store, "test")
 
 
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_clips_whose_features_are_not_finite_are_not_scored(run: Path, part: str) -> None:
+    store = store_of()
+    clip = int(store.split(part)[1])
+    store[clip][-1] = np.inf
+    with pytest.raises(InputError, match=rf"{part} clips \({store.clip_ids[clip]}\)"):
+        rescore(run, store, part)
+
+
 @pytest.mark.parametrize("how", ["train", "recording"])
 def test_another_store_is_standardised_by_the_training_steps(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch

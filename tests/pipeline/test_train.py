@@ -336,6 +336,37 @@ def test_non_finite_loss_stops_with_a_sentence_and_leaves_nothing(tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_clips_whose_features_are_not_finite_are_named_and_never_scored(
+    tmp_path: Path, part: str, value: float
+) -> None:
+    store = ordered_store(60)
+    clips = store.split(part)[1:5]
+    for clip in clips:
+        store[clip][0, 0] = value
+    first, second, third, fourth = store.clip_ids[clips]
+    message = rf"4 of 12 {part} clips \({first}, {second}, {third}, \.\.\.\).*not finite.*verify"
+    with pytest.raises(InputError, match=message) as raised:
+        train(store, recipe_of(), out=tmp_path / "one", log=quiet)
+    assert fourth not in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize(("batch", "part"), [(4, "train"), (1000, "val")])
+def test_a_training_that_diverges_is_not_blamed_on_clips(
+    tmp_path: Path, batch: int, part: str
+) -> None:
+    recipe = recipe_of("train.lr=1e38", "train.clip_norm=null", f"train.batch_size={batch}")
+    with pytest.raises(
+        InputError, match=rf"the {part} loss became .* in epoch \d.*lower train\.lr"
+    ):
+        train(ordered_store(60), recipe, out=tmp_path / "one", log=quiet)
+    assert not list(tmp_path.iterdir())
+
+
 def test_empty_test_part_is_said(tmp_path: Path) -> None:
     store = ordered_store(60)
     store.splits[store.splits == "test"] = "val"
