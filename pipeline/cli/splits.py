@@ -89,7 +89,7 @@ def sibling(path: Path | str, number: int) -> Path | str:
     Raises
     ------
     InputError
-        If its title names no split.
+        If its title names no split, or several stores fit, as after a change of annotations.
     StoreNotFoundError
         If there is no such store in its folder.
     """
@@ -106,14 +106,23 @@ def sibling(path: Path | str, number: int) -> Path | str:
     if int(found[2]) == number:
         return path
     wanted = f"{title[: found.start(2)]}{number}{title[found.end(2) :]}"
-    for entry in entries(Path(path).parent):
-        theirs = entry.attributes
-        if theirs["title"] == wanted and theirs["features"] == own["features"]:
-            return entry.path
-    raise StoreNotFoundError(
-        f"No store in {Path(path).parent} is {wanted!r} with the features of {Path(path).name}; "
-        f"run `featstore build` for {found[1]} {number} first."
-    )
+    fit = [
+        entry
+        for entry in entries(Path(path).parent)
+        if entry.attributes["title"] == wanted and entry.attributes["features"] == own["features"]
+    ]
+    if not fit:
+        raise StoreNotFoundError(
+            f"No store in {Path(path).parent} is {wanted!r} with the features of "
+            f"{Path(path).name}; run `featstore build` for {found[1]} {number} first."
+        )
+    if len({entry.key for entry in fit}) > 1:  # annotations are in no title
+        raise InputError(
+            f"{len(fit)} stores in {Path(path).parent} are {wanted!r} with the features of "
+            f"{Path(path).name}: {', '.join(entry.path.name for entry in fit)}; give the flags of "
+            "build instead of --store, or take away the outdated ones with `featstore rm`."
+        )
+    return fit[0].path
 
 
 def train_splits(

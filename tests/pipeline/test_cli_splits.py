@@ -9,10 +9,11 @@ from click.testing import CliRunner, Result
 import featstore
 from featstore.errors import InputError
 from pipeline.cli import main
-from pipeline.cli.splits import flags_of_split, numbers_and_file
+from pipeline.cli.splits import flags_of_split, numbers_and_file, sibling
 from pipeline.protocol import read_summary
 from pipeline.run import read_metrics
 from tests.builds import build, options_of, row, write_videos
+from tests.stores import contents, write_store
 from tests.videos import write_table
 
 QUICK = ("--recipe", "baseline", "--set", "train.epochs=1", "--set", "head.hidden=4")
@@ -83,6 +84,25 @@ def test_splits_by_the_store_of_another_split() -> None:
     assert again.stdout.count("is not trained again") == 2
     report = CliRunner().invoke(main, ["report", "o/store"])
     assert report.stdout == Path("o/store/report.md").read_text("utf-8") + "\n"
+
+
+def test_several_stores_that_fit_are_refused_by_name(tmp_path: Path) -> None:
+    def store(name: str, split: int, key: str) -> Path:
+        made = contents(title=f"data clips split {split}", key=key * 32)
+        return write_store(tmp_path / f"{name}.zarr", made)
+
+    one = store("one", 1, "aa")
+    before = store("before", 0, "bb")
+    assert sibling(one, 0) == before
+    store("before-copied", 0, "bb")
+    assert sibling(one, 0) in (before, tmp_path / "before-copied.zarr")
+    store("after", 0, "cc")  # the annotations were changed, which no title says
+    with pytest.raises(InputError, match=r"after\.zarr, .*before\.zarr; .*flags of build"):
+        sibling(one, 0)
+    result = train("--store", str(one), "--splits", "1,0", "--out", "o/several")
+    assert result.exit_code == 2
+    assert "after.zarr" in result.stderr
+    assert not Path("o/several").exists()
 
 
 def test_a_split_without_a_store_is_said_before_anything_is_trained() -> None:
