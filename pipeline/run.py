@@ -52,7 +52,7 @@ def new_run(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
     Parameters
     ----------
     out : Path
-        Must not exist, or be an empty folder. Missing parents are made.
+        Must not exist, or be an empty folder other than the current one. Missing parents are made.
     config : mapping
         What decides the result, as plain values; ``store.path`` decides nothing.
 
@@ -155,6 +155,11 @@ def locked(folder: Path, out: Path) -> Iterator[None]:
 
 
 def _check_free(out: Path) -> None:
+    if out.name in ("", "..") or (out.exists() and out.samefile(Path())):
+        raise InputError(
+            f"--out {out}: a run takes the place of an empty folder with a name of its own, which "
+            f"cannot be the one you are in; name another, such as {out / 'run'}"
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: exists and is not an empty folder; name another one")
 

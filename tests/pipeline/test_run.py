@@ -36,6 +36,17 @@ def test_empty_folder_is_taken_and_a_full_one_refused(tmp_path: Path) -> None:
     assert (tmp_path / "one" / "a").exists()
 
 
+@pytest.mark.parametrize("out", ["", ".", "./", "..", "new/..", "/", "{here}"])
+def test_the_current_folder_is_refused_before_anything_is_made(
+    tmp_path: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = Path(out.format(here=tmp_path))
+    with pytest.raises(InputError, match=r"the one you are in; name another"), new_run(named, {}):
+        pytest.fail("trained to the end")
+    assert not list(tmp_path.iterdir())
+
+
 def test_parent_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"), new_run(tmp_path / "file" / "one", {}):
