@@ -28,12 +28,15 @@ def choose_device(name: str, precision: Precision = "float32") -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:  # torch raises either
+        sample = torch.zeros(1, device=name)
+        sample.cpu()  # meta has no values
+    except (RuntimeError, AssertionError, ImportError) as error:  # torch raises any
         reason = str(error).partition("\n")[0]
+        known = "auto, cpu, cuda or cuda:N" if torch.cuda.is_available() else "auto or cpu"
         raise InputError(
-            f"--device is {name!r}, which cannot be used here ({reason}); give auto or cpu."
+            f"--device is {name!r}, which cannot be used here ({reason}); give {known}."
         ) from None
+    device = sample.device
     check_precision(precision, device)
     return device
 

@@ -115,6 +115,17 @@ def test_precisions_that_need_a_gpu(precision: str) -> None:
         choose_device("cpu", precision)
 
 
+@pytest.mark.parametrize("name", ["meta", "hpu", "xla", "gpu", ""])
+@pytest.mark.parametrize("gpu", [True, False])
+def test_devices_that_cannot_compute_here(
+    name: str, gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    known = "auto, cpu, cuda or cuda:N" if gpu else "auto or cpu"
+    with pytest.raises(InputError, match=rf"--device is '{name}', .*; give {known}\.$"):
+        choose_device(name)
+
+
 def test_bf16_needs_a_processor_that_has_it(tmp_path: Path, monkeypatch, has_bf16) -> None:
     check_precision("bf16", CPU)
     (tmp_path / "cpuinfo").write_text("flags : avx2 avx512f\n")
