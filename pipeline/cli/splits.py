@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline.config import Recipe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+LAST_SEED = 2**63 - 1  # as --seed has it
 NUMBERS = re.compile(r"\d+(,\d+)*")
 _OF_SPLIT = re.compile(r"\b(split|fold) (\d+)")
 
@@ -134,7 +135,18 @@ def train_splits(
     device: str,
     baseline: Path | None,
 ) -> Path:
-    """Train on the stores of several splits; see `pipeline.protocol.train_all`."""
+    """Train on the stores of several splits; see `pipeline.protocol.train_all`.
+
+    Raises
+    ------
+    InputError
+        If the last seed is too large, or what that raises.
+    """
+    if seeds[-1] > LAST_SEED:
+        raise InputError(
+            f"--seeds {len(seeds)} from --seed {seeds[0]} ends with seed {seeds[-1]}, and the "
+            f"largest is {LAST_SEED}; give a smaller --seed."
+        )
     from pipeline.protocol import train_all
     from pipeline.train import train
     from pipeline.usage import register_run

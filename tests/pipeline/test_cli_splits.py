@@ -124,6 +124,15 @@ def test_seeds_of_one_store_and_their_folder() -> None:
     assert {read_metrics(report.parent / f"seed{n}")["seed"] for n in (0, 1)} == {0, 1}
 
 
+def test_seeds_behind_the_largest_are_refused_before_anything_is_trained() -> None:
+    one = ("--store", "data-clips-split-0", "--seed", str(2**63 - 2), "--out", "o/seeds")
+    result = train(*one, "--seeds", "3")
+    assert result.exit_code == 2
+    assert f"ends with seed {2**63}, and the largest is {2**63 - 1}" in result.stderr
+    assert not Path("o/seeds").exists()
+    assert train(*one, "--seeds", "2").exit_code == 0
+
+
 def test_a_split_named_twice_over() -> None:
     flags = (*FLAGS, "--splits", "data/splits.csv", "--splits", "0,1", "--split", "1")
     result = train(*flags)
