@@ -100,12 +100,14 @@ def read_config(run: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If there is none.
+        If there is none, or it is not one of a run.
     """
     path = run / "config.yaml"
     try:
         config = dict(yaml.safe_load(path.read_text("utf-8")))
-        missing = CONFIG_STORE - config["store"].keys() or {"recipe"} - config.keys()
+        if not isinstance(store := config["store"], dict):
+            raise TypeError(f"store is {store!r} and no mapping")
+        missing = CONFIG_STORE - store.keys() or {"recipe"} - config.keys()
     except FileNotFoundError:
         raise InputError(f"{run}: not a run; it has no config.yaml") from None
     except (OSError, yaml.YAMLError, TypeError, ValueError, KeyError) as error:

@@ -38,6 +38,7 @@ METRICS = (
     *("best_epoch", "epochs", "stopped", "why_stopped", "attention_entropy", "one_step_val_clips"),
     *("failed_clips", "baseline", "train", "val", "test"),
 )
+PREDICTED = ("clip", "part", "label", "prediction", "probability")
 SCORES = ("top1", "mean_class_accuracy", "macro_f1", "weighted_f1")
 
 
@@ -240,13 +241,17 @@ def read_predictions(run: Path) -> list[dict[str, str]]:
     Raises
     ------
     InputError
-        If there is no such file.
+        If there is no such file, or it is not one of a run.
     """
+    path = run / "predictions.csv"
     try:
-        with (run / "predictions.csv").open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise InputError(f"{run}: predictions.csv cannot be read ({error.strerror})") from None
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); train the run again") from None
+    if missing := sorted({name for row in rows for name in PREDICTED if row.get(name) is None}):
+        raise InputError(f"{path}: rows lack {', '.join(missing)}; train the run again")
+    return rows
 
 
 def compare_with(baseline: Path, clips: Mapping[str, set[tuple[str, str]]]) -> dict[str, Any]:

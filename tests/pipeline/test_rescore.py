@@ -143,7 +143,17 @@ def test_own_store_that_is_gone(run: Path) -> None:
         own_store(run)
 
 
-@pytest.mark.parametrize(("text", "message"), [("[", "cannot be read"), ("store: {}", "lacks")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[", "cannot be read"),
+        ("", "cannot be read"),
+        ("store: {}", "lacks"),
+        ("store: abc", "cannot be read .store is 'abc'"),
+        ("store: [abc]", "no mapping"),
+        ("store: 3", "no mapping"),
+    ],
+)
 def test_folders_without_a_configuration(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(InputError, match=message):

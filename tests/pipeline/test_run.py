@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from featstore.errors import InputError
-from pipeline.run import new_run, read_metrics, write_csv, write_json
+from pipeline.run import new_run, read_metrics, read_predictions, write_csv, write_json
 
 
 def test_run_appears_whole_with_its_parents(tmp_path: Path) -> None:
@@ -89,3 +89,25 @@ def test_folders_that_are_no_run(tmp_path: Path, text: str | None, message: str)
         (tmp_path / "metrics.json").write_text(text)
     with pytest.raises(InputError, match=message):
         read_metrics(tmp_path)
+
+
+PREDICTED = "clip,part,label,prediction,probability\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        (f"{PREDICTED}ä,val,a,b,0.5\n".encode("latin-1"), "can't decode"),
+        (f"{PREDICTED}{'x' * 200_000},val,a,b,0.5\n".encode(), "field larger"),
+        (b"clip,label,prediction,probability\nx,a,b,0.5\n", "rows lack part;"),
+        (f"{PREDICTED}x,val,a,b,0.5\ny,test,a".encode(), "rows lack prediction, probability;"),
+    ],
+)
+def test_predictions_that_are_none(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "predictions.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_predictions(tmp_path)
+    (tmp_path / "predictions.csv").write_text(f"{PREDICTED}x,val,a,b,0.5\n")
+    assert [row["part"] for row in read_predictions(tmp_path)] == ["val"]
