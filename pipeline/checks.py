@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from featstore import InputError, Store
 from featstore.catalogue import entries
+from featstore.errors import FeatstoreError
 from featstore.store import open_store
 from pipeline.config import Recipe
 from pipeline.duplicates import MOST_BYTES, MOST_CLIPS, near_duplicates
@@ -169,8 +171,9 @@ def _fixed_statistics(store: Store) -> str:
     shared: dict[str, int] = {}
     for entry in entries(store.path.parent):
         if _same_values(entry.attributes.get("statistics", {}), statistics):
-            other = open_store(entry.path)
-            shared[other.title] = len(_content(other, "train") & held_out)
+            with suppress(FeatstoreError):  # a damaged neighbour is no reason not to train here
+                other = open_store(entry.path)
+                shared[other.title] = len(_content(other, "train") & held_out)
     if not shared or not min(shared.values()):  # measured on nobody's clips, or on none of these
         return ""
     title, count = next(iter(shared.items()))

@@ -1,10 +1,11 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import featstore
-from featstore.errors import InputError
+from featstore.errors import CorruptStoreError, InputError
 from pipeline import checks
 from pipeline.checks import checked_parts, concerns, other_store
 from pipeline.config import load_recipe
@@ -144,6 +145,22 @@ def test_fixed_statistics_of_another_split_are_noticed(tmp_path: Path) -> None:
     # Its own training clips have the same statistics: nothing was looked at that should not be.
     other_split(tmp_path, origin="split", shift=0, mean=0.43217)
     assert concerns(fixed, checked_parts_of(fixed), RECIPE) == []
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_a_damaged_neighbour_does_not_stop_training(tmp_path: Path, damage: str) -> None:
+    other_split(tmp_path, origin="split", shift=1, mean=0.43217)
+    fixed = other_split(tmp_path, origin="fixed", shift=0, mean=0.4322)
+    (sentence,) = concerns(fixed, checked_parts_of(fixed), RECIPE)
+    damaged = Path(shutil.copytree(tmp_path / "split1.zarr", tmp_path / "split0.zarr"))
+    for path in (path for path in (damaged / "split").rglob("c/*") if path.is_file()):
+        if damage == "changed":
+            path.write_bytes(bytes(path.stat().st_size))
+        else:
+            path.unlink()
+    with pytest.raises(CorruptStoreError):
+        featstore.open(damaged)
+    assert concerns(fixed, checked_parts_of(fixed), RECIPE) == [sentence]
 
 
 def test_fixed_statistics_of_nobody_are_no_concern(tmp_path: Path) -> None:
