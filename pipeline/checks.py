@@ -15,7 +15,7 @@ from featstore.catalogue import entries
 from featstore.errors import FeatstoreError
 from featstore.store import open_store
 from pipeline.config import Recipe
-from pipeline.duplicates import MOST_BYTES, MOST_CLIPS, near_duplicates
+from pipeline.duplicates import MOST_BYTES, MOST_CLIPS, Duplicates, near_duplicates
 from pipeline.fusion import missing_clips
 
 Parts = dict[str, npt.NDArray[np.int64]]
@@ -108,7 +108,7 @@ def concerns(store: Store, parts: Parts, recipe: Recipe) -> list[str]:
         As `checked_parts` gives them.
     recipe : Recipe
     """
-    found = [*missing_clips(store), _near_duplicates(store, parts)]
+    found = [*missing_clips(store), *_near_duplicates(store, parts)]
     if count := _single_steps(store, recipe):
         found.append(
             f"{count} of {len(store.usable)} clips have a single step, of which nothing is left "
@@ -135,17 +135,23 @@ def other_store(baseline: Mapping[str, Any] | None, store: Store) -> list[str]:
     ]
 
 
-def _near_duplicates(store: Store, parts: Parts) -> str:
-    """Say that clips of val or test repeat training clips."""
+def _near_duplicates(store: Store, parts: Parts) -> list[str]:
+    """Say that clips of val or test repeat training clips, or clips of test those of val."""
     total, size = sum(map(len, parts.values())), store.layout.steps * store.dim * 4
     if total > MOST_CLIPS or size > MOST_BYTES:
-        return (
+        return [
             f"Near-duplicate clips across parts were not looked for: there are {total:,} clips of "
             f"{size / 1e9:.1f} GB, and that is done for up to {MOST_CLIPS:,} of "
             f"{MOST_BYTES / 1e9:.0f} GB."
-        )
-    others = np.sort(np.concatenate([parts["val"], parts["test"]]))
-    same = near_duplicates(store, parts["train"], others)
+        ]
+    of_train, of_val = near_duplicates(store, parts["train"], parts["val"], parts["test"])
+    return [
+        _repeated(store, of_train, "training", "scores on them say little about new clips"),
+        _repeated(store, of_val, "val", "the epoch is chosen by val, so scores on them flatter"),
+    ]
+
+
+def _repeated(store: Store, same: Duplicates, known: str, so: str) -> str:
     if not (count := len(same.clips)):
         return ""
     clip, twin = same.clips[0], same.twins[0]
@@ -155,10 +161,10 @@ def _near_duplicates(store: Store, parts: Parts) -> str:
         if (number := int((store.splits[same.clips] == part).sum()))
     )
     return (
-        f"{counts} {'clip is' if count == 1 else 'clips are'} nearly the same as a training clip "
+        f"{counts} {'clip is' if count == 1 else 'clips are'} nearly the same as a {known} clip "
         f"(cosine distance of mean features below {same.threshold:.1g}), such as "
-        f"{store.clip_ids[clip]} of {store.splits[clip]} and {store.clip_ids[twin]} of train: "
-        "scores on them say little about new clips."
+        f"{store.clip_ids[clip]} of {store.splits[clip]} and {store.clip_ids[twin]} of "
+        f"{store.splits[twin]}: {so}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Clips of val or test that are, by their features, all but clips of train.
+"""Clips of one part that are, by their features, all but clips of another.
 
 Two clips are compared by the cosine distance of their features' means over time. What counts as
 near is measured: a tenth of the distance that is usual from a training clip to its nearest one, and
@@ -36,9 +36,9 @@ class Duplicates:
     threshold : float
         Cosine distance.
     clips : int64 array (n,)
-        Of val and test, nearest pair first.
+        Nearest pair first.
     twins : int64 array (n,)
-        The training clip that is nearest to each.
+        The clip of the other part that is nearest to each.
     distances : float32 array (n,)
     """
 
@@ -48,29 +48,43 @@ class Duplicates:
     distances: Floats
 
 
-def near_duplicates(store: Store, train: Ints, others: Ints) -> Duplicates:
-    """Find the clips of other parts that nearly repeat a training clip.
+def near_duplicates(
+    store: Store, train: Ints, val: Ints, test: Ints
+) -> tuple[Duplicates, Duplicates]:
+    """Find clips that nearly repeat one that training learns from or chooses by.
 
     Parameters
     ----------
     store : Store
-    train, others : int64 arrays
-        Positions of usable clips; `train` has some.
+    train, val, test : int64 arrays
+        Positions of usable clips; `train` and `val` have some.
+
+    Returns
+    -------
+    of_train : Duplicates
+        Clips of val and test that repeat a training clip.
+    of_val : Duplicates
+        Clips of test that repeat a val clip.
     """
-    ours, theirs = pooled(store, train), pooled(store, others)
+    learnt, chosen_by, held_out = (pooled(store, clips) for clips in (train, val, test))
     sample = np.unique(np.linspace(0, len(train) - 1, min(_SAMPLE, len(train))).astype(np.int64))
-    usual, _ = nearest(ours[sample], ours, leave_out=sample)
+    usual, _ = nearest(learnt[sample], learnt, leave_out=sample)
     # One training clip has no neighbour, and its distance to one is infinite.
     threshold = float(np.clip(SHARE * np.median(usual.astype(np.float64)), LEAST, MOST))
-    distances, twins = nearest(theirs, ours)
-    near = np.flatnonzero(distances < threshold)
-    near = near[np.argsort(distances[near], kind="stable")]
-    return Duplicates(
-        threshold=threshold,
-        clips=others[near],
-        twins=train[twins[near]],
-        distances=distances[near],
-    )
+
+    def near(clips: Ints, rows: Floats, known: Ints, known_rows: Floats) -> Duplicates:
+        distances, twins = nearest(rows, known_rows)
+        found = np.flatnonzero(distances < threshold)
+        found = found[np.argsort(distances[found], kind="stable")]
+        return Duplicates(
+            threshold=threshold,
+            clips=clips[found],
+            twins=known[twins[found]],
+            distances=distances[found],
+        )
+
+    others, rows = np.concatenate([val, test]), np.concatenate([chosen_by, held_out])
+    return near(others, rows, train, learnt), near(test, held_out, val, chosen_by)
 
 
 def pooled(store: Store, clips: Ints) -> Floats:

@@ -103,6 +103,18 @@ def test_clips_that_repeat_training_clips_are_named() -> None:
     assert sum(pair in sentence for pair in pairs) == 1
 
 
+def test_clips_of_test_that_repeat_a_val_clip_are_named() -> None:
+    store = ordered_store(150, dim=32)
+    clip, twin = int(store.split("test")[3]), int(store.split("val")[5])
+    store[clip][:] = store[twin].mean(axis=0)
+    (sentence,) = concerns(store, checked_parts(store, RECIPE), RECIPE)
+    assert sentence.startswith("1 of test clip is nearly the same as a val clip")
+    pair = f"{store.clip_ids[clip]} of test and {store.clip_ids[twin]} of val"
+    assert sentence.endswith(
+        f"such as {pair}: the epoch is chosen by val, so scores on them flatter."
+    )
+
+
 def test_clips_of_a_single_step_are_named_where_each_is_standardised_by_itself() -> None:
     recipe = load_recipe("baseline", ["data.standardise=clip"])
     rng = np.random.default_rng(0)

@@ -6,6 +6,8 @@ from pipeline import duplicates
 from pipeline.duplicates import near_duplicates, nearest, pooled
 from tests.fakes import FakeStore
 
+NONE = np.zeros(0, np.int64)
+
 
 def store_of(n: int = 60, *, dim: int = 16, seed: int = 0) -> FakeStore:
     """Clips that are nothing like each other; the last 20 are val."""
@@ -22,7 +24,7 @@ def with_clip(store: FakeStore, clip: int, features: np.ndarray) -> FakeStore:
 
 
 def found(store: FakeStore) -> duplicates.Duplicates:
-    return near_duplicates(store, store.split("train"), store.split("val"))
+    return near_duplicates(store, store.split("train"), store.split("val"), NONE)[0]
 
 
 def test_pooled_is_the_mean_over_time_at_length_one() -> None:
@@ -81,7 +83,17 @@ def test_alike_everywhere_is_not_a_repetition() -> None:
 
 def test_a_single_training_clip() -> None:
     store = store_of()
-    same = near_duplicates(store, np.array([0]), np.array([0, 50]))
+    same, _ = near_duplicates(store, np.array([0]), np.array([0, 50]), NONE)
     assert same.clips.tolist() == [0]
     assert same.threshold == duplicates.MOST
-    assert not len(near_duplicates(store, np.arange(4), np.zeros(0, np.int64)).clips)
+
+
+def test_clips_of_test_that_repeat_a_val_clip_are_found_by_the_same_threshold() -> None:
+    store = store_of()
+    with_clip(store, 55, store[42].mean(axis=0))
+    train, val, test = np.arange(40), np.arange(40, 50), np.arange(50, 60)
+    of_train, of_val = near_duplicates(store, train, val, test)
+    assert not len(of_train.clips)
+    assert (of_val.clips.tolist(), of_val.twins.tolist()) == ([55], [42])
+    assert of_val.threshold == of_train.threshold
+    assert not any(len(same.clips) for same in near_duplicates(store, train, val, NONE))
