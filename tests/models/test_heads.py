@@ -133,6 +133,17 @@ def test_last_is_the_last_valid_step_forward_and_the_first_backward() -> None:
         torch.testing.assert_close(head(features, mask).logits[i : i + 1], expected)
 
 
+def test_last_of_one_direction_is_the_state_of_torch_behind_all_valid_steps() -> None:
+    head = head_of(pool="last", bidirectional=False, cell="lstm", input_norm=False)
+    alone = torch.nn.LSTM(6, 8, batch_first=True)
+    alone.load_state_dict(head.rnn.state_dict())
+    features, mask = ragged(float("nan"))
+    for i, n in enumerate(LENGTHS):
+        _, (state, _) = alone(features[i : i + 1, :n])
+        expected = head.classify(state[0])
+        torch.testing.assert_close(head(features, mask).logits[i : i + 1], expected)
+
+
 def test_last_of_a_causal_tcn_is_the_value_behind_all_valid_steps() -> None:
     head = head_of("tcn", hidden=8, causal=True, pool="last")
     features, mask = ragged()
