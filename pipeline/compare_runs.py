@@ -13,13 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from featstore.errors import InputError
+from pipeline.groups import Group, read_group
 from pipeline.intervals import (
     FEW_SUBJECTS,
     SCORES,
@@ -29,84 +29,12 @@ from pipeline.intervals import (
     resampled,
     subject_units,
 )
-from pipeline.run import read_metrics, read_predictions
+
+__all__ = ["Difference", "Group", "compare", "difference", "holm", "read_group", "sign_test"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 SIGNIFICANT = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """What one run, or several together, say about the clips of a part.
-
-    Attributes
-    ----------
-    name : str
-    runs : int
-    stores : frozenset of str
-        The keys of the stores that they were trained on.
-    clips : tuple of (clip id, label)
-        Sorted.
-    subjects : tuple of str, or None
-        One a clip; None where a run does not know them.
-    correct : float64 array (n,)
-        The share of the runs with this clip that got it right.
-    """
-
-    name: str
-    runs: int
-    stores: frozenset[str]
-    clips: tuple[tuple[str, str], ...]
-    subjects: tuple[str, ...] | None
-    correct: Floats
-
-
-def read_group(text: str, part: str) -> Group:
-    """Read runs that stand together.
-
-    Parameters
-    ----------
-    text : str
-        The folder of a run, a folder that holds runs, or several of either with commas between.
-    part : {"val", "test"}
-
-    Raises
-    ------
-    InputError
-        If a folder is no run and holds none, or its part has no clips.
-    """
-    folders = [folder for name in text.split(",") for folder in _runs(Path(name))]
-    votes: dict[tuple[str, str], list[bool]] = {}
-    subjects: dict[tuple[str, str], str | None] = {}
-    for folder in folders:
-        for row in read_predictions(folder):
-            if row["part"] == part:
-                clip = (row["clip"], row["label"])
-                votes.setdefault(clip, []).append(row["prediction"] == row["label"])
-                subjects[clip] = row.get("subject")
-    if not votes:
-        raise InputError(f"{text}: no {part} clips were classified; compare another part")
-    clips = tuple(sorted(votes))
-    people = [subject for clip in clips if (subject := subjects[clip]) is not None]
-    return Group(
-        name=text,
-        runs=len(folders),
-        stores=frozenset(str(read_metrics(folder)["store_key"]) for folder in folders),
-        clips=clips,
-        subjects=tuple(people) if len(people) == len(clips) else None,
-        correct=np.array([np.mean(votes[clip]) for clip in clips]),
-    )
-
-
-def _runs(folder: Path) -> list[Path]:
-    """Return a run itself, or the runs that a folder holds."""
-    if (folder / "predictions.csv").is_file():
-        return [folder]
-    found = sorted(path.parent for path in folder.glob("*/predictions.csv"))
-    if not found:
-        raise InputError(f"{folder}: neither a run nor a folder of runs; it has no predictions.csv")
-    return [path for path in found if not path.name.startswith(".")]
 
 
 def sign_test(better: int, worse: int) -> float:

@@ -23,7 +23,7 @@ import yaml
 
 from featstore.errors import InputError
 from featstore.keys import differences
-from pipeline.compare_runs import read_group
+from pipeline.groups import read_group
 from pipeline.intervals import clip_units, intervals, point
 from pipeline.protocol_report import render
 from pipeline.run import PARTS, SCORES, read_metrics, write_json
@@ -220,8 +220,8 @@ def _pooled(folders: Sequence[Path], part: str) -> dict[str, Any] | None:
     except InputError:  # no clips of this part
         return None
     names, labels = np.unique([label for _, label in group.clips], return_inverse=True)
-    subjects = None if group.subjects is None else np.array(group.subjects)
-    found = intervals(labels, group.correct, subjects, classes=len(names))
+    owners = None if group.owners is None else np.array(group.owners)
+    found = intervals(labels, group.correct, owners, classes=len(names))
     scores = point(clip_units(labels, group.correct[:, None], len(names)))
     own = {"clips": len(labels), "scores": {name: float(v[0]) for name, v in scores.items()}}
     return found and found | own

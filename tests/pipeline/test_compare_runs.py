@@ -22,11 +22,13 @@ def write_run(
     subjects: int = 10,
     store: str = "f00d",
     first: int = 0,
+    known: bool = True,
     **columns: Any,
 ) -> Path:
     """A run over clips whose class and subject follow from their number."""
     folder.mkdir(parents=True)
-    write_json(folder / "metrics.json", dict.fromkeys(METRICS) | {"store_key": store * 16})
+    metrics = dict.fromkeys(METRICS) | {"store_key": store * 16, "subjects_known": known}
+    write_json(folder / "metrics.json", metrics)
     rows = []
     for i, hit in enumerate(right.tolist(), start=first):
         label = i % 3
@@ -178,6 +180,57 @@ def test_several_runs_against_the_first_and_their_stores(tmp_path: Path) -> None
     found = differ(*runs)
     alone = [differ(runs[0], run)[0].p for run in runs[1:]]
     assert [own.p for own in found] == holm(alone)
+
+
+def test_videos_are_not_taken_for_people(tmp_path: Path) -> None:
+    """Where subjects are not known, their column holds the names of videos."""
+    runs = [
+        write_run(tmp_path / str(share), rights(share=share, seed=7), known=False)
+        for share in (0.5, 0.7)
+    ]
+    assert read_group(str(runs[0]), "test").subjects is None
+    (found,) = differ(*runs)
+    assert found.subjects == 0
+    assert found.scores["top1"]["subjects"] is None
+    assert found.holds("top1") == "here"
+    assert "Subjects are not known to these runs" in comparison([found], "test")
+
+
+@pytest.mark.parametrize("text", ["{0},", ",{0}", "{0},,{1}", ""])
+def test_a_comma_beside_nothing_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # runs lie in the current folder, which "" would mean
+    for name in "ab":
+        write_run(Path(name), rights(30, share=0.5, seed=0))
+    with pytest.raises(InputError, match="nothing before or after a comma"):
+        read_group(text.format("a", "b"), "test")
+    assert read_group(".", "test").runs == 2
+
+
+@pytest.mark.parametrize("text", ["{0}/a,{0}/a", "{0}/a,{0}/b/../a", "{0},{0}/a"])
+def test_a_run_named_twice_is_refused(tmp_path: Path, text: str) -> None:
+    for name in "ab":
+        write_run(tmp_path / name, rights(30, share=0.5, seed=0))
+    with pytest.raises(InputError, match=r"names .*/a more than once"):
+        read_group(text.format(tmp_path), "test")
+
+
+def test_predictions_that_are_none(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "a", rights(30, share=0.5, seed=0)) / "predictions.csv"
+    whole = path.read_text("utf-8")
+    path.write_text(whole.replace("clip,part,", "clip,piece,"))
+    with pytest.raises(InputError, match=r"a/predictions\.csv: lacks the column part"):
+        read_group(str(path.parent), "test")
+    path.write_text(whole + "clip9999,test\n")
+    with pytest.raises(InputError, match="lacks the column label, prediction in some row"):
+        read_group(str(path.parent), "test")
+    path.write_bytes(whole.replace("sit", "s\xeft").encode("latin-1"))
+    with pytest.raises(InputError, match=r"a/predictions\.csv: cannot be read .*utf-8"):
+        read_group(str(path.parent), "test")
+    path.write_text(whole.replace("0.5", "x" * 200_000, 1))
+    with pytest.raises(InputError, match=r"a/predictions\.csv: cannot be read .*limit"):
+        read_group(str(path.parent), "test")
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:
