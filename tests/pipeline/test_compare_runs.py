@@ -103,6 +103,26 @@ def test_chance_is_rarely_taken_for_a_difference(tmp_path: Path) -> None:
     assert verdicts.count("no") >= 36
 
 
+def test_mcnemar_and_holm_decide_where_intervals_leave_out_0(tmp_path: Path) -> None:
+    """So few clips differ, all one way, that the bootstrap is too sure of them."""
+    a = np.zeros(600, bool)
+    runs = [write_run(tmp_path / "a", a)]
+    for name, gain in (("five", 5), ("six", 6), ("others", 6)):
+        b = a.copy()
+        b[np.arange(gain) * 100] = True  # of a subject each
+        runs.append(write_run(tmp_path / name, b))
+    five, six = (differ(runs[0], run)[0] for run in runs[1:3])
+    assert (five.p, six.p) == pytest.approx((0.0625, 0.03125))
+    for found in (five, six):
+        assert found.scores["top1"]["clips"][0] > 0
+        assert found.scores["mean_class_accuracy"]["clips"][0] > 0
+    assert five.holds("top1") == "no"
+    assert six.holds("top1") != "no"
+    corrected = differ(*runs)  # 3 * 0.03125 is too much
+    assert [own.holds("top1") for own in corrected] == ["no"] * 3
+    assert all(own.scores["top1"]["clips"][0] > 0 for own in corrected)
+
+
 def test_people_who_disagree_make_it_hold_on_these_clips_only(tmp_path: Path) -> None:
     """All of the gain is one person's: another draw of people need not have one like that."""
     a, b = np.zeros(600, bool), np.zeros(600, bool)
