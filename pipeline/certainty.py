@@ -49,7 +49,7 @@ def interval_lines(
     ]
     lines = [
         f"{100 * any_part['level']:.0f} % intervals, in percent, by {any_part['resamples']} "
-        f"bootstrap resamples of the clips and of the {people}:",
+        f"bootstrap resamples of the clips and of the {people}, the latter widened for being few:",
         "",
         *table(["", "score", "value", "over clips", f"over {people}"], rows),
     ]

@@ -3,7 +3,11 @@
 Clips of one person resemble each other, so an interval over clips says how far the score would
 move on other clips of the same people; one over subjects (a cluster bootstrap) how far on other
 people. The intervals are percentile intervals (Efron and Tibshirani, "An Introduction to the
-Bootstrap", 1993, chapter 13).
+Bootstrap", 1993, chapter 13). Those over subjects, who are few, are widened: resamples of n units
+spread too little by sqrt((n - 1) / n), and have the quantiles of a normal distribution where
+Student's are due (Hesterberg, "What Teachers Should Know about the Bootstrap", 2015, on the
+narrowness of percentile intervals). He moves the levels of the quantiles; here the bounds' distance
+from the score is scaled by as much, for no level goes beyond the resample of one subject alone.
 
 Clips of one class that were classified alike are interchangeable, so a resample is drawn as how
 often each kind of clip occurs in it: a draw from the multinomial distribution, which is the same as
@@ -12,12 +16,13 @@ drawing clips one by one, and much less work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri, stdtrit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -141,6 +146,39 @@ def percentiles(values: Floats, level: float = LEVEL) -> list[float]:
     return [float(bound) for bound in np.quantile(values, [tail, 1 - tail])]
 
 
+def widening(count: int, level: float = LEVEL) -> float:
+    """Say how much too narrow a percentile interval over so few units is, for their mean.
+
+    t / z * sqrt(n / (n - 1)), with the quantiles of Student's t with n - 1 degrees of freedom and
+    of the normal distribution; see the top of this module.
+
+    Parameters
+    ----------
+    count : int
+        How many units there are, at least two.
+    level : float
+
+    Examples
+    --------
+    >>> [round(widening(n), 2) for n in (5, 9, 15, 1000)]
+    [1.58, 1.25, 1.13, 1.0]
+    """
+    tail = 1 - (1 - level) / 2
+    return float(stdtrit(count - 1, tail) / ndtri(tail) * np.sqrt(count / (count - 1)))
+
+
+def widened(bounds: Sequence[float], score: float, count: int) -> list[float]:
+    """Move the bounds of an interval over so few units away from the score, within 0 and 1.
+
+    Examples
+    --------
+    >>> [round(bound, 3) for bound in widened([0.8, 0.95], 0.9, 9)]
+    [0.775, 0.962]
+    """
+    factor = widening(count)
+    return [min(max(score + factor * (bound - score), 0.0), 1.0) for bound in bounds]
+
+
 def intervals(
     labels: Ints,
     correct: npt.NDArray[Any],
@@ -165,24 +203,22 @@ def intervals(
     -------
     dict or None
         ``level``, ``resamples``, ``subjects`` (how many) and, by score, ``clips`` and
-        ``subjects``: [low, high]. Over subjects it is None with fewer than two, for there is
-        nothing to draw. None without clips.
+        ``subjects``: [low, high], the second widened. Over subjects it is None with fewer than
+        two, for there is nothing to draw. None without clips.
     """
     if not len(labels):
         return None
     column = np.asarray(correct, np.float64)[:, None]
     people = 0 if subjects is None else len(np.unique(subjects))
-    draws = {
-        "clips": resampled(clip_units(labels, column, classes), resamples=resamples, seed=seed)
+    units = clip_units(labels, column, classes)
+    scores = {name: float(value[0]) for name, value in point(units).items()}
+    draws = resampled(units, resamples=resamples, seed=seed)
+    found: dict[str, dict[str, list[float] | None]] = {
+        name: {"clips": percentiles(draws[name][:, 0]), "subjects": None} for name in SCORES
     }
     if subjects is not None and people > 1:
         units = subject_units(labels, column, subjects, classes)
-        draws["subjects"] = resampled(units, resamples=resamples, seed=seed)
-    scores = {
-        name: {
-            over: percentiles(draws[over][name][:, 0]) if over in draws else None
-            for over in ("clips", "subjects")
-        }
-        for name in SCORES
-    }
-    return {"level": LEVEL, "resamples": resamples, "subjects": people, **scores}
+        draws = resampled(units, resamples=resamples, seed=seed)
+        for name, score in scores.items():
+            found[name]["subjects"] = widened(percentiles(draws[name][:, 0]), score, people)
+    return {"level": LEVEL, "resamples": resamples, "subjects": people, **found}

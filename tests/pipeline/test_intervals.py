@@ -69,8 +69,9 @@ def test_subjects_are_drawn_whole() -> None:
     found = intervals(labels, correct, subjects, classes=1, resamples=20_000)
     assert found is not None
     assert found["subjects"] == 12
-    expected = stats.binom(12, 0.5).ppf([0.025, 0.975]) / 12
-    assert found["top1"]["subjects"] == pytest.approx(expected.tolist())
+    drawn = stats.binom(12, 0.5).ppf([0.025, 0.975]) / 12
+    factor = stats.t(11).ppf(0.975) / stats.norm.ppf(0.975) * np.sqrt(12 / 11)
+    assert found["top1"]["subjects"] == pytest.approx((0.5 + factor * (drawn - 0.5)).tolist())
     analytic = stats.norm(0.5, np.sqrt(0.25 / 120)).ppf([0.025, 0.975])
     assert found["top1"]["clips"] == pytest.approx(analytic.tolist(), abs=0.01)
 
@@ -110,6 +111,31 @@ def test_blocks_of_resamples_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.intervals._CELLS", 100)
     np.testing.assert_array_equal(resampled(units, seed=5)["top1"], whole)
     assert not np.array_equal(resampled(units, seed=6)["top1"], whole)
+
+
+@pytest.mark.parametrize("people", [5, 9, 15])
+def test_intervals_over_few_subjects_hold_the_score_of_all(people: int) -> None:
+    """People differ, and 95 % of the intervals should hold what all people have on average."""
+    rng = np.random.default_rng(people)
+    labels = np.zeros(40 * people, np.int64)
+    held = []
+    for _ in range(400):
+        right = np.repeat(rng.beta(9, 6, people), 40)  # 0.6 on average
+        correct = rng.random(len(right)) < right
+        subjects = np.repeat(np.arange(people), 40)
+        found = intervals(labels, correct, subjects, classes=1, resamples=1000)
+        assert found is not None
+        low, high = found["top1"]["subjects"]
+        held.append(low <= 0.6 <= high)
+    assert np.mean(held) > 0.92
+
+
+def test_widened_intervals_stay_scores() -> None:
+    subjects = np.repeat(np.arange(3), 10)
+    right = np.concatenate([np.ones(20), np.zeros(10)])
+    found = intervals(np.zeros(30, np.int64), right, subjects, classes=1)
+    assert found is not None
+    assert found["top1"]["subjects"] == found["mean_class_accuracy"]["subjects"] == [0, 1]
 
 
 def test_nothing_to_draw() -> None:
