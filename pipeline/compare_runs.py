@@ -5,12 +5,12 @@ same clips, or the same subjects, for both, and McNemar's exact test counts the 
 of them got right (Dietterich, "Approximate Statistical Tests for Comparing Supervised
 Classification Learning Algorithms", 1998). Several runs, such as the seeds of a recipe, stand
 together as a group: a clip then counts by the share of them that got it right, and the test is the
-sign test of these shares, which for single runs is McNemar's.
+sign test of these shares, which for single runs is McNemar's. Where a group has several runs of a
+split, the bootstrap draws among these too; see `pipeline.repeats`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,51 +22,22 @@ from featstore.errors import InputError
 from pipeline.groups import Group, read_group
 from pipeline.intervals import (
     FEW_SUBJECTS,
-    SCORES,
+    RESAMPLES,
     clip_units,
     percentiles,
     point,
     resampled,
     subject_units,
+    widening,
 )
+from pipeline.repeats import more_of_runs, variance_of_runs
+from pipeline.significance import SIGNIFICANT, holm, normal_test, sign_test
 
-__all__ = ["Difference", "Group", "compare", "difference", "holm", "read_group", "sign_test"]
+__all__ = ["Difference", "Group", "compare", "difference", "read_group"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-SIGNIFICANT = 0.05
-
-
-def sign_test(better: int, worse: int) -> float:
-    """Return the exact two-sided p value of so many signs either way.
-
-    With the clips that one of two runs alone got right, this is McNemar's exact test.
-
-    Examples
-    --------
-    >>> round(sign_test(8, 1), 6)
-    0.039062
-    """
-    n, fewer = better + worse, min(better, worse)
-    logs = [
-        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(fewer + 1)
-    ]
-    return min(1.0, 2 * math.fsum(math.exp(log - n * math.log(2)) for log in logs))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p values for how many there are (Holm, 1979).
-
-    Examples
-    --------
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        corrected[i] = highest
-    return corrected
+_ROUNDING = 1e-9
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,13 +51,15 @@ class Difference:
         0 where they are not known.
     scores : dict
         By score: ``first``, ``other``, ``difference`` and its interval over ``clips`` and
-        ``subjects`` (None with fewer than two).
+        ``subjects`` (None with fewer than two; widened as `pipeline.intervals.widening` says).
     better, worse : int
         Clips that the other got right more often, and less often.
     p : float
         Of the sign test; corrected by `compare` for the number of groups.
     classes : list of dict
-        ``class``, ``clips``, ``first``, ``other``, ``difference``, ``p`` (corrected over classes).
+        ``class``, ``clips``, ``first``, ``other``, ``difference``, and ``p``: of the sign test or,
+        with several runs of a split, of a normal test with the variance over clips and over runs,
+        whichever is larger; corrected over classes.
     """
 
     first: Group
@@ -112,7 +85,8 @@ class Difference:
 
 
 def _apart(interval: Sequence[float] | None) -> bool:
-    return interval is not None and not interval[0] <= 0 <= interval[1]
+    """Whether an interval leaves out 0, by more than the rounding of sums."""
+    return interval is not None and (interval[0] > _ROUNDING or interval[1] < -_ROUNDING)
 
 
 def compare(groups: Sequence[Group], *, seed: int = 0) -> list[Difference]:
@@ -144,26 +118,31 @@ def compare(groups: Sequence[Group], *, seed: int = 0) -> list[Difference]:
     return found
 
 
-def difference(first: Group, other: Group, *, seed: int = 0) -> Difference:
+def difference(
+    first: Group, other: Group, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Difference:
     """Compare two groups on the clips that both have, which are the same."""
     names, labels = np.unique([label for _, label in first.clips], return_inverse=True)
-    correct = np.column_stack([first.correct, other.correct])
     subjects = first.subjects or other.subjects
-    units = {"clips": clip_units(labels, correct, len(names))}
     people = len(set(subjects or ()))
+    parts = np.column_stack([-first.shares, other.shares])  # whose sum over runs is the difference
+    units = {"clips": (clip_units(labels, parts, len(names)), 1.0)}
     if people > 1:
-        units["subjects"] = subject_units(labels, correct, np.array(subjects), len(names))
-    draws = {over: resampled(own, seed=seed) for over, own in units.items()}
-    points = point(units["clips"])
+        own = subject_units(labels, parts, np.array(subjects), len(names))
+        units["subjects"] = (own, widening(people))
     scores: dict[str, dict[str, Any]] = {}
-    for name in SCORES:
-        ours, theirs = points[name].tolist()
-        intervals = {
-            over: percentiles(np.diff(own[name], axis=1)[:, 0]) for over, own in draws.items()
-        }
+    for name, of_runs in point(units["clips"][0]).items():
+        ours, theirs = -float(of_runs[: first.runs].sum()), float(of_runs[first.runs :].sum())
         scores[name] = {"first": ours, "other": theirs, "difference": theirs - ours}
-        scores[name] |= {"subjects": None} | intervals
-    better, worse = _signs(correct)
+        scores[name] |= {"clips": None, "subjects": None}
+    rng = np.random.default_rng([seed, 1])  # apart from the clips, and the same for both
+    more = np.column_stack([more_of_runs(own.seen, resamples, rng) for own in (first, other)])
+    for over, (drawn, factor) in units.items():
+        for name, draws in resampled(drawn, resamples=resamples, seed=seed).items():
+            found = scores[name]["difference"]
+            values = found + factor * (draws.sum(axis=1) - found) + (draws * more).sum(axis=1)
+            scores[name][over] = percentiles(np.clip(values, -1, 1))
+    better, worse = _signs(first.correct, other.correct)
     return Difference(
         first=first,
         other=other,
@@ -172,22 +151,27 @@ def difference(first: Group, other: Group, *, seed: int = 0) -> Difference:
         better=better,
         worse=worse,
         p=sign_test(better, worse),
-        classes=_classes(names.tolist(), labels, correct),
+        classes=_classes(names.tolist(), labels, first, other),
     )
 
 
-def _signs(correct: Floats) -> tuple[int, int]:
-    """Count the clips that the second column is better and worse at."""
-    return int((correct[:, 1] > correct[:, 0]).sum()), int((correct[:, 1] < correct[:, 0]).sum())
+def _signs(first: Floats, other: Floats) -> tuple[int, int]:
+    """Count the clips that the other is better and worse at."""
+    return int((other > first).sum()), int((other < first).sum())
 
 
-def _classes(names: list[str], labels: Ints, correct: Floats) -> list[dict[str, Any]]:
-    rows = []
+def _classes(names: list[str], labels: Ints, first: Group, other: Group) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
     for number, name in enumerate(names):
-        own = correct[labels == number]
-        first, other = own.mean(axis=0).tolist()
-        row = {"class": name, "clips": len(own), "first": first, "other": other}
-        rows.append(row | {"difference": other - first, "p": sign_test(*_signs(own))})
+        own = labels == number
+        ours, theirs = first.correct[own], other.correct[own]
+        p = sign_test(*_signs(ours, theirs))
+        found = float((theirs - ours).mean())
+        if trained := sum(variance_of_runs(one.seen, one.shares[own]) for one in (first, other)):
+            tested = float((theirs - ours).var()) / max(len(ours) - 1, 1)
+            p = max(p, normal_test(found, trained + tested))
+        row = {"class": name, "clips": len(ours), "first": float(ours.mean())}
+        rows.append(row | {"other": float(theirs.mean()), "difference": found, "p": p})
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p"] = p
     return sorted(rows, key=lambda row: (row["p"], -abs(row["difference"]), row["class"]))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.certainty import SCORE_NAMES
-from pipeline.compare_runs import SIGNIFICANT, Difference, Group
+from pipeline.compare_runs import Difference, Group
 from pipeline.intervals import FEW_SUBJECTS, LEVEL, RESAMPLES
 from pipeline.markdown import count_of, percent, percents, points, table
+from pipeline.significance import SIGNIFICANT
 
 _HOLDS = {
     "yes": "which holds",
@@ -27,7 +28,7 @@ def comparison(differences: Sequence[Difference], part: str) -> str:
     part : {"val", "test"}
     """
     first = differences[0].first
-    lines = [f"# Against {first.name} on {part}", "", _protocol(differences[0]), ""]
+    lines = [f"# Against {first.name} on {part}", "", _protocol(differences), ""]
     lines += [f"- {sentence(own)}" for own in differences]
     lines += [f"- {note}" for own in differences if (note := _stores(first, own.other))]
     lines += ["", *_scores(differences), ""]
@@ -48,15 +49,24 @@ def sentence(own: Difference) -> str:
     return f"**{own.other.name}**: {'; '.join(parts)}; {where}."
 
 
-def _protocol(own: Difference) -> str:
+def _protocol(differences: Sequence[Difference]) -> str:
+    own, groups = differences[0], [differences[0].first, *(each.other for each in differences)]
     lines = [
         f"{count_of(len(own.first.clips), 'clip')}, the same for all. Differences in points, with "
         f"{100 * LEVEL:.0f} % intervals of a paired bootstrap ({RESAMPLES} resamples) over clips "
-        "and over subjects; p of McNemar's exact test (with several runs: the sign test of the "
-        "shares that were right), corrected by Holm's method."
+        "and over subjects, the latter widened for being few; p of McNemar's exact test (with "
+        "several runs: the sign test of the shares that were right), corrected by Holm's method."
     ]
-    if 1 in (own.first.runs, own.other.runs):
-        lines.append("A single run says nothing of the chance in training: give several seeds.")
+    once = [group.name for group in groups if group.fewest == 1]
+    if len(once) < len(groups):
+        lines.append(
+            "Resamples draw the runs of a split too, so the chance in training is in the intervals."
+        )
+    if once:
+        lines.append(
+            f"A single run of a split, as in {', '.join(once)}, says nothing of the chance in "
+            "training: give several seeds."
+        )
     if not own.subjects:
         lines.append("Subjects are not known to these runs, so nothing is said of other people.")
     elif own.subjects < FEW_SUBJECTS:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featstore.errors import InputError
+from pipeline.repeats import runs_by_split
 from pipeline.run import read_metrics, read_predictions
 
 Floats = npt.NDArray[np.float64]
@@ -58,6 +59,16 @@ class Group:
     def correct(self) -> Floats:
         """The share of the runs with a clip that got it right; float64 array (clips,)."""
         return np.asarray(self.right.sum(axis=1) / self.seen.sum(axis=1), np.float64)
+
+    @property
+    def shares(self) -> Floats:
+        """What each run adds to `correct`; float64 array (clips, runs)."""
+        return np.asarray(self.right / self.seen.sum(axis=1, keepdims=True), np.float64)
+
+    @property
+    def fewest(self) -> int:
+        """How many runs there are of the split with the fewest."""
+        return min(map(len, runs_by_split(self.seen)))
 
 
 def read_group(text: str, part: str) -> Group:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,15 +43,31 @@ class Units:
     ----------
     count : int64 array (U,)
         How many there are of each unit.
-    hits : float64 array (U, K, C)
+    hits : float64 array (U, K), or (U, K, C) where `label` is None
         What one such unit adds to the right clips of each of K classifiers and C classes.
     support : float64 array (U, C)
         What it adds to the clips of each class.
+    label : int64 array (U,), or None
+        The class of each unit, ascending; None where a unit has clips of several.
     """
 
     count: Ints
     hits: Floats
     support: Floats
+    label: Ints | None = None
+
+    def tally(self, drawn: Floats) -> tuple[Floats, Floats]:
+        """Count right clips (r, K, C) and clips (r, C) where units are drawn so often (r, U)."""
+        support = drawn @ self.support
+        if self.label is None:
+            hits = drawn @ self.hits.reshape(len(self.hits), -1)
+            return hits.reshape(len(drawn), *self.hits.shape[1:]), support
+        classes = self.support.shape[1]
+        bounds = np.searchsorted(self.label, np.arange(classes + 1))
+        by_class = [
+            drawn[:, first:end] @ self.hits[first:end] for first, end in pairwise(bounds.tolist())
+        ]
+        return np.stack(by_class, axis=-1), support
 
 
 def clip_units(labels: Ints, correct: Floats, classes: int) -> Units:
@@ -64,9 +81,8 @@ def clip_units(labels: Ints, correct: Floats, classes: int) -> Units:
     classes : int
     """
     rows, count = np.unique(np.column_stack([labels, correct]), axis=0, return_counts=True)
-    support = np.eye(classes)[rows[:, 0].astype(np.int64)]
-    hits = rows[:, 1:, None] * support[:, None, :]
-    return Units(count.astype(np.int64), hits, support)
+    label = rows[:, 0].astype(np.int64)
+    return Units(count.astype(np.int64), rows[:, 1:], np.eye(classes)[label], label)
 
 
 def subject_units(labels: Ints, correct: Floats, subjects: npt.NDArray[Any], classes: int) -> Units:
@@ -101,8 +117,8 @@ def scores_of(hits: Floats, support: Floats) -> dict[str, Floats]:
 
 def point(units: Units) -> dict[str, Floats]:
     """Score the units as they are; a dict of float64 arrays (K,)."""
-    hits = np.tensordot(units.count.astype(np.float64), units.hits, axes=1)
-    return scores_of(hits, (units.count @ units.support)[None, :])
+    hits, support = units.tally(units.count[None].astype(np.float64))
+    return {name: value[0] for name, value in scores_of(hits, support[:, None]).items()}
 
 
 def resampled(units: Units, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Floats]:
@@ -131,13 +147,14 @@ def _draws(
     units: Units, resamples: int, rng: np.random.Generator
 ) -> Iterator[tuple[Floats, Floats]]:
     """Yield hits (r, K, C) and support (r, C) of some resamples at a time."""
-    total, (size, *shape) = int(units.count.sum()), units.hits.shape
-    flat = units.hits.reshape(size, -1)
-    block = max(1, _CELLS // max(size, flat.shape[1]))
+    total, size = int(units.count.sum()), len(units.count)
+    tallied = units.hits.shape[1] * units.support.shape[1]
+    block = max(1, _CELLS // max(size, tallied))
     for first in range(0, resamples, block):
         count = min(block, resamples - first)
-        drawn = rng.multinomial(total, units.count / total, size=count).astype(np.float64)
-        yield (drawn @ flat).reshape(count, *shape), drawn @ units.support
+        yield units.tally(
+            rng.multinomial(total, units.count / total, size=count).astype(np.float64)
+        )
 
 
 def percentiles(values: Floats, level: float = LEVEL) -> list[float]:

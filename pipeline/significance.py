@@ -1,0 +1,53 @@
+"""p values of differences, and how they are corrected for their number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+SIGNIFICANT = 0.05
+
+
+def sign_test(better: int, worse: int) -> float:
+    """Return the exact two-sided p value of so many signs either way.
+
+    With the clips that one of two runs alone got right, this is McNemar's exact test.
+
+    Examples
+    --------
+    >>> round(sign_test(8, 1), 6)
+    0.039062
+    """
+    n, fewer = better + worse, min(better, worse)
+    logs = [
+        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(fewer + 1)
+    ]
+    return min(1.0, 2 * math.fsum(math.exp(log - n * math.log(2)) for log in logs))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p values for how many there are (Holm, 1979).
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = highest
+    return corrected
+
+
+def normal_test(difference: float, variance: float) -> float:
+    """Return the two-sided p value of a difference that chance spreads normally around 0.
+
+    Examples
+    --------
+    >>> round(normal_test(0.196, 0.01), 3), normal_test(0, 0)
+    (0.05, 1.0)
+    """
+    if variance == 0:
+        return float(difference == 0)
+    return math.erfc(abs(difference) / math.sqrt(2 * variance))
