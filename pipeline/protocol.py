@@ -68,8 +68,10 @@ def train_all(
     Raises
     ------
     InputError
-        If a run that is there was trained otherwise, or what `trainer` raises.
+        If `out` holds something else, if a run that is there was trained otherwise, or what
+        `trainer` raises.
     """
+    _check_folder(out)
     planned = [(split, seed, out / folder_of(split, seed)) for split in stores for seed in seeds]
     for split, seed, folder in planned:  # before anything is trained
         if folder.exists():
@@ -92,6 +94,27 @@ def folder_of(split: int | None, seed: int) -> str:
     ('split2-seed0', 'seed1')
     """
     return f"seed{seed}" if split is None else f"split{split}-seed{seed}"
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder whose ``metrics.json`` and ``report.md`` are not those of several runs.
+
+    Raises
+    ------
+    InputError
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; name a folder for the runs")
+    if any((out / name).exists() for name in ("predictions.csv", "config.yaml")):
+        raise InputError(
+            f"--out {out}: is a run of its own, whose scores and report would be overwritten; name "
+            "another folder for several runs"
+        )
+    if (out / "metrics.json").exists() and not is_summary(out):
+        raise InputError(
+            f"--out {out}: its metrics.json is not that of several runs, and would be overwritten; "
+            "name another folder, or remove that file"
+        )
 
 
 def _check_same(folder: Path, store: Store, recipe: Recipe, seed: int) -> None:

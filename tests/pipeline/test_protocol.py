@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,31 @@ def test_runs_of_another_configuration_are_refused_before_anything_is_trained(
     (out / "split1-seed1" / "config.yaml").unlink()
     with pytest.raises(InputError, match="not a whole run"):
         sweep(out)
+
+
+def test_a_folder_that_is_something_else_is_refused_before_anything_is_trained(
+    out: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(out / "split0-seed0", run)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "metrics.json").write_text('{"accuracy": 1}')
+    (tmp_path / "file").write_text("")
+    for folder, message in [
+        (run, "is a run of its own"),
+        (other, "is not that of several runs"),
+        (tmp_path / "file", "is a file"),
+    ]:
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        with pytest.raises(InputError, match=message):
+            sweep(folder)
+        after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        assert after == before
+    for name in ("predictions.csv", "config.yaml"):
+        (run / name).unlink()
+    with pytest.raises(InputError, match="not that of several runs"):
+        sweep(run)
 
 
 def test_seeds_alone(tmp_path: Path) -> None:
