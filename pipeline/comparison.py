@@ -31,6 +31,7 @@ def comparison(differences: Sequence[Difference], part: str) -> str:
     lines = [f"# Against {first.name} on {part}", "", _protocol(differences), ""]
     lines += [f"- {sentence(own)}" for own in differences]
     lines += [f"- {note}" for own in differences if (note := _stores(first, own.other))]
+    lines += [f"- {note}" for own in differences for note in _conditions(first, own.other)]
     lines += ["", *_scores(differences), ""]
     for own in differences:
         lines += [f"## {own.other.name}: classes", "", *_classes(own), ""]
@@ -85,6 +86,15 @@ def _stores(first: Group, other: Group) -> str:
         f"{first.name} and {other.name} name different stores ({ours} and {theirs}): the "
         "difference is one of features as well."
     )
+
+
+def _conditions(first: Group, other: Group) -> list[str]:
+    """Say what only one of the two was trained or scored with."""
+    return [
+        f"Of {first.name} and {other.name}, only {one.name} {condition}."
+        for one, another in ((first, other), (other, first))
+        for condition in sorted(one.conditions - another.conditions)
+    ]
 
 
 def _scores(differences: Sequence[Difference]) -> list[str]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from featstore.errors import InputError
+from pipeline.markdown import count_of
 from pipeline.repeats import runs_by_split
+from pipeline.report import UNLABELLED
 from pipeline.run import read_metrics, read_predictions
 
 Floats = npt.NDArray[np.float64]
@@ -37,6 +41,9 @@ class Group:
         run does not say.
     subjects_known : bool
         Whether all runs know the subjects.
+    conditions : frozenset of str
+        What their scores came about by that others' need not: unlabelled data of val and test, an
+        untrained backbone, training clips that could not be read. Each goes on from a name.
     seen, right : bool arrays (clips, runs)
         Whether a run classified a clip, and whether it got it right.
     """
@@ -47,6 +54,7 @@ class Group:
     clips: tuple[Clip, ...]
     owners: tuple[str, ...] | None
     subjects_known: bool
+    conditions: frozenset[str] = frozenset()
     seen: Bools
     right: Bools
 
@@ -103,9 +111,21 @@ def read_group(text: str, part: str) -> Group:
         clips=clips,
         owners=owners if len(owners) == len(clips) else None,
         subjects_known=all(own["subjects_known"] for own in metrics),
+        conditions=frozenset(_conditions(metrics)),
         seen=np.array([[row is not None for row in own] for own in found]),
         right=np.array(right),
     )
+
+
+def _conditions(metrics: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for own in metrics:
+        if whose := UNLABELLED.get(own.get("standardise", "none")):
+            yield f"standardises features by {whose}, with unlabelled val and test data"
+        if own["untrained"]:
+            yield "has features of an untrained backbone"
+    failed = {own["store_key"]: own["failed_clips"]["train"] for own in metrics}
+    if count := sum(failed.values()):
+        yield f"was trained without {count_of(count, 'clip')} that could not be read"
 
 
 def _folders(text: str) -> list[Path]:

@@ -173,6 +173,7 @@ def summarise(out: Path, folders: Sequence[Path] | None = None) -> Path:
         "recipe": metrics[0]["recipe"],
         "monitor": metrics[0]["monitor"],
         "seeds": sorted({run["seed"] for run in runs}),
+        "standardise": metrics[0].get("standardise", "none"),
         "subjects_known": metrics[0]["subjects_known"],
         "scores": scores,
         "pooled": {part: _pooled(folders, part) for part in PARTS},
@@ -208,10 +209,25 @@ def _split(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "title": first["title"],
         "clips": clips,
         "subjects": first["subjects"],
+        "classes": {part: _classes(first[part]) for part in PARTS},
+        "classes_without_training_clips": first["train"]["classes_without_clips"],
+        "failed_clips": first["failed_clips"],
+        "untrained": first["untrained"],
         **{
             part: {name: _spread([run[part][name] for run in runs]) for name in SCORES}
             for part in PARTS
         },
+    }
+
+
+def _classes(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Say how many classes a part's scores are averaged over, of how many, and which are not."""
+    rows = scores["per_class"]
+    without = [row["class"] for row in rows if not row["support"]]
+    return {
+        "averaged": scores["classes_with_support"],
+        "of": len(rows),
+        "without_clips": without,
     }
 
 

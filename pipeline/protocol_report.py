@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.certainty import SCORE_NAMES, interval_lines
 from pipeline.markdown import count_of, percent, table
+from pipeline.report import UNLABELLED
 from pipeline.run import PARTS, SCORES
 
 
@@ -47,6 +48,7 @@ def protocol(summary: Mapping[str, Any]) -> list[str]:
         + "."
         for split in summary["splits"]
     ]
+    lines += [line for split in summary["splits"] for line in _left_out(split)]
     seeds = ", ".join(map(str, summary["seeds"]))
     lines += [
         f"Each split was trained once with each of the seeds {seeds}.",
@@ -62,9 +64,38 @@ def protocol(summary: Mapping[str, Any]) -> list[str]:
         )
     elif pooled and len(summary["splits"]) > 1:
         lines.append("No clip is in the test part of two splits.")
+    if whose := UNLABELLED.get(summary["standardise"]):
+        lines.append(f"Unlabelled val and test data: used. Features are standardised by {whose}.")
+    if any(split["untrained"] for split in summary["splits"]):
+        lines.append("The backbone is untrained: its features are those of random weights.")
     if not summary["subjects_known"]:
         lines.append("Subjects are not known: parts may share people, and scores may flatter.")
     return lines + list(summary["concerns"])
+
+
+def _left_out(split: Mapping[str, Any]) -> list[str]:
+    """Say which classes and clips the scores of a split say nothing of."""
+    title, tested = split["title"], [part for part in PARTS if split["clips"][part]]
+    averaged = " and ".join(
+        f"{own['averaged']} of {own['of']} classes on {part}"
+        for part in tested
+        if (own := split["classes"][part])
+    )
+    lines = [f"{title}: averages are over the classes that have clips, {averaged}."]
+    absent = {part: split["classes"][part]["without_clips"] for part in tested}
+    absent["training"] = split["classes_without_training_clips"]
+    for part, classes in absent.items():
+        if classes:
+            count = count_of(len(classes), "class", "classes")
+            lines.append(f"{title}: {count} without {part} clips: {', '.join(classes)}.")
+    failed = ", ".join(
+        f"{count} of {part}" for part, count in split["failed_clips"].items() if count
+    )
+    if failed:
+        lines.append(
+            f"{title}: clips that could not be read when the store was built, left out: {failed}."
+        )
+    return lines
 
 
 def _name(monitor: str) -> str:

@@ -25,11 +25,13 @@ def write_run(
     store: str = "f00d",
     first: int = 0,
     known: bool = True,
+    said: dict[str, Any] | None = None,
     **columns: Any,
 ) -> Path:
     """A run over clips whose class and subject follow from their number."""
     folder.mkdir(parents=True)
     metrics = dict.fromkeys(METRICS) | {"store_key": store * 16, "subjects_known": known}
+    metrics |= {"failed_clips": dict.fromkeys(("train", "val", "test"), 0)} | (said or {})
     write_json(folder / "metrics.json", metrics)
     rows = []
     for i, hit in enumerate(right.tolist(), start=first):
@@ -345,6 +347,35 @@ def test_predictions_that_are_none(tmp_path: Path) -> None:
     path.write_text(whole.replace("0.5", "x" * 200_000, 1))
     with pytest.raises(InputError, match=r"a/predictions\.csv: cannot be read .*limit"):
         read_group(str(path.parent), "test")
+
+
+def test_what_only_one_was_trained_or_scored_with_is_said(tmp_path: Path) -> None:
+    said: dict[str, dict[str, Any]] = {
+        "plain": {"standardise": "clip"},
+        "subject": {"standardise": "subject", "untrained": True},
+        "failed": {"failed_clips": {"train": 2, "val": 1, "test": 0}},
+    }
+    right = rights(30, share=0.5, seed=0)
+    runs = {name: write_run(tmp_path / name, right, said=own) for name, own in said.items()}
+    both = write_run(tmp_path / "both", right, said=said["subject"])
+
+    def notes(*names: Path) -> list[str]:
+        text = comparison(differ(*names), "test")
+        return [line[2:] for line in text.splitlines() if line.startswith("- Of ")]
+
+    plain, subject, failed = runs.values()
+    pair = f"Of {plain} and {subject}, only {subject}"
+    assert notes(plain, subject) == [
+        f"{pair} has features of an untrained backbone.",
+        f"{pair} standardises features by mean and std of their own subject, with unlabelled val "
+        "and test data.",
+    ]
+    assert notes(subject, plain)[0].startswith(f"Of {subject} and {plain}, only {subject} has")
+    assert notes(plain, failed) == [
+        f"Of {plain} and {failed}, only {failed} was trained without 2 clips that could not be "
+        "read."
+    ]
+    assert notes(subject, both) == []
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:

@@ -129,6 +129,52 @@ def test_report_says_the_protocol(out: Path) -> None:
     assert (out / "metrics.json").read_bytes() == before
 
 
+def test_report_says_what_scores_rest_on_and_leave_out(tmp_path: Path) -> None:
+    recipe = recipe_of("data.standardise=subject")
+    store = split(0)
+    store.attributes["untrained"] = True
+    store.classes = ("a", "b", "never")
+    store.status[np.flatnonzero(store.splits == "train")[:2]] = 1
+    store.status[np.flatnonzero(store.splits == "test")[:1]] = 1
+    train_all(
+        {0: store, 1: split(1)},
+        recipe,
+        [0],
+        out=tmp_path / "s",
+        trainer=Trained(recipe),
+        log=lambda line: None,
+    )
+    summary = read_summary(tmp_path / "s")
+    assert summary["standardise"] == "subject"
+    first, second = summary["splits"]
+    assert first["untrained"]
+    assert not second["untrained"]
+    assert first["failed_clips"] == {"train": 2, "val": 0, "test": 1}
+    three = {"averaged": 2, "of": 3, "without_clips": ["never"]}
+    assert first["classes"] == {"val": three, "test": three}
+    assert second["classes"]["test"] == {"averaged": 2, "of": 2, "without_clips": []}
+    text = (tmp_path / "s" / "report.md").read_text("utf-8")
+    for line in (
+        "Unlabelled val and test data: used. Features are standardised by mean and std of their "
+        "own subject.",
+        "The backbone is untrained: its features are those of random weights.",
+        "fake split 0: averages are over the classes that have clips, 2 of 3 classes on val and 2 "
+        "of 3 classes on test.",
+        "fake split 0: 1 class without test clips: never.",
+        "fake split 0: 1 class without training clips: never.",
+        "fake split 0: clips that could not be read when the store was built, left out: 2 of "
+        "train, 1 of test.",
+    ):
+        assert f"- {line}\n" in text
+    assert "fake split 1: clips that could" not in text
+
+
+def test_report_says_nothing_of_what_is_not(out: Path) -> None:
+    text = (out / "report.md").read_text("utf-8")
+    for words in ("Unlabelled", "untrained", "could not be read", " without "):
+        assert words not in text
+
+
 def test_what_is_there_is_not_trained_again(tmp_path: Path) -> None:
     assert sweep(tmp_path / "all", seeds=range(1)) == ["split0-seed0", "split1-seed0"]
     (tmp_path / "all" / "metrics.json").unlink()  # as if it had been killed before the end
