@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from pipeline.run import read_metrics, read_predictions
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Clip = tuple[str, str]
-COLUMNS = ("clip", "part", "label", "prediction")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,25 +159,6 @@ def _runs(folder: Path) -> list[Path]:
 
 
 def _predictions(folder: Path, part: str) -> dict[Clip, dict[str, str]]:
-    """Read what a run says of the clips of a part.
-
-    Raises
-    ------
-    InputError
-        If the file is no text, or lacks a column.
-    """
-    path = folder / "predictions.csv"
-    try:
-        rows = read_predictions(folder)
-    except (ValueError, csv.Error) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); it should be a table in UTF-8, as training "
-            "leaves it"
-        ) from None
-    for row in rows:
-        if missing := [name for name in COLUMNS if row.get(name) is None]:
-            raise InputError(
-                f"{path}: lacks the column {', '.join(missing)} in some row or all; train the run "
-                "anew"
-            )
+    """Read what a run says of the clips of a part."""
+    rows = read_predictions(folder)
     return {(row["clip"], row["label"]): row for row in rows if row["part"] == part}

@@ -25,20 +25,3 @@ def test_a_run_named_twice_is_refused(tmp_path: Path, text: str) -> None:
         write_run(tmp_path / name, rights(30, share=0.5, seed=0))
     with pytest.raises(InputError, match=r"names .*/a more than once"):
         read_group(text.format(tmp_path), "test")
-
-
-def test_predictions_that_are_none(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "a", rights(30, share=0.5, seed=0)) / "predictions.csv"
-    whole = path.read_text("utf-8")
-    path.write_text(whole.replace("clip,part,", "clip,piece,"))
-    with pytest.raises(InputError, match=r"a/predictions\.csv: lacks the column part"):
-        read_group(str(path.parent), "test")
-    path.write_text(whole + "clip9999,test\n")
-    with pytest.raises(InputError, match="lacks the column label, prediction in some row"):
-        read_group(str(path.parent), "test")
-    path.write_bytes(whole.replace("sit", "s\xeft").encode("latin-1"))
-    with pytest.raises(InputError, match=r"a/predictions\.csv: cannot be read .*utf-8"):
-        read_group(str(path.parent), "test")
-    path.write_text(whole.replace("0.5", "x" * 200_000, 1))
-    with pytest.raises(InputError, match=r"a/predictions\.csv: cannot be read .*limit"):
-        read_group(str(path.parent), "test")
