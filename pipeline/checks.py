@@ -34,9 +34,9 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
     ------
     InputError
         If the recipe's number of classes is not the store's, train or val is empty, parts share a
-        subject, or a video where subjects are not known, the pixels' statistics were measured
-        on other clips than train, or nothing is left of any clip when each is standardised by
-        itself. An empty test part is allowed.
+        subject, or a video of any of the stores where subjects are not known, the pixels'
+        statistics were measured on other clips than train, or nothing is left of any clip when
+        each is standardised by itself. An empty test part is allowed.
     """
     wanted, given = recipe.head.num_classes, len(store.classes)
     if wanted is not None and wanted != given:
@@ -44,8 +44,8 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
             f"head.num_classes is {wanted}, but the class list of {store.path} has {given}; leave "
             "it out, or train on the store that the recipe was written for"
         )
-    _refuse_shared_subjects(store)
-    for own in store.stores:
+    for own in store.stores:  # every view has videos of its own
+        _refuse_shared_subjects(own, store.clip_ids)
         _refuse_other_statistics(own)
     parts = {part: store.split(part) for part in ("train", "val", "test")}
     for part in ("train", "val"):
@@ -68,12 +68,13 @@ def _single_steps(store: Store, recipe: Recipe) -> int:
     return int((store.row_size[store.usable] == 1).sum()) if by_itself else 0
 
 
-def _refuse_shared_subjects(store: Store) -> None:
+def _refuse_shared_subjects(store: Store, clip_ids: npt.NDArray[np.str_]) -> None:
     """Refuse one person in two parts; where people are not known, one video."""
     known = store.subjects_known
     who_is_in, what = (store.subjects, "subjects") if known else (store.videos, "videos")
+    read = np.isin(store.clip_ids, clip_ids)
     homes: dict[str, set[str]] = {}
-    for subject, part in zip(who_is_in.tolist(), store.splits.tolist(), strict=True):
+    for subject, part in zip(who_is_in[read].tolist(), store.splits[read].tolist(), strict=True):
         homes.setdefault(subject, set()).add(part)
     shared = [f"{who} ({', '.join(sorted(home))})" for who, home in homes.items() if len(home) > 1]
     if shared:

@@ -26,6 +26,7 @@ def write_view(
     middle: float = 0.0,
     dim: int = 4,
     video: str = "00",
+    videos: Sequence[int] | None = None,
     codec: Codec | None = None,
     features: np.ndarray | None = None,
     chunk_rows: int = 16,
@@ -35,7 +36,8 @@ def write_view(
     """Write a store with a step every so many frames, whose key is made of the path.
 
     Its camera began `late` frames later, and its times are `middle` frames behind those of the
-    steps' first frames, as windows have them. `changes` are columns.
+    steps' first frames, as windows have them. `videos` numbers the video of every clip, where they
+    have several. `changes` are columns.
     """
     starts = np.arange(len(lengths)) * APART + 50 - late
     stops = starts + np.array(lengths)
@@ -52,6 +54,12 @@ def write_view(
         time=(np.concatenate(frames) + middle) / RATE,
         video_sha256=np.array([video * 32]),
     )  # fmt: skip
+    if videos is not None:
+        names = np.array([f"{path.stem}{number}" for number in range(max(videos) + 1)])
+        made.columns.update(
+            video=np.array(videos), video_name=names, video_sha256=names,
+            video_range=np.array(["limited"] * len(names)),
+        )  # fmt: skip
     made.columns.update(changes)
     if features is None:
         seed = np.frombuffer(path.stem.encode(), np.uint8)

@@ -11,6 +11,7 @@ from pipeline.checks import checked_parts, concerns, other_store
 from pipeline.config import load_recipe
 from tests.fakes import FakeStore, ordered_store
 from tests.stores import contents, write_store
+from tests.views import LENGTHS, write_view
 
 RECIPE = load_recipe("baseline")
 
@@ -52,6 +53,24 @@ def test_known_subjects_may_share_a_video() -> None:
     store = ordered_store(20)
     store.videos[:] = "film"
     checked_parts(store, RECIPE)
+
+
+def test_shared_video_of_any_store_is_refused(tmp_path: Path) -> None:
+    def view(name: str, videos: list[int]) -> featstore.Store:
+        path, lengths = tmp_path / f"{name}.zarr", LENGTHS[: len(videos)]
+        return write_view(path, lengths=lengths, videos=videos, subjects_known=False)
+
+    one, two = view("one", [0, 1, 2, 0, 1]), view("two", [0, 0, 0, 0, 0])
+    checked_parts(one, RECIPE)
+    message = r"two\.zarr has videos in more than one part: two0 \(test, train, val\)"
+    for stores in ([two, one], [one, two]):
+        with pytest.raises(InputError, match=message):
+            checked_parts(featstore.fuse(stores), RECIPE)
+    three = view("three", [0, 1, 2, 0, 0])  # in two parts by its last clip, which a store lacks
+    four = view("four", [0, 1, 2, 3])
+    checked_parts(featstore.fuse([four, three], allow_missing=True), RECIPE)
+    with pytest.raises(InputError, match=r"three0 \(train, val\)"):
+        checked_parts(featstore.fuse([one, three]), RECIPE)
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
