@@ -21,12 +21,13 @@ from pipeline.config import Recipe, recipe_of
 from pipeline.device import choose_device
 from pipeline.evaluate import Predictions, predict, refuse_non_finite
 from pipeline.feed import Feed
-from pipeline.fusion import make_head, open_stores
+from pipeline.fusion import make_head, named_stores, open_stores
 from pipeline.intervals import intervals
 from pipeline.report import UNLABELLED
 from pipeline.results import moments
 from pipeline.run import read_metrics
 from pipeline.standardise import Standardiser, Training, standardiser
+from pipeline.titles import without_number
 
 STANDARDISE = "standardise.safetensors"
 CONFIG_STORE = {"key", "path", "features", "classes", "statistics"}
@@ -159,6 +160,7 @@ def refuse_other_features(
             f"the run was trained on {known} store{'s' * (known > 1)}, and {given} "
             f"{'are' if given > 1 else 'is'} given; name as many with --store, in the same order"
         )
+    _refuse_other_order(store, trained)
     changed = differences(features, store.attributes.get("features", {}))
     if not changed and moments(store) != trained.get("statistics"):
         changed = [
@@ -178,6 +180,27 @@ def refuse_other_features(
             f"{store.path} has other classes than the run was trained on: {len(ours)} -> "
             f"{len(theirs)}, {'in one only: ' + ', '.join(odd) if odd else 'in another order'}"
         )
+
+
+def _refuse_other_order(store: Store, trained: Mapping[str, Any]) -> None:
+    """Refuse the stores of the training in another order, or the same data of another split so.
+
+    Where all of them have features of one kind, such as views by one backbone, nothing else tells.
+    """
+    known, given = (own.get("stores", []) for own in (trained, named_stores(store)))
+    for name in (lambda own: own["key"], lambda own: without_number(own["title"])):
+        ours, theirs = list(map(name, known)), list(map(name, given))
+        if ours == theirs:
+            return
+        if sorted(ours) == sorted(theirs):
+            first, then = (
+                ", ".join(f"{own['title']} ({own['key'][:12]})" for own in stores)
+                for stores in (known, given)
+            )
+            raise InputError(
+                f"the run was trained on stores in the order {first}, and given are {then}; name "
+                "them with --store in the order of the training"
+            )
 
 
 def _load_head(run: Path, recipe: Recipe, store: Store) -> Head:

@@ -31,6 +31,7 @@ def write_view(
     features: np.ndarray | None = None,
     chunk_rows: int = 16,
     subjects_known: bool = True,
+    title: str | None = None,
     **changes: Any,
 ) -> Store:
     """Write a store with a step every so many frames, whose key is made of the path.
@@ -43,11 +44,11 @@ def write_view(
     stops = starts + np.array(lengths)
     frames = [np.arange(a, b, every) for a, b in zip(starts, stops, strict=True)]
     sizes = [len(own) for own in frames]
-    configuration = {"imported": "npy", "dtype": "float32", "of": path.stem}
+    configuration = {"imported": "arrays", "dtype": "float32"}
     key = path.stem.encode().hex().ljust(64, "0")
     made = contents(
-        sizes, dim=dim, chunk_rows=chunk_rows, key=key, codec=codec, title=path.stem,
-        subjects_known=subjects_known, features=configuration,
+        sizes, dim=dim, chunk_rows=chunk_rows, key=key, codec=codec,
+        title=title or path.stem, subjects_known=subjects_known, features=configuration,
     )  # fmt: skip
     made.columns.update(
         start=starts, stop=stops, frame=np.concatenate(frames),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from featstore.errors import InputError, StoreNotFoundError
+from pipeline.titles import OF_SPLIT
 
 if TYPE_CHECKING:
     from featstore.store import Store
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 LAST_SEED = 2**63 - 1  # as --seed has it
 NUMBERS = re.compile(r"\d+(,\d+)*")
-_OF_SPLIT = re.compile(r"\b(split|fold) (\d+)")
 
 
 def several_splits(command: Command) -> Command:
@@ -99,7 +99,7 @@ def sibling(path: Path | str, number: int) -> Path | str:
 
     own = read_attributes(path)
     title = own["title"]
-    if not (found := _OF_SPLIT.search(title)):
+    if not (found := OF_SPLIT.search(title)):
         raise InputError(
             f"{path} ({title}) is of no numbered split; leave --splits out, or give the flags of "
             "build."

@@ -1,5 +1,6 @@
 """Training on several stores: both ways to join them, and what a run says of them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -171,9 +172,33 @@ def test_runs_are_scored_on_as_many_stores(both: Store, tmp_path: Path) -> None:
         rescore(run, both.stores[0], "test")
     with pytest.raises(InputError, match="trained on 1 store, and 2 are given"):
         rescore(alone, both, "test")
-    turned = featstore.fuse(both.stores[::-1])
-    with pytest.raises(InputError, match=r"fused\.1\.of: one -> two; fused\.2\.of: two -> one"):
-        rescore(run, turned, "test")
+
+
+def test_stores_in_another_order_are_refused(both: Store, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    trained(both, run, "train.epochs=1")
+    one, two = (f"{own.title} ({own.key[:12]})" for own in both.stores)
+    message = f"in the order {one}, {two}, and given are {two}, {one}; name them"
+    with pytest.raises(InputError, match=re.escape(message)):
+        rescore(run, featstore.fuse(both.stores[::-1]), "test")
+
+
+def test_stores_of_another_split_in_another_order_are_refused(tmp_path: Path) -> None:
+    first, second = (
+        [
+            half(tmp_path / f"{view}{split}.zarr", bit, title=f"{view} split {split} drinking")
+            for bit, view in enumerate(("front", "side"))
+        ]
+        for split in (0, 1)
+    )
+    run = tmp_path / "run"
+    trained(featstore.fuse(first), run)
+    assert rescore(run, featstore.fuse(second), "test").metrics.top1 > 0.95
+    with pytest.raises(InputError, match=r"order front split 0 .* given are side split 1 .*front"):
+        rescore(run, featstore.fuse(second[::-1]), "test")
+    names = ("elsewhere", "further off")  # which say nothing of the order
+    other = [half(tmp_path / f"{name}.zarr", bit) for bit, name in enumerate(names)]
+    assert rescore(run, featstore.fuse(other), "test").metrics.top1 > 0.95
 
 
 @pytest.fixture(scope="module")
