@@ -24,7 +24,7 @@ from pipeline.usage import known_runs
 from tests.builds import build, options_of, row, write_dataset, write_videos
 from tests.featstore.test_docs import DOCS
 from tests.featstore.test_docs import run as run_page
-from tests.videos import write_table
+from tests.videos import textured, write_table, write_video
 from tests.views import LENGTHS, write_view
 
 CLIPS = 120
@@ -279,6 +279,46 @@ def test_every_store_is_replaced_by_that_of_the_split(
     for split in (0, 1):
         trained_on = read_metrics(Path(f"runs/split{split}-seed0"))["stores"]
         assert [own["key"] for own in trained_on] == [stores[n, split].key for n in (32, 48)]
+
+
+def write_driveact(folder: Path, view: str, late: int) -> None:
+    """A view of three people; its camera began `late` frames later."""
+    for part, person in (("train", 1), ("val", 2), ("test", 3)):
+        video = f"vp{person}/run1.{view}"
+        rows = [
+            {
+                "participant_id": person,
+                "file_id": video,
+                "annotation_id": number,
+                "frame_start": 12 * number + 6 - late,
+                "frame_end": 12 * number + 18 - late,
+                "activity": ("eating", "drinking")[number],
+                "chunk_id": 0,
+            }
+            for number in range(2)
+        ]
+        table = folder / "activities_3s" / view / f"midlevel.chunks_90.split_0.{part}.csv"
+        for path in (table, folder / view / f"{video}.mp4"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_table(table, rows)
+        write_video(path, textured(30, seed=person + late))
+
+
+def test_first_commands_of_the_page_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for late, view in enumerate(("kinect_ir", "kinect_depth")):
+        write_driveact(Path("data/driveact"), view, late)
+    small = {
+        "build": ("--backbone", "squeezenet1_1", "--weights", "random", "--size", "32"),
+        "train": ("--set", "train.epochs=1", "--out", "run"),
+    }
+    block = (DOCS / "fusion.md").read_text("utf-8").split("```")[1]
+    for line in block.strip().splitlines():
+        _, command, *arguments = line.split()
+        result = featstore_(command, *arguments, *small[command])
+        assert result.exit_code == 0, result.output
+    titles = [store["title"] for store in read_metrics(Path("run"))["stores"]]
+    assert titles == [f"driveact {view} midlevel split 0" for view in ("kinect_ir", "kinect_depth")]
 
 
 def test_several_stores_and_flags_of_build_exclude_each_other(names: list[str]) -> None:
