@@ -19,6 +19,7 @@ from featstore.store import Store
 from featstore.stream import Clips
 
 MOMENTS = ("mean", "std")
+STEPS = "nearest in time, from the middle of the interval"  # part of the key: how they are joined
 
 
 def fuse(stores: Sequence[Store], *, allow_missing: bool = False) -> FusedStore:
@@ -158,7 +159,7 @@ def _attributes(stores: Sequence[Store]) -> dict[str, Any]:
     statistics = [own.attributes.get("statistics", {}) for own in stores]
     moments = {name: [v for own in statistics for v in own.get(name, [])] for name in MOMENTS}
     return {
-        "key": digest({"fused": [own.key for own in stores], "steps": "nearest in time"}),
+        "key": digest({"fused": [own.key for own in stores], "steps": STEPS}),
         "title": " + ".join(dict.fromkeys(own.title for own in stores)),
         "subjects_known": stores[0].subjects_known,
         "features": {"fused": features},

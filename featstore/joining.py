@@ -94,8 +94,9 @@ def aligned(first: Store, ours: Ints, other: Store, theirs: Ints) -> Ints:
     """Return for every step of some clips of `first` the row of `other` that is nearest in time.
 
     Where both clips are of the same video, times are compared as they are. Cameras start at
-    different moments, so clips of different videos are laid middle on middle. Where a time is not
-    known, steps are counted instead.
+    different moments, so clips of different videos are laid with the middle of one interval on that
+    of the other; where one of these is not known, with the middle between the first and the last
+    step. Where a time is not known, steps are counted instead.
 
     Parameters
     ----------
@@ -122,8 +123,11 @@ def aligned(first: Store, ours: Ints, other: Store, theirs: Ints) -> Ints:
         time, their_time = (ranges(0 * n, n).astype(np.float64) for n in (sizes, their_sizes))
     same = (_of_videos(first, "sha256")[ours] == _of_videos(other, "sha256")[theirs]) & timed
     _refuse_other_lengths(first, ours, other, theirs, same, timed=timed)
-    shift = np.where(same, 0, _middles(time, sizes))
-    their_shift = np.where(same, 0, _middles(their_time, their_sizes))
+    middles = np.stack([_middles(time, sizes), _middles(their_time, their_sizes)])
+    if timed:
+        real = np.stack([_interval_middles(first, ours), _interval_middles(other, theirs)])
+        middles = np.where(np.isfinite(real).all(axis=0), real, middles)
+    shift, their_shift = np.where(same, 0, middles)
     time, their_time = time - shift.repeat(sizes), their_time - their_shift.repeat(their_sizes)
     return their_rows[nearest(time, sizes, their_time, their_sizes)]
 
@@ -182,6 +186,28 @@ def _middles(times: Floats, sizes: Ints) -> Floats:
     return middles
 
 
+def _interval_middles(store: Store, clips: Ints) -> Floats:
+    """Return the time of the middle of every clip's ``[start, stop)``; NaN where it is not known.
+
+    It is told from the first step, whose frame is known. The time of a window is behind that of its
+    first frame: by how much shows beside the video's first frame, whose time is 0, and cannot be
+    more than half of what is left of the interval behind the time of the last step.
+    """
+    said = store.attributes.get("features", {})
+    start, stop = store.start[clips], store.stop[clips]
+    begin, end = _ends(store, clips)
+    frame, time = store.columns["frame"][begin], store.columns["time"][begin]
+    whole, own = _frame_seconds(store, clips)
+    rest = (stop - frame) * own - (store.columns["time"][end] - time)
+    behind = np.minimum(time - frame * whole, rest / 2).clip(0)
+    if said.get("window", "not known") is None:  # steps are frames
+        behind[:] = 0
+    middles: Floats = time - behind + ((start + stop) / 2 - frame) * own
+    if "imported" in said:  # where no interval was given, it counts steps
+        middles[(start == 0) & (stop == store.row_size[clips])] = np.nan
+    return middles
+
+
 def _of_videos(store: Store, name: str) -> NDArray[np.str_]:
     """Return something of every clip's video."""
     found: NDArray[np.str_] = store.columns[f"video_{name}"][store.columns["video"]]
@@ -201,7 +227,7 @@ def _refuse_other_lengths(
         (own.start[clips], own.stop[clips]) for own, clips in ((first, ours), (other, theirs))
     ]
     periods = [
-        np.where(same, 1, _frame_seconds(own)[own.columns["video"][clips]])
+        np.where(same, 1, _frame_seconds(own, clips)[1])
         for own, clips in ((first, ours), (other, theirs))
     ]
     if timed:
@@ -222,16 +248,29 @@ def _refuse_other_lengths(
         )
 
 
-def _frame_seconds(store: Store) -> Floats:
-    """Measure the seconds of a frame of every video; NaN where it has but one step."""
+def _frame_seconds(store: Store, clips: Ints) -> tuple[Floats, Floats]:
+    """Measure the seconds of a frame in the video of every clip, and in the clip itself.
+
+    Of a clip with but one step its video's are taken, which are NaN where that has but one.
+    """
     count, video = len(store.columns["video_name"]), store.columns["video"].repeat(store.row_size)
+    begin, end = _ends(store, clips)
     low, high = np.full((2, count), np.nan), np.full((2, count), np.nan)
+    own = np.empty((2, len(clips)))
     for row, name in enumerate(("time", "frame")):
-        np.fmin.at(low[row], video, store.columns[name])
-        np.fmax.at(high[row], video, store.columns[name])
+        column = store.columns[name]
+        np.fmin.at(low[row], video, column)
+        np.fmax.at(high[row], video, column)
+        own[row] = column[end] - column[begin]
     seconds, frames = high - low
-    found: Floats = np.divide(seconds, frames, out=np.full(count, np.nan), where=frames > 0)
-    return found
+    whole = np.divide(seconds, frames, out=np.full(count, np.nan), where=frames > 0)
+    whole = whole[store.columns["video"][clips]]
+    return whole, np.divide(own[0], own[1], out=whole.copy(), where=own[1] > 0)
+
+
+def _ends(store: Store, clips: Ints) -> tuple[Ints, Ints]:
+    """Return the first and the last row of every clip."""
+    return store.offsets[clips], store.offsets[clips] + store.row_size[clips] - 1
 
 
 def listed(names: Sequence[str]) -> str:

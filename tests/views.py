@@ -23,7 +23,7 @@ def write_view(
     lengths: Sequence[int] = LENGTHS,
     every: int = 3,
     late: int = 0,
-    middle: float = 0.0,
+    window: int = 1,
     dim: int = 4,
     video: str = "00",
     videos: Sequence[int] | None = None,
@@ -32,19 +32,23 @@ def write_view(
     chunk_rows: int = 16,
     subjects_known: bool = True,
     title: str | None = None,
+    configuration: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Store:
     """Write a store with a step every so many frames, whose key is made of the path.
 
-    Its camera began `late` frames later, and its times are `middle` frames behind those of the
-    steps' first frames, as windows have them. `videos` numbers the video of every clip, where they
-    have several. `changes` are columns.
+    Its camera began `late` frames later. Steps are frames, or windows of several, whose times are
+    those of their middles; the last one ends with its clip. `videos` numbers the video of every
+    clip, where they have several. `changes` are columns.
     """
     starts = np.arange(len(lengths)) * APART + 50 - late
     stops = starts + np.array(lengths)
-    frames = [np.arange(a, b, every) for a, b in zip(starts, stops, strict=True)]
+    frames = [
+        np.arange(a, b, every) if window == 1 else _windows(a, b, every, window)
+        for a, b in zip(starts, stops, strict=True)
+    ]
     sizes = [len(own) for own in frames]
-    configuration = {"imported": "arrays", "dtype": "float32"}
+    configuration = configuration or {"imported": "arrays", "dtype": "float32"}
     key = path.stem.encode().hex().ljust(64, "0")
     made = contents(
         sizes, dim=dim, chunk_rows=chunk_rows, key=key, codec=codec,
@@ -52,7 +56,7 @@ def write_view(
     )  # fmt: skip
     made.columns.update(
         start=starts, stop=stops, frame=np.concatenate(frames),
-        time=(np.concatenate(frames) + middle) / RATE,
+        time=(np.concatenate(frames) + (window - 1) / 2) / RATE,
         video_sha256=np.array([video * 32]),
     )  # fmt: skip
     if videos is not None:
@@ -70,3 +74,8 @@ def write_view(
         writer.write(number, features[first:last].astype(np.float32))
     writer.seal()
     return featstore.open(path)
+
+
+def _windows(start: int, stop: int, every: int, window: int) -> np.ndarray:
+    """The first frames of windows that cover a clip."""
+    return np.unique(np.append(np.arange(start, stop - window + 1, every), stop - window))

@@ -1,6 +1,7 @@
 """Several stores read as one, compared with a loop over clips and steps."""
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,15 @@ import featstore
 from featstore import InputError, Store
 from featstore.codecs import Codec
 from featstore.joining import nearest
-from tests.views import LENGTHS, write_view
+from tests.views import LENGTHS, RATE, write_view
 
 
 def loop_over_steps(first: Store, other: Store, clip: int, their: int, *, same: bool) -> np.ndarray:
     """The features of a clip, one step after the other."""
     times, known = first.times(clip), other.times(their)
     if not same:
-        times = times - (times[0] + times[-1]) / 2
-        known = known - (known[0] + known[-1]) / 2
+        times = times - (first.start[clip] + first.stop[clip]) / 2 / RATE
+        known = known - (other.start[their] + other.stop[their]) / 2 / RATE
     rows = []
     for step, time in enumerate(times):
         best = min(range(len(known)), key=lambda k: (round(abs(known[k] - time), 9), k))
@@ -43,17 +44,90 @@ def test_two_backbones_of_the_same_steps_stand_side_by_side(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("every", [1, 2, 4, 7])
-@pytest.mark.parametrize("middle", [0.0, 7.5])
+@pytest.mark.parametrize("window", [1, 6])
 @pytest.mark.parametrize("late", [0, 13])
-def test_steps_are_joined_by_time(tmp_path: Path, every: int, middle: float, late: int) -> None:
+def test_steps_are_joined_by_time(tmp_path: Path, every: int, window: int, late: int) -> None:
     one = write_view(tmp_path / "one.zarr")
     video = "ff" if late else "00"  # another camera has another video
-    two = write_view(tmp_path / "two.zarr", every=every, middle=middle, late=late, video=video)
+    two = write_view(tmp_path / "two.zarr", every=every, window=window, late=late, video=video)
     for first, other in ((one, two), (two, one)):
         both = featstore.fuse([first, other])
         for clip in range(5):
             wanted = loop_over_steps(first, other, clip, clip, same=not late)
             np.testing.assert_array_equal(both[clip], wanted)
+
+
+def numbered(
+    path: Path, *, every: int = 1, lengths: Sequence[int] = (30, 31), **options: Any
+) -> Store:
+    """A camera's store whose features are the frames of its steps, counted by clip."""
+    rows = np.concatenate([np.arange(0, length, every) for length in lengths])[:, None]
+    return write_view(
+        path, every=every, lengths=lengths, features=rows, dim=1, video=path.stem, **options
+    )
+
+
+def beside(first: Store, other: Store) -> list[list[int]]:
+    """The frame of the other store that stands beside each step."""
+    return [clip[:, -1].astype(int).tolist() for clip in featstore.fuse([first, other])]
+
+
+EVERY_6 = [[0, 6, 12, 18, 24], [0, 6, 12, 18, 24, 30]]
+IMAGES = {"window": None}  # what a build says of steps that are frames
+
+
+@pytest.mark.parametrize(("configuration", "late"), [(None, 13), (IMAGES, 13), (IMAGES, 50)])
+def test_steps_of_other_rates_are_of_the_same_moments(
+    tmp_path: Path, configuration: dict[str, Any] | None, late: int
+) -> None:
+    few = numbered(tmp_path / "few.zarr", every=6, configuration=configuration)
+    all_ = numbered(tmp_path / "all.zarr", late=late, configuration=configuration)
+    assert beside(few, all_) == EVERY_6
+
+
+def test_times_may_be_rounded_in_a_long_video(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"late": -30_000, "every": 4, "window": 15, "lengths": [61] * 40}
+    exact = write_view(tmp_path / "exact.zarr", **options)
+    rounded = np.round(exact.columns["time"], 3)
+    windows = write_view(tmp_path / "windows.zarr", time=rounded, **options)
+    frames = numbered(tmp_path / "frames.zarr", lengths=[61] * 40)
+    for own in (exact, windows):
+        assert beside(own, frames) == [[*range(7, 52, 4), 53]] * 40
+
+
+def test_rates_may_vary_within_a_video(tmp_path: Path) -> None:
+    frames = np.concatenate([np.arange(50, 80, 6), np.arange(150, 181, 6)])
+    paused = frames / RATE + 5 + 7.3 * (frames > 100)  # twice, no frames for a while
+    few = numbered(tmp_path / "few.zarr", every=6, configuration=IMAGES, time=paused)
+    assert beside(few, numbered(tmp_path / "all.zarr", late=13)) == EVERY_6
+
+
+def test_times_may_count_from_the_beginning_of_each_clip(tmp_path: Path) -> None:
+    own = [np.arange(5) / 5, np.arange(6) / 5]
+    few = numbered(tmp_path / "few.zarr", every=6, videos=[0, 1], time=np.concatenate(own))
+    assert beside(few, numbered(tmp_path / "all.zarr", late=13)) == EVERY_6
+
+
+def test_without_an_interval_the_middles_of_all_steps_are_joined(tmp_path: Path) -> None:
+    steps = np.array([5, 6])
+    counted = {
+        "start": 0 * steps,
+        "stop": steps,
+        "frame": np.concatenate([np.arange(n) for n in steps]),
+        "time": np.concatenate([np.arange(n) / 5 for n in steps]),
+    }
+    few = numbered(tmp_path / "few.zarr", every=6, videos=[0, 1], **counted)
+    all_ = numbered(tmp_path / "all.zarr", late=13)
+    assert beside(few, all_) == [[2, 8, 14, 20, 26], EVERY_6[1]]
+
+
+def test_windows_longer_than_their_clips_lie_on_the_middle(tmp_path: Path) -> None:
+    times = np.array([50 + 27.2, 150 + 28]) / RATE  # their last frame is repeated, and counts so
+    long = numbered(tmp_path / "long.zarr", every=40, time=times)
+    assert beside(long, numbered(tmp_path / "all.zarr", late=13)) == [[15], [15]]
+    # Of a single step in a video nobody knows how long a frame is.
+    alone = numbered(tmp_path / "alone.zarr", every=40, lengths=[30])
+    assert beside(alone, numbered(tmp_path / "one.zarr", late=13, lengths=[30])) == [[14]]
 
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])
