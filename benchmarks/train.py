@@ -44,7 +44,7 @@ from featstore.contents import Contents
 from featstore.store import open_store
 from featstore.stream import resampled
 from featstore.writer import StoreWriter
-from models.heads import Head, HeadOutput, build_head
+from models.heads import Head, build_head
 from pipeline.augment import add_noise, mixup
 from pipeline.config import Recipe, load_recipe
 from pipeline.imbalance import sampling_probabilities
@@ -53,6 +53,7 @@ from pipeline.train import Learner
 Epoch = Callable[[], float]
 STEPS, DIM, CLASSES = 16, 512, 34
 TARGET, START = 1.25, "under 3 s"
+FURTHER = {"fused optimiser": [], "compile": [], "bfloat16": ["train.precision=bf16"]}
 USUAL = {"DataLoader, 0 workers": 0, "DataLoader, 2 workers": 2}
 OURS = {"GOMP_SPINCOUNT": "30000"}  # as `pipeline.cli` sets it
 CONTEXT = get_context("spawn")
@@ -84,23 +85,6 @@ class Files(torch.utils.data.Dataset[tuple[Any, int]]):
         if len(rows) != STEPS:
             rows = rows[resampled(len(rows), STEPS)]
         return rows, int(self.labels[clip])
-
-
-class Mixed(Head):
-    """A head in bfloat16 where torch deems it safe."""
-
-    def __init__(self, head: Head) -> None:
-        super().__init__()
-        self.head = head
-
-    def forward(self, features: torch.Tensor, mask: torch.Tensor) -> HeadOutput:
-        """Classify a batch of clips."""
-        with torch.autocast(features.device.type, torch.bfloat16):
-            logits, attention = self.head(features, mask)
-        return HeadOutput(logits.float(), attention)
-
-
-WRAPPED: dict[str, Callable[[Any], Any]] = {"compile": torch.compile, "bfloat16": Mixed}
 
 
 def made_store(folder: Path, clips: int, low: int, high: int) -> Store:
@@ -180,8 +164,8 @@ def featstore_epoch(store: Store, recipe: Recipe, device: torch.device, name: st
     learner = Learner(head_of(recipe, device), store, recipe, np.arange(len(store)), seed=0)
     if name != "fused optimiser":
         learner.optimizer = plain_optimizer(recipe, learner.head)
-    if name in WRAPPED:
-        learner.replica = WRAPPED[name](learner.head)
+    if name == "compile":
+        learner.replica = torch.compile(learner.head)
 
     def epoch() -> float:
         before = learner.waited
@@ -194,7 +178,7 @@ def featstore_epoch(store: Store, recipe: Recipe, device: torch.device, name: st
 def serve(pipe: Connection, name: str, path: Path, device: torch.device, threads: int) -> None:
     """Be a contestant: run an epoch whenever told to, and say what it took."""
     torch.set_num_threads(threads)
-    store, recipe = open_store(path), load_recipe("bilstm")
+    store, recipe = open_store(path), load_recipe("bilstm", FURTHER.get(name, []))
     if name in USUAL:
         epoch = usual_epoch(store, recipe, device, USUAL[name])
     else:
@@ -262,10 +246,10 @@ def main() -> None:
     parser.add_argument("--own-steps", type=int, nargs=2, default=(STEPS, STEPS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--skip", nargs="*", default=[], choices=list(WRAPPED))
+    parser.add_argument("--skip", nargs="*", default=[], choices=list(FURTHER))
     given = parser.parse_args()
     device = torch.device(given.device)
-    names = ["featstore", *USUAL, "fused optimiser", *(w for w in WRAPPED if w not in given.skip)]
+    names = ["featstore", *USUAL, *(name for name in FURTHER if name not in given.skip)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = made_store(folder / "clips", given.clips, *given.own_steps)

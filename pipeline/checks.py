@@ -35,8 +35,8 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
     InputError
         If the recipe's number of classes is not the store's, train or val is empty, parts share a
         subject, or a video of any of the stores where subjects are not known, the pixels'
-        statistics were measured on other clips than train, or nothing is left of any clip when
-        each is standardised by itself. An empty test part is allowed.
+        statistics were measured on more or fewer clips than train has, or nothing is left of any
+        clip when each is standardised by itself. An empty test part is allowed.
     """
     wanted, given = recipe.head.num_classes, len(store.classes)
     if wanted is not None and wanted != given:

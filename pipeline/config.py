@@ -197,11 +197,11 @@ def _check_together(head: Head, label: str) -> None:
     from models.heads import build_head
 
     try:
-        with torch.device("meta"):  # takes no memory and draws nothing
+        with torch.random.fork_rng([]):
             build_head(features=1, classes=1, **head.model_dump(exclude={"num_classes"}))
     except ValueError as error:
         raise InputError(f"{label}: head.{error}") from None
-    except RuntimeError as error:  # of torch: more bytes than there are integers
+    except RuntimeError as error:  # of torch: no memory, or more bytes than there are integers
         raise InputError(f"{label}: the head is too large ({error})") from None
 
 

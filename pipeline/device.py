@@ -17,8 +17,12 @@ BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 AMPERE = (8, 0)  # the first that computes in tf32 and bf16
 
 
-def choose_device(name: str, precision: Precision = "float32") -> torch.device:
+def choose_device(
+    name: str, precision: Precision = "float32", *, said: str = "--precision"
+) -> torch.device:
     """Return the device that ``--device`` names; ``auto`` is a GPU where there is one.
+
+    `said` is where the precision was, for messages.
 
     Raises
     ------
@@ -37,24 +41,26 @@ def choose_device(name: str, precision: Precision = "float32") -> torch.device:
             f"--device is {name!r}, which cannot be used here ({reason}); give {known}."
         ) from None
     device = sample.device
-    check_precision(precision, device)
+    check_precision(precision, device, said=said)
     return device
 
 
-def check_precision(precision: Precision, device: torch.device) -> None:
+def check_precision(
+    precision: Precision, device: torch.device, *, said: str = "--precision"
+) -> None:
     """Refuse a precision that a device does not compute in.
 
     Raises
     ------
     InputError
     """
-    given = f"--precision is {precision}, "
+    given = f"{said} is {precision}, "
     if device.type == "cpu" and precision in ("tf32", "fp16"):
         raise InputError(f"{given}which needs a GPU; give bf16 or float32, or another --device.")
     if device.type == "cpu" and precision == "bf16" and not has_bf16():
         raise InputError(
             f"{given}and this processor has no instructions for it (AVX512_BF16, AMX), so it would "
-            "be slower than float32; leave --precision out."
+            f"be slower than float32; leave {said} out."
         )
     if (
         device.type == "cuda"

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -180,6 +179,8 @@ def widening(count: int, level: float = LEVEL) -> float:
     >>> [round(widening(n), 2) for n in (5, 9, 15, 1000)]
     [1.58, 1.25, 1.13, 1.0]
     """
+    from scipy.special import ndtri, stdtrit  # takes a tenth of a second
+
     tail = 1 - (1 - level) / 2
     return float(stdtrit(count - 1, tail) / ndtri(tail) * np.sqrt(count / (count - 1)))
 

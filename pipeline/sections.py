@@ -150,6 +150,8 @@ class Train(_Section):
         Only read with logit_adjustment; with 1 that is balanced_softmax.
     monitor : str
         What is measured on val to choose the best epoch.
+    precision : {"float32", "bf16"}
+        Of the products in training steps; weights, losses and scores are float32.
     """
 
     epochs: PositiveInt = 60
@@ -166,6 +168,7 @@ class Train(_Section):
     effective_beta: Share = 0.999
     focal_gamma: NotNegative = 2.0
     adjustment_tau: NotNegative = 1.0
+    precision: Literal["float32", "bf16"] = "float32"
     monitor: Literal["mean_class_accuracy", "top1", "macro_f1", "weighted_f1", "loss"] = (
         "mean_class_accuracy"
     )

@@ -91,7 +91,7 @@ def train(
     started, group = time.perf_counter(), processes()
     log = log if group.first else _silent
     parts = checked_parts(store, recipe)
-    where = choose_device(device)
+    where = device_of(recipe, device)
     compared = compare_with(baseline, clips_and_labels(store, parts)) if baseline else None
     config = configuration(store, recipe, parts, seed=seed, device=where)
     run = new_run(out, config) if group.first else nullcontext(unfinished_of(out) / "run")
@@ -123,6 +123,16 @@ def train(
             )
     group.meet()  # the run is whole for all of them
     return out
+
+
+def device_of(recipe: Recipe, name: str) -> torch.device:
+    """Return the device of a name, see `choose_device`, if it computes as a recipe asks for.
+
+    Raises
+    ------
+    InputError
+    """
+    return choose_device(name, recipe.train.precision, said="train.precision")
 
 
 def _predict_test(learner: Learner, clips: Clips, checkpoint: Path) -> Predictions:
@@ -181,6 +191,8 @@ class Learner:
         self.device = next(head.parameters()).device
         self.processes = processes()
         self.replica = self.processes.replica(head)
+        half = recipe.train.precision == "bf16"
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
         # One generator a purpose: what one draws does not depend on what another is used for.
         seeds = np.random.SeedSequence(seed).spawn(3)
         self.order_rng, self.mixup_rng, self.time_rng = map(np.random.default_rng, seeds)
@@ -226,7 +238,9 @@ class Learner:
                 features, mask, targets, augment.mixup, rng=self.mixup_rng
             )
         own, weight = self.processes.own(len(mask))
-        logits = self.replica(features[own], mask[own]).logits
+        with self.autocast:
+            logits = self.replica(features[own], mask[own]).logits
+        logits = logits.float()
         loss = weight * self.loss(logits, targets[own], whole=targets)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss * self.processes.count)  # for gradients will be averaged

@@ -88,13 +88,13 @@ def train(
     for own in store.stores:
         click.echo(f"store  {own.path} ({own.title})")
     from pipeline.checks import checked_parts
-    from pipeline.device import choose_device
     from pipeline.results import configuration
+    from pipeline.train import device_of
     from pipeline.train import train as run
     from pipeline.usage import register_run
 
     if out is None:
-        parts, where = checked_parts(store, loaded), choose_device(device)
+        parts, where = checked_parts(store, loaded), device_of(loaded, device)
         config = configuration(store, loaded, parts, seed=seed, device=where)
         out = _free(Path("runs") / f"{loaded.name}-{store.key[:8]}-seed{seed}", config)
 

@@ -13,7 +13,6 @@ from featstore import InputError, Store
 from featstore.keys import differences
 from pipeline.checks import checked_parts
 from pipeline.config import Recipe, load_recipe
-from pipeline.device import choose_device
 from pipeline.markdown import count_of
 from pipeline.run import locked, write_json, write_yaml
 from pipeline.sweep.outputs import name_of, shown, write_outputs
@@ -21,7 +20,7 @@ from pipeline.sweep.space import Space
 from pipeline.sweep.study import Row, Study, best_score, open_study, ranked
 from pipeline.sweep.trial import Outcome, Task
 from pipeline.sweep.workers import here, in_processes, on_dask
-from pipeline.train import train
+from pipeline.train import device_of, train
 
 Log = Callable[[str], None]
 CONFIG, STUDY, BEST, FINAL = "sweep.json", "study.db", "best.yaml", "final"
@@ -103,7 +102,7 @@ def sweep(
     killed in between. With several, it matters who is ready first.
     """
     checked_parts(store, space.base)
-    choose_device(device)
+    device_of(space.base, device)
     if workers > 1 and dask is not None:
         raise InputError(f"--workers is {workers} and --dask {dask}; give one of the two")
     if trials is not None and trials < 1:

@@ -19,11 +19,10 @@ import torch
 from featstore import InputError, Store
 from featstore.rows import MappedRows
 from pipeline.config import Recipe, recipe_of
-from pipeline.device import choose_device
 from pipeline.epochs import fit
 from pipeline.feed import Feed
 from pipeline.fusion import make_head
-from pipeline.train import Learner, seeded
+from pipeline.train import Learner, device_of, seeded
 
 State = Literal["complete", "pruned", "fail"]  # as Optuna has them
 # Trials are looked at after so many epochs, then after three times as many, and so on; of those
@@ -180,7 +179,7 @@ def _wants_memory(error: RuntimeError) -> bool:
 
 def _train(store: Store, recipe: Recipe, task: Task, watch: _Watch, *, shared: bool) -> None:
     """Do what `pipeline.train.train` does until test would be looked at, with the same numbers."""
-    device, val = choose_device(task.device), store.split("val")
+    device, val = device_of(recipe, task.device), store.split("val")
     with seeded(task.seed, device):
         head = make_head(store, recipe).to(device)
         learner = Learner(head, store, recipe, store.split("train"), seed=task.seed, val_clips=val)

@@ -216,6 +216,7 @@ PLAIN = ("head.hidden=4", "data.steps=null")
         ((), "train.weight_decay=0.1"),
         (("train.weight_decay=0.1",), "train.optimizer=adamw"),
         ((), "train.clip_norm=1e-3"),
+        ((), "train.precision=bf16"),
         ((), "train.label_smoothing=0.2"),
         ((), "train.imbalance=sampler"),
         ((), "train.imbalance=class_weights"),
@@ -241,6 +242,25 @@ def test_every_field_changes_what_is_learnt(given: tuple[str, ...], change: str)
     plain = learnt(*given)
     assert same(plain, learnt(*given))
     assert not same(plain, learnt(*given, change))
+
+
+def test_products_in_half_the_bits_leave_weights_whole_and_learn_as_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, losses = ordered_store(60), []
+    for precision in ("float32", "bf16"):
+        recipe = recipe_of("data.steps=6", "train.lr=0.02", f"train.precision={precision}")
+        learner = Learner(head_of(store, recipe), store, recipe, store.split("train"), seed=0)
+        losses.append([learner.epoch()[0] for _ in range(12)])
+    assert losses[0][-1] < losses[0][0] / 2
+    assert losses[1] != losses[0]
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+    assert {tensor.dtype for tensor in learner.head.state_dict().values()} == {torch.float32}
+    monkeypatch.setattr("pipeline.device.has_bf16", lambda: False)
+    with pytest.raises(
+        InputError, match=r"train\.precision is bf16, .*slower.* train\.precision out"
+    ):
+        train(store, recipe, out=tmp_path / "run", log=quiet)
 
 
 @pytest.mark.usefixtures("no_figures")
