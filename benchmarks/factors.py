@@ -6,8 +6,9 @@
 
 Trains the variants of `factors.yaml` with ``featstore train``, each run in one thread and several
 at once, prints the commands, and then a table of test scores with the difference to the first
-variant, or to the one that a variant names as its base: a paired bootstrap over the subjects of
-all splits. What is trained already is not trained again, so variants may be added.
+variant, or to the one that a variant names as its base: a paired bootstrap over the runs and the
+subjects of all splits, and a p value corrected for how many variants have that base (Holm). What is
+trained already is not trained again, so variants may be added.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.compare_runs import Difference, difference, read_group
+from pipeline.compare_runs import Difference, compare, read_group
 from pipeline.protocol import read_summary
 
 HERE = Path(__file__).parent
@@ -79,7 +80,17 @@ def train(variant: Variant, options: argparse.Namespace) -> None:
         raise SystemExit(f"{variant.name}: {done.stderr}")
 
 
-def row(variant: Variant, out: Path) -> str:
+def compared(found: list[Variant], out: Path) -> dict[str, Difference]:
+    """Compare the variants with their base, all with one base together; by variant."""
+    apart: dict[str, Difference] = {}
+    for base in dict.fromkeys(own.base for own in found if own.base):
+        names = [own.name for own in found if own.base == base]
+        groups = [read_group(str(folder_of(name, out)), "test") for name in (base, *names)]
+        apart |= dict(zip(names, compare(groups), strict=True))
+    return apart
+
+
+def row(variant: Variant, out: Path, apart: Difference | None) -> str:
     """Return a variant's line of the table."""
     summary = read_summary(folder_of(variant.name, out))
     top1, classes = (summary["scores"]["test"][key] for key in ("top1", "mean_class_accuracy"))
@@ -87,12 +98,7 @@ def row(variant: Variant, out: Path) -> str:
     seconds = sum(run["seconds"] for run in summary["runs"]) / len(summary["runs"])
     val = f"{summary['scores']['val']['top1']['mean']:.3f}"
     cells = [variant.name, val, _spread(top1), by_split, _spread(classes), f"{seconds:.0f}"]
-    if variant.base:
-        pair = (str(folder_of(name, out)) for name in (variant.base, variant.name))
-        found = difference(*(read_group(own, "test") for own in pair))
-        cells += [_interval(found), SAYS[found.holds("top1")]]
-    else:
-        cells += ["", ""]
+    cells += [_interval(apart), SAYS[apart.holds("top1")]] if apart else ["", ""]
     return f"| {' | '.join(cells)} |"
 
 
@@ -125,8 +131,9 @@ def main() -> None:
         list(pool.map(lambda variant: train(variant, options), found))
     print("\n| variant | val | test top-1 | by split | mean per class | s | difference | holds |")
     print("| --- | --- | --- | --- | --- | ---: | --- | --- |")
+    apart = compared(found, options.out)
     for variant in found:
-        print(row(variant, options.out))
+        print(row(variant, options.out, apart.get(variant.name)))
 
 
 if __name__ == "__main__":
