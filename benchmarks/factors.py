@@ -3,6 +3,7 @@
 ::
 
     python benchmarks/factors.py --store FEATURES [--store NAME=OTHER ...] [--variants FILE]
+        [--only VARIANT ...]
 
 Trains the variants of `factors.yaml` with ``featstore train``, each run in one thread and several
 at once, prints the commands, and then a table of test scores with the difference to the first
@@ -120,6 +121,7 @@ def main() -> None:
         "--store", action="append", required=True, metavar="[NAME=]STORE", help="of one split"
     )
     parser.add_argument("--variants", type=Path, default=HERE / "factors.yaml")
+    parser.add_argument("--only", action="append", help="a variant beside the first")
     parser.add_argument("--splits", default="0,1,2")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
@@ -127,6 +129,8 @@ def main() -> None:
     options = parser.parse_args()
     stores = {own.rpartition("=")[0]: own.rpartition("=")[2] for own in options.store}
     found = variants(options.variants, stores)
+    if options.only:
+        found = [own for own in found if not own.base or own.name in options.only]
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(lambda variant: train(variant, options), found))
     print("\n| variant | val | test top-1 | by split | mean per class | s | difference | holds |")
