@@ -160,7 +160,7 @@ class Bucket:
                 self._opened = os.getpid(), *fsspec.url_to_fs(self.url)
             except (ImportError, ValueError) as error:
                 raise InputError(
-                    f"{self.url} cannot be opened ({error}); for s3:// install featstore[s3]."
+                    f"{self.url} cannot be opened ({error}); for s3:// pip install s3fs."
                 ) from None
         return self._opened[1:]
 

@@ -254,7 +254,7 @@ def _from_timm(name: str) -> Backbone:
     try:
         import timm
     except ImportError:
-        raise ValueError("timm is not installed; pip install 'featstore[timm]'") from None
+        raise ValueError("timm is not installed; pip install timm") from None
     if name not in timm.list_models():
         raise ValueError(f"timm has no model {name!r}")
     network: Any = timm.create_model(name, pretrained=False, num_classes=0)

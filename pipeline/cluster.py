@@ -88,7 +88,7 @@ class Cluster:
         try:
             from distributed import Client
         except ImportError:
-            raise InputError("--dask needs Dask; pip install 'featstore[dask]'.") from None
+            raise InputError("--dask needs Dask; pip install distributed.") from None
         if self._spec.startswith(LOCAL):
             # Dask sets variables of this process for those that it starts, and leaves them so.
             self._environment = dict(os.environ)

