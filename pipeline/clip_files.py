@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.errors import InputError
-from pipeline.sources.files import Row, locate, without_suffix
+from pipeline.sources.files import Row, is_visible, locate, without_suffix
 from pipeline.sources.labels import listing, nearest
 
 NPY = ".npy"
@@ -43,7 +43,8 @@ def stems_below(folder: Path) -> dict[str, Path]:
     InputError
         If there are none.
     """
-    paths = [p for p in sorted(folder.rglob(f"*{NPY}")) if not p.name.startswith(".")]
+    found = sorted(folder.rglob(f"*{NPY}"))
+    paths = [p for p in found if all(map(is_visible, p.relative_to(folder).parts))]
     if not paths:
         pickles = any(folder.rglob("*.pkl"))
         hint = (

@@ -20,6 +20,8 @@ VIDEO_SUFFIXES = frozenset((
     ".ts", ".webm", ".wmv", ".y4m",
 ))
 # fmt: on
+# Left in folders by operating systems, as are names that begin with a dot. @eaDir holds thumbnails.
+LEFT_BY_SYSTEMS = frozenset(("@eadir", "__macosx", "desktop.ini", "thumbs.db"))
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 
 _UCF101 = re.compile(r"v_.+_(g\d+)_c\d+")
@@ -187,11 +189,27 @@ def without_suffix(video: str) -> str:
     return stem if suffix.casefold() in VIDEO_SUFFIXES else video
 
 
+def is_visible(name: str) -> bool:
+    """Tell whether a file or folder is the user's: neither hidden nor left behind by a system.
+
+    Examples
+    --------
+    >>> [is_visible(name) for name in ("f1.png", "._f1.png", "Thumbs.db", "@eaDir")]
+    [True, False, False, False]
+    """
+    return not name.startswith(".") and name.casefold() not in LEFT_BY_SYSTEMS
+
+
+def visible_entries(folder: Path) -> list[Path]:
+    """Return the sorted files and folders in a folder that are visible; see `is_visible`."""
+    return sorted(entry for entry in folder.iterdir() if is_visible(entry.name))
+
+
 def is_image_folder(path: Path) -> bool:
     """Whether `path` is a folder of numbered images, which counts as a video."""
     return path.is_dir() and any(
         entry.suffix.casefold() in IMAGE_SUFFIXES and re.search(r"\d", entry.stem)
-        for entry in path.iterdir()
+        for entry in visible_entries(path)
     )
 
 

@@ -10,7 +10,13 @@ from typing import ClassVar
 from featstore.errors import InputError
 from pipeline.sources.assemble import Draft, Fold, assemble, chosen_fold
 from pipeline.sources.base import SPLITS, Dataset, Source, Split, option
-from pipeline.sources.files import VIDEO_SUFFIXES, group_of, is_image_folder, without_suffix
+from pipeline.sources.files import (
+    VIDEO_SUFFIXES,
+    group_of,
+    is_image_folder,
+    visible_entries,
+    without_suffix,
+)
 from pipeline.sources.labels import listing, read_classes
 
 
@@ -34,7 +40,7 @@ class Folders(Source):
         drafts: list[Draft] = []
         skipped: list[str] = []
         for split, folder in self._class_folders(fold):
-            for entry in _entries(folder):
+            for entry in visible_entries(folder):
                 if entry.suffix.casefold() in VIDEO_SUFFIXES or is_image_folder(entry):
                     drafts.append(self._draft(entry, split))
                 else:
@@ -55,7 +61,7 @@ class Folders(Source):
     def _class_folders(self, fold: Fold | None) -> Iterator[tuple[Split | None, Path]]:
         if not self.data.is_dir():
             raise InputError(f"{self.data} is not a folder; check --data")
-        top = [entry for entry in _entries(self.data) if entry.is_dir()]
+        top = [entry for entry in visible_entries(self.data) if entry.is_dir()]
         parts = [entry.name for entry in top if entry.name in SPLITS]
         if not parts:
             if fold is None:
@@ -72,7 +78,7 @@ class Folders(Source):
             )
         for split in SPLITS:
             if split in parts:
-                folders = _entries(self.data / split)
+                folders = visible_entries(self.data / split)
                 yield from ((split, folder) for folder in folders if folder.is_dir())
 
     def _draft(self, path: Path, split: Split | None) -> Draft:
@@ -86,8 +92,3 @@ class Folders(Source):
             subject=group_of(video),
             split=split,
         )
-
-
-def _entries(folder: Path) -> list[Path]:
-    """What a folder shows: operating systems leave hidden files behind."""
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))

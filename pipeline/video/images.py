@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from featstore.errors import InputError
-from pipeline.sources.files import IMAGE_SUFFIXES
+from pipeline.sources.files import IMAGE_SUFFIXES, visible_entries
 from pipeline.video.index import PixelRange, VideoIndex, read_index
 
 
@@ -21,11 +21,11 @@ def numbered_images(folder: Path) -> list[Path]:
     InputError
         If there is no image, one has no number, two have the same, or numbers are left out.
     """
-    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    images = [path for path in visible_entries(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         raise InputError(f"{folder} holds no images; a folder counts as a video if it does.")
     numbers: dict[int, Path] = {}
-    for path in sorted(images):
+    for path in images:
         digits = re.findall(r"\d+", path.stem)
         if not digits:
             raise InputError(f"{path} has no number in its name, so its place is unknown.")

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from pipeline.sources.files import is_image_folder
+from pipeline.video.cache import content_hash, signature
 from pipeline.video.decode import DecodeError, decode
-from pipeline.video.images import index_images
+from pipeline.video.images import index_images, numbered_images
 from tests.videos import (
     encoded_image,
     luma,
@@ -120,3 +122,20 @@ def test_the_helper_writes_real_images() -> None:
     np.testing.assert_array_equal(
         np.asarray(Image.open(io.BytesIO(encoded_image(picture)))), picture
     )
+
+
+LEFT_BEHIND = ("._frame_0001.png", ".frame_0007.png", "Thumbs.db", "desktop.ini", ".DS_Store")
+
+
+def test_what_systems_leave_behind_is_no_image(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", textured(2))
+    alone = content_hash(folder), signature(folder), numbered_images(folder)
+    for name in LEFT_BEHIND:
+        (folder / name).write_bytes(b"\0\5\x16\7")
+    (folder / "@eaDir").mkdir()
+    (folder / "@eaDir" / "frame_0009.png").write_bytes(b"thumbnail")
+    assert (content_hash(folder), signature(folder), numbered_images(folder)) == alone
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "._1.png").touch()
+    assert is_image_folder(folder)
+    assert not is_image_folder(tmp_path / "empty")
