@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from featstore.errors import InputError
 from pipeline.video.images import image_range, numbered_images
 from pipeline.video.index import VideoIndex, assumed_range, be_strict
+from pipeline.video.opening import open_video
 from pipeline.video.pixels import Converter, Picture, PixelMode
 from pipeline.video.whole import MOST_REORDERED
 
@@ -176,11 +177,10 @@ def _judged(found: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any, bool]]
 def _image_frames(
     path: Path, index: VideoIndex, frames: NDArray[np.int64]
 ) -> Iterator[tuple[int, Any]]:
-    import av
 
     images = numbered_images(path)
     for number in frames.tolist():
-        with av.open(str(images[number]), metadata_errors="ignore") as container:
+        with open_video(images[number]) as container:
             # Without this, half a JPEG is a picture with a grey half.
             context = container.streams.video[0].codec_context
             context.options = {"err_detect": "explode"}
@@ -222,7 +222,7 @@ def _frames(path: Path, index: VideoIndex, frames: NDArray[np.int64]) -> Iterato
     keys = index.keys[: np.searchsorted(index.keys, first, "right")]
     starts = [int(index.pts[keys[-back]]) for back in (1, 2, 4, 8) if back < len(keys)]
     for start in (*starts, None):
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with open_video(path) as container:
             stream = container.streams.video[0]
             be_strict(stream.codec_context, seeks=len(index.keys) > 1)
             if not len(index.keys):

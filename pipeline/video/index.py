@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import InputError
+from pipeline.video.opening import open_video
 from pipeline.video.packets import UNORDERED, Packets, numbers, read_packets, video_stream
 from pipeline.video.whole import check_count, check_end, check_middle, stated_end
 
@@ -163,9 +164,9 @@ def read_index(path: Path) -> VideoIndex:
     import av
 
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with open_video(path) as container:
             stream = video_stream(path, container)
-            packets = read_packets(container, stream)
+            packets = read_packets(path, container, stream)
             kind, codec = container.format.name, stream.codec_context.name
             count = stream.frames
             check_count(path, kind, packets, count)
@@ -227,7 +228,7 @@ def _decoded_stamps(path: Path) -> dict[str, Any]:
     """Return time stamps for every frame of a file whose packets have none, from decoding it."""
     import av
 
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with open_video(path) as container:
         stream = container.streams.video[0]
         be_strict(stream.codec_context, seeks=False)
         rate = stream.average_rate or Fraction(1)

@@ -85,11 +85,11 @@ class Packets:
             self.keys.append(packet.is_keyframe)
 
 
-def read_packets(container: Any, stream: Any) -> Packets:
+def read_packets(path: Path, container: Any, stream: Any) -> Packets:
     """Read all packets of one stream, and where in the file those of the others lie."""
     packets = Packets()
     kind = container.format.name
-    hole = HOLE_BYTES + (_asf_block(Path(container.name)) if kind == "asf" else 0)
+    hole = HOLE_BYTES + (_asf_block(path) if kind == "asf" else 0)
     end = None
     for packet in container.demux() if kind in SEAMLESS else container.demux(stream):
         if kind in SEAMLESS and packet.size and packet.pos is not None:

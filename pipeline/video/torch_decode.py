@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from featstore.errors import InputError
 from pipeline.video.decode import Decode, DecodeError, decode
 from pipeline.video.index import UNINDEXED, VideoIndex
+from pipeline.video.opening import file_url, open_video
 from pipeline.video.pixels import Picture, PixelMode
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def _decoder(path: Path, stream: int, device: str) -> Any:
 
     with set_cuda_backend("nvdec"):  # the one that says whether it decodes
         return VideoDecoder(
-            str(path),
+            file_url(path),
             stream_index=stream,
             dimension_order="NHWC",
             num_ffmpeg_threads=1,
@@ -226,7 +227,7 @@ def _stream(path: Path, first: int) -> int:
     import av
 
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with open_video(path) as container:
             if container.format.name in UNINDEXED:
                 raise InputError(
                     f"{path} is an {container.format.long_name}, whose frames torchcodec does not "
