@@ -22,7 +22,8 @@ class ClipKey(NamedTuple):
     ----------
     clip_id : str
     video : str
-        SHA-256 of the video's content, hexadecimal.
+        SHA-256 of the video's content, hexadecimal; ``#1`` follows where its second video stream
+        is meant.
     pixel_range : {"full", "limited"}
         Range that the video's pixel values are taken to have.
     start, stop : int

@@ -43,7 +43,7 @@ class Clip:
         video = videos[self.video]
         return ClipKey(
             clip_id=self.clip_id,
-            video=video.sha256,
+            video=video.content,
             pixel_range=video.index.pixel_range,
             start=self.start,
             stop=self.stop,

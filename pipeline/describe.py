@@ -66,6 +66,12 @@ def describe(prepared: Prepared, *, weights: bool = True) -> Iterator[str]:
     if unreadable := [video for video in prepared.videos if video.unreadable]:
         first = unreadable[0]
         yield f"{len(unreadable)} videos cannot be read, such as {first.path}: {first.unreadable}"
+    if several := [video for video in prepared.videos if video.index.streams > 1]:
+        path, index = several[0].path, several[0].index
+        yield (
+            f"{len(several)} videos hold several video streams, such as {path}: stream "
+            f"{index.stream + 1} of {index.streams} is read, as players do"
+        )
     if prepared.dropped:
         yield f"dropped {len(prepared.dropped)} clips shorter than {prepared.min_frames} frames"
     rate = f"{float(prepared.fps):g} frames a second" if prepared.fps else "every frame"

@@ -154,7 +154,7 @@ def columns(
         "subject_name": np.array(subjects),
         "split_name": np.array(SPLITS),
         "video_name": np.array([video.name for video in videos]),
-        "video_sha256": np.array([video.sha256 for video in videos]),
+        "video_sha256": np.array([video.content for video in videos]),
         "video_range": np.array([video.index.pixel_range for video in videos]),
         "frame": np.concatenate(firsts),
         "time": np.concatenate(times),

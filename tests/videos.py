@@ -1,12 +1,14 @@
 """Small videos with known pixels, and tables that annotate them."""
 
 import csv
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from pipeline.video.decode import decode
 from pipeline.video.index import VideoIndex
@@ -134,6 +136,27 @@ def write_video(
                 frame.color_range = color_range
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
+    return path
+
+
+def write_streams(
+    path: Path, parts: Sequence[np.ndarray], marks: Sequence[Disposition], codec: str = "ffv1"
+) -> Path:
+    """Encode pictures, without loss, into a video stream for each part, with its disposition."""
+    options = LOSSLESS if codec == "libx264" else {}
+    with av.open(str(path), "w") as output:
+        streams = []
+        for pictures, mark in zip(parts, marks, strict=True):
+            stream = output.add_stream(codec, rate=30, options=options)
+            stream.height, stream.width = pictures.shape[1:]
+            stream.pix_fmt, stream.disposition = "yuv420p", mark
+            streams.append(stream)
+        for stream, pictures in zip(streams, parts, strict=True):
+            for number, pixels in enumerate(pictures):
+                frame = video_frame(pixels, "yuv420p")
+                frame.pts = number
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
     return path
 
 

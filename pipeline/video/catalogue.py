@@ -43,6 +43,11 @@ class Video:
     index: VideoIndex
     unreadable: str = ""
 
+    @property
+    def content(self) -> str:
+        """What clips show: the hash, and which video stream if it is not the file's first."""
+        return f"{self.sha256}#{self.index.stream}" if self.index.stream else self.sha256
+
     def anywhere(self) -> Video:
         """Return the same video under a path that means the same in any folder."""
         return replace(self, path=self.path.absolute())

@@ -223,7 +223,7 @@ def _frames(path: Path, index: VideoIndex, frames: NDArray[np.int64]) -> Iterato
     starts = [int(index.pts[keys[-back]]) for back in (1, 2, 4, 8) if back < len(keys)]
     for start in (*starts, None):
         with open_video(path) as container:
-            stream = container.streams.video[0]
+            stream = container.streams.video[index.stream]
             be_strict(stream.codec_context, seeks=len(index.keys) > 1)
             if not len(index.keys):
                 yield from enumerate(container.decode(stream))
@@ -253,7 +253,7 @@ def _numbered(
 
     Numbers come from the time stamps, never from counting, which is wrong after a seek.
     """
-    stream = container.streams.video[0]
+    stream = container.streams.video[index.stream]
     codec = stream.codec_context.name
     skips = codec in CAN_SKIP
     dense = codec in DENSE and container.format.name not in WITHOUT_LENGTHS

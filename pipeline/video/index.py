@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from featstore.errors import InputError
 from pipeline.video.opening import open_video
-from pipeline.video.packets import UNORDERED, Packets, numbers, read_packets, video_stream
+from pipeline.video.packets import UNORDERED, Packets, numbers, read_packets
+from pipeline.video.streams import films, video_stream
 from pipeline.video.whole import check_count, check_end, check_middle, stated_end
 
 PixelRange = Literal["full", "limited"]
@@ -61,6 +62,10 @@ class VideoIndex:
         The range that luma values are taken to have; see `assumed_range`.
     timed : bool
         False for a folder of images of unknown rate, whose `pts` only count.
+    stream : int
+        Position of the video among the file's video streams; see `video_stream`.
+    streams : int
+        How many of them are no cover pictures.
     """
 
     pts: NDArray[np.int64]
@@ -73,6 +78,8 @@ class VideoIndex:
     bits: int
     pixel_range: PixelRange
     timed: bool = True
+    stream: int = 0
+    streams: int = 1
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -166,14 +173,16 @@ def read_index(path: Path) -> VideoIndex:
     try:
         with open_video(path) as container:
             stream = video_stream(path, container)
+            place = container.streams.video.index(stream)
             packets = read_packets(path, container, stream)
             kind, codec = container.format.name, stream.codec_context.name
             count = stream.frames
             check_count(path, kind, packets, count)
             end = stated_end(container, stream)
             if _is_guessed(kind, codec, packets):
-                packets = replace(packets, **_decoded_stamps(path))
+                packets = replace(packets, **_decoded_stamps(path, place))
             picture = _picture(stream.codec_context)
+            picture |= {"stream": place, "streams": len(films(container))}
             time_base = stream.time_base or Fraction(1, 1)
     except (av.FFmpegError, OSError) as error:
         raise InputError(
@@ -224,12 +233,12 @@ def _picture(context: Any) -> dict[str, Any]:
     }
 
 
-def _decoded_stamps(path: Path) -> dict[str, Any]:
+def _decoded_stamps(path: Path, place: int) -> dict[str, Any]:
     """Return time stamps for every frame of a file whose packets have none, from decoding it."""
     import av
 
     with open_video(path) as container:
-        stream = container.streams.video[0]
+        stream = container.streams.video[place]
         be_strict(stream.codec_context, seeks=False)
         rate = stream.average_rate or Fraction(1)
         tick = max(1, round(1 / (rate * (stream.time_base or 1 / rate))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from featstore.errors import InputError
 
 NO_STAMP = -(2**63)  # AV_NOPTS_VALUE
 # In these, one packet follows the other, but for headers of fewer bytes than `HOLE_BYTES`.
@@ -112,38 +109,3 @@ def _asf_block(path: Path) -> int:
 def numbers(values: array[int]) -> NDArray[np.int64]:
     """Return values as an array that shares their memory."""
     return np.frombuffer(values, np.int64)
-
-
-def video_stream(path: Path, container: Any) -> Any:
-    """Return the first video stream.
-
-    Raises
-    ------
-    InputError
-        If there is none, or nothing decodes it.
-    """
-    if not container.streams.video:
-        raise InputError(f"{path} has no video stream; remove its clips or replace it.")
-    stream = container.streams.video[0]
-    if stream.codec_context is None:
-        raise InputError(
-            f"{path} cannot be decoded, for FFmpeg has no decoder for its codec"
-            f"{_codec_name(container, stream)}; re-encode it or remove its clips."
-        )
-    return stream
-
-
-def _codec_name(container: Any, stream: Any) -> str:
-    """Return what FFmpeg's description of a file calls the codec of a stream, if it knows."""
-    import av
-
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)  # the description is a message
-    try:
-        described = container.dumps_format()
-    finally:
-        av.logging.set_level(level)
-    pattern = rf"Stream #\d+:{stream.index}\D.*?Video: (\w+)(?: \((.{{4}}) / 0x)?"
-    found = re.search(pattern, described)
-    names = [name for name in found.groups() if name not in (None, "none")] if found else []
-    return f", {' or '.join(dict.fromkeys(names))}" if names else ""

@@ -138,7 +138,7 @@ class _Video:
     @classmethod
     def open(cls, path: Path, index: VideoIndex, device: str, first: int) -> _Video:
         """Open a video from which `first` is the first frame that is needed."""
-        stream = _stream(path, first)
+        stream = _stream(path, index.stream, first)
         try:
             decoder = _decoder(path, stream, device)
         except RuntimeError as error:
@@ -214,7 +214,7 @@ def _opens(path: Path, stream: int) -> bool:
     return True
 
 
-def _stream(path: Path, first: int) -> int:
+def _stream(path: Path, place: int, first: int) -> int:
     """Return which of a file's streams is the video that the index is of.
 
     Raises
@@ -233,7 +233,7 @@ def _stream(path: Path, first: int) -> int:
                     f"{path} is an {container.format.long_name}, whose frames torchcodec does not "
                     "find by their numbers; give --decoder pyav."
                 )
-            return int(container.streams.video[0].index)
+            return int(container.streams.video[place].index)
     except (av.FFmpegError, OSError, IndexError) as error:
         raise DecodeError(path, first, str(getattr(error, "strerror", None) or error)) from None
 

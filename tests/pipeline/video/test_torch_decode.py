@@ -67,7 +67,7 @@ def opening(monkeypatch: pytest.MonkeyPatch):
                 raise RuntimeError("validate, /src/core/Device.cpp:87, Unsupported device: cuda")
             return MadeUp(**options)
 
-        monkeypatch.setattr(torch_decode, "_stream", lambda path, first: 0)
+        monkeypatch.setattr(torch_decode, "_stream", lambda path, place, first: 0)
         monkeypatch.setattr(torch_decode, "_decoder", decoder)
 
     return let

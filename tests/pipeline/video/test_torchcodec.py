@@ -7,13 +7,14 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 
 from featstore.errors import InputError
 from pipeline.video import torch_decode
 from pipeline.video.decode import DecodeError, Lost, decode, decode_all
 from pipeline.video.index import VideoIndex, read_index
 from pipeline.video.torch_decode import decoding, versions
-from tests.videos import GOP_8, textured, video_frame, write_video
+from tests.videos import GOP_8, textured, write_streams, write_video
 
 # FFmpeg converts with other rounding where the width or height is odd and chroma is halved.
 SAME, ODD = 0, 32
@@ -127,20 +128,9 @@ class Watched:
 
 @needs_torchcodec
 def test_the_stream_is_that_of_the_index(tmp_path: Path) -> None:
-    path = tmp_path / "a.mkv"
     small, large = textured(5), textured(5, 96, 128, seed=1)
-    with av.open(str(path), "w") as output:
-        streams = [output.add_stream("ffv1", rate=30) for _ in range(2)]
-        for stream, pictures in zip(streams, (small, large), strict=True):
-            stream.height, stream.width = pictures.shape[1:]
-            stream.pix_fmt = "yuv420p"
-        for number in range(5):
-            for stream, pictures in zip(streams, (small, large), strict=True):
-                frame = video_frame(pictures[number], "yuv420p")
-                frame.pts = number
-                output.mux(stream.encode(frame))
-        for stream in streams:
-            output.mux(stream.encode(None))
+    none = Disposition(0)
+    path = write_streams(tmp_path / "a.mkv", (large, small), (none, Disposition.default))
     index = read_index(path)
     found = rgb(path, index, [0, 4])
     expected = reference(path, index)
