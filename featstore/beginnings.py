@@ -16,7 +16,7 @@ from featstore.container import chunk_name
 from featstore.files import Bucket, Files, Folder, is_remote
 from featstore.keys import canonical_json
 from featstore.seal import sha256
-from featstore.unfinished import BUILDING, PLAN, UNITS, discard, temporary
+from featstore.unfinished import BUILDING, PLAN, UNITS, discard, refuse_links, temporary
 
 FAILED = "failed"
 RUN = "run"  # names the one process that may write, to others that write for it
@@ -51,6 +51,7 @@ class Beginnings:
         else:
             self.files = Folder(temporary(Path(final), BUILDING))
             self.commits = Folder(temporary(Path(final), UNITS))
+            refuse_links(Path(final))
 
     def plan(self) -> dict[str, Any] | None:
         """Return what the store was to be, if that is known."""
@@ -61,10 +62,18 @@ class Beginnings:
 
     def keep_plan(self, plan: Mapping[str, Any]) -> None:
         """Write down what the store is to be."""
+        self.make()
         self.commits.write(PLAN, canonical_json(plan).encode())
+
+    def make(self) -> None:
+        """Make the folders, of which a bucket has none."""
+        for files in (self.files, self.commits):
+            if isinstance(files, Folder):
+                files.make()
 
     def take_over(self) -> str:
         """Become the one process that may write, and return the name that others check."""
+        self.make()
         run = os.urandom(16).hex()
         self.commits.write(RUN, run.encode())
         return run
@@ -102,8 +111,8 @@ class Beginnings:
 
     def discard(self) -> None:
         """Remove everything."""
-        if isinstance(self._final, Path):
-            discard(self._final)
+        if not is_remote(self._final):
+            discard(Path(self._final))
             return
         for own in (self.commits, self.files):
             for name in list(own.names()):
@@ -113,6 +122,11 @@ class Beginnings:
         """Remove what is known of units, of a store that is sealed."""
         for name in list(self.commits.names()):
             self.commits.remove(name)
+
+
+def forget_units(url: str) -> None:
+    """Remove what a writer of a sealed store in a bucket was stopped before it could remove."""
+    Beginnings(url).forget_units()
 
 
 def write_unit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -60,7 +61,7 @@ def is_built(path: Path | str, key: str) -> bool:
     try:
         return bool(read_attributes(path)["key"] == key)
     except StoreNotFoundError:
-        if isinstance(path, Path) and path.exists():
+        if isinstance(path, Path) and os.path.lexists(path):
             raise InputError(
                 f"{path} is in the way and is not a store; remove it and run this again."
             ) from None

@@ -11,7 +11,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -19,6 +19,7 @@ from featstore.errors import InputError
 
 ZIP_SUFFIX = ".zip"
 COPY_BYTES = 2**20
+TEMPORARY = r"\.[0-9a-f]+\.tmp"  # what `replacing` puts behind a name, as a regular expression
 
 
 class Files(Protocol):
@@ -63,7 +64,7 @@ def files_at(place: Path | str) -> Files:
 
 
 class Folder:
-    """Files below a folder of the local disk."""
+    """Files below a folder of the local disk; `make` makes it, and `write` only what is below."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,6 +73,10 @@ class Folder:
     def place(self) -> str:
         """The absolute path."""
         return str(self.path.absolute())
+
+    def make(self) -> None:
+        """Make the folder, if it is not there."""
+        self.path.mkdir(parents=True, exist_ok=True)
 
     def names(self) -> Iterator[str]:
         """Yield the names of all files below the folder."""
@@ -84,9 +89,23 @@ class Folder:
         return (self.path / name).read_bytes()
 
     def write(self, name: str, content: bytes | memoryview, *, last: bool = False) -> None:
-        """Write a file under a temporary name and rename it; `sync_tree` or `last` make it last."""
+        """Write a file under a temporary name and rename it; `sync_tree` or `last` make it last.
+
+        Raises
+        ------
+        InputError
+            If the folder is not there: it was removed or renamed since it was made.
+        """
         path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        missing = [*path.relative_to(self.path).parents][:-1]
+        with suppress(FileNotFoundError):
+            for folder in reversed(missing):
+                (self.path / folder).mkdir(exist_ok=True)
+        if not self.path.is_dir():
+            raise InputError(
+                f"{self.path} is no longer there: it was removed or renamed while it was written; "
+                "run the same command again."
+            )
         with replacing(path) as temporary:
             temporary.write_bytes(content)
             if last:
@@ -220,9 +239,11 @@ def _network_errors() -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path` that takes its place if the block ends well.
 
-    What was written lasts before it has the name, if it was synced in the block.
+    What was written lasts before it has the name, if it was synced in the block. The temporary name
+    is random: processes of two machines that share a disk may have the same number, and nobody can
+    put a link where it will be.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     try:
         yield temporary
         temporary.replace(path)
@@ -250,6 +271,14 @@ def copy_into(stream: BinaryIO, offset: int, source: Path) -> None:
         if left:
             stream.seek(offset)
             shutil.copyfileobj(content, stream, COPY_BYTES)
+
+
+def delete(path: Path) -> None:
+    """Remove a file or a folder, if it is there; of a link, the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync_tree(root: Path) -> None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from featstore import schema
 from featstore.codecs import Codec
 from featstore.container import Damage, chunk_name, not_found
-from featstore.errors import CorruptStoreError, FeatstoreError
+from featstore.errors import CorruptStoreError, FeatstoreError, InputError
 from featstore.files import Folder, copy_into, sync
 from featstore.maps import Piece, can_map
 from featstore.seal import REMEDY, check_seal, sealed, sha256
@@ -70,10 +70,7 @@ class Hdf5Container:
 
     def chunk_bytes(self, number: int) -> bytes:
         """Return a chunk of features as it is stored."""
-        piece = self._extents[number]
-        with self.place.open("rb") as stream:
-            stream.seek(piece.offset)
-            return stream.read(piece.length)
+        return _read(self._extents[number])
 
     def pieces(self) -> list[Piece] | None:
         """Return where the chunks lie."""
@@ -212,7 +209,9 @@ def pack(
     size = PAGE
     while size < len(_block_text(blank, 0)):
         size *= 2
+    path.unlink(missing_ok=True)
     extents = _write_hdf5(path, files, contents, attributes, size)
+    _check_packed(extents, chunks)
     complete = sealed(attributes, chunks, rest=_rest(path, size, extents), **stored)
     sync(path)
     with path.open("r+b") as stream:  # last: without it, the file is no store
@@ -228,7 +227,7 @@ def _write_hdf5(
     layout, codec = contents.layout, contents.codec
     with h5py.File(
         path,
-        "w",
+        "x",  # follows no link
         libver=LIBRARY,
         userblock_size=block,
         # Chunks begin on pages; what is smaller lies where it fits.
@@ -261,6 +260,22 @@ def _write_hdf5(
         for number, piece in enumerate(pieces):
             copy_into(stream, piece.offset, files.path / chunk_name(number))
     return pieces
+
+
+def _check_packed(pieces: list[Piece], chunks: Mapping[str, str]) -> None:
+    """Read the chunks that were packed and compare them: the seal is of what is on the disk."""
+    for number, piece in enumerate(pieces):
+        if sha256(_read(piece)) != chunks[chunk_name(number)]:
+            raise InputError(
+                f"{chunk_name(number)} was changed while {piece.path.name} was packed: something "
+                "else writes files in its folder; run the same command again."
+            )
+
+
+def _read(piece: Piece) -> bytes:
+    with piece.path.open("rb") as stream:
+        stream.seek(piece.offset)
+        return stream.read(piece.length)
 
 
 def _reserving() -> Any:

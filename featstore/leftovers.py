@@ -8,18 +8,17 @@ process and the next one would hold two locks of one name.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featstore.container import SUFFIXES, read_attributes
-from featstore.errors import BusyError, FeatstoreError
-from featstore.locks import writer_lock
+from featstore.errors import BusyError, FeatstoreError, InputError
+from featstore.files import TEMPORARY, delete
+from featstore.locks import is_held, writer_lock
 from featstore.unfinished import BUILDING, PACKING, SUPERSEDED, UNITS
 
 REMOVED = ".removed"
@@ -38,7 +37,7 @@ WHOLE = "a whole store that only lacks its name; the same build gives it that"
 _SUFFIX = "|".join(map(re.escape, SUFFIXES))
 _KIND = "|".join(map(re.escape, REASONS))
 _LEFTOVER = re.compile(rf"\.(?P<name>.+(?:{_SUFFIX}))(?P<kind>{_KIND})")
-_PROVENANCE = re.compile(rf"\.(?P<name>.+?)(?:{_SUFFIX})?\.build\.json(?:\.\d+)?\.tmp")
+_PROVENANCE = re.compile(rf"\.(?P<name>.+?)(?:{_SUFFIX})?\.build\.json(?:{TEMPORARY}|\.tmp)")
 _KEY = re.compile(rf".*-([0-9a-f]{{12}})(?:{_SUFFIX})?")
 
 
@@ -99,16 +98,18 @@ def sweep(root: Path, *, dry_run: bool = False) -> Iterator[Leftover]:
     found = leftovers(root)
     for key in dict.fromkeys(own.key for own in found):
         own_key = [own for own in found if own.key == key]
-        if dry_run or all(own.kept for own in own_key):
-            busy = is_held(root, key)
-            yield from (_keep(own, BUSY) if busy else own for own in own_key)
-            continue
         try:
+            if dry_run or all(own.kept for own in own_key):
+                busy = is_held(root, key)
+                yield from (_keep(own, BUSY) if busy else own for own in own_key)
+                continue
             with lock_of(root, key):
                 # Looked for again: whoever held the lock until now has changed them.
                 yield from (_remove(own) for own in leftovers(root, key))
         except BusyError:
             yield from (_keep(own, BUSY) for own in own_key)
+        except InputError as error:
+            yield from (_keep(own, str(error)) for own in own_key)
         except OSError as error:  # another user's lock file
             yield from (_keep(own, f"its lock: {error.strerror}") for own in own_key)
 
@@ -175,29 +176,6 @@ def _remove(leftover: Leftover) -> Leftover:
     return leftover
 
 
-def delete(path: Path) -> None:
-    """Remove a file or a folder, if it is there; of a link, the link."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def lock_of(root: Path, key: str) -> AbstractContextManager[None]:
     """Return the lock of a key; no build makes a store without one in its name."""
     return writer_lock(root, key) if key else nullcontext()
-
-
-def is_held(root: Path, key: str) -> bool:
-    """Return whether a process holds the lock of a key; makes no file, unlike taking it."""
-    try:
-        descriptor = os.open(root / f".{key[:12]}.lock", os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -1,13 +1,16 @@
-"""One writer a store, by a kernel lock, which dies with its process."""
+"""Kernel locks on files, which die with their process."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from featstore.errors import BusyError
+from featstore.errors import BusyError, InputError
 
 
 @contextmanager
@@ -25,13 +28,78 @@ def writer_lock(root: Path, key: str) -> Iterator[None]:
     ------
     BusyError
         If another process holds it.
+    InputError
+        If the lock's name is that of a link or a folder.
     """
-    with (root / f".{key[:12]}.lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    descriptor = open_lock(lock_path(root, key))
+    try:
+        if not try_lock(descriptor):
             raise BusyError(
                 f"Another process is building the store {key[:12]} in {root}; wait for it, then "
                 "run the same command again: it will find the finished store."
-            ) from None
+            )
         yield
+    finally:
+        os.close(descriptor)
+
+
+def is_held(root: Path, key: str) -> bool:
+    """Return whether a process holds the lock of a key; makes no file, unlike taking it."""
+    try:
+        # A shared lock needs a descriptor for reading only, which another user's file may allow.
+        descriptor = open_lock(lock_path(root, key), os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return not try_lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def lock_path(root: Path, key: str) -> Path:
+    """Return the path of the lock of a store key."""
+    return root / f".{key[:12]}.lock"
+
+
+def open_lock(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+    """Return a descriptor of a lock file, whose content is left alone.
+
+    Parameters
+    ----------
+    path : Path
+        The name is known beforehand, so whoever may write to the folder could have put a link
+        there. It is not followed.
+    flags : int
+        For reading and writing by default: over NFS, only such a descriptor can be locked alone.
+
+    Raises
+    ------
+    InputError
+        If the name is that of a link, or of anything else but a file.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+        raise _no_lock(path) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _no_lock(path)
+    return descriptor
+
+
+def try_lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Take a lock until the descriptor is closed; return False if another process has it."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _no_lock(path: Path) -> InputError:
+    return InputError(
+        f"{path} should be a lock, which is an empty file, and is a link or something else; look "
+        "at it and remove it."
+    )

@@ -10,7 +10,9 @@ from pathlib import Path
 from featstore.catalogue import find
 from featstore.container import read_attributes, suffix_of
 from featstore.errors import BusyError, FeatstoreError, InputError, StoreNotFoundError
-from featstore.leftovers import REMOVED, delete, is_held, key_of, lock_of
+from featstore.files import delete
+from featstore.leftovers import REMOVED, key_of, lock_of
+from featstore.locks import is_held
 from featstore.unfinished import SUPERSEDED, temporary
 
 

@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 from featstore.container import read_attributes
-from featstore.errors import FeatstoreError
-from featstore.files import sync
+from featstore.errors import FeatstoreError, InputError
+from featstore.files import delete, sync
 
 BUILDING, UNITS, SUPERSEDED, PACKING = ".building", ".units", ".superseded", ".packing"
 PLAN = "plan.json"
@@ -18,6 +18,18 @@ PLAN = "plan.json"
 def temporary(final: Path, kind: str) -> Path:
     """Return the path of what stands beside a store for a while."""
     return final.with_name(f".{final.name}{kind}")
+
+
+def refuse_links(final: Path) -> None:
+    """Refuse links where a writer makes folders: what it writes or removes could be anywhere.
+
+    Raises
+    ------
+    InputError
+    """
+    for kind in (BUILDING, UNITS):
+        if (path := temporary(final, kind)).is_symlink():
+            raise InputError(f"{path} is a link, and a build makes a folder there; remove it.")
 
 
 def discard(final: Path) -> None:
@@ -39,6 +51,8 @@ def finish(final: Path) -> None:
         return
     for kind in (BUILDING, PACKING):
         candidate = temporary(final, kind)
+        if candidate.is_symlink():
+            continue
         try:
             read_attributes(candidate)
         except (FeatstoreError, OSError):
@@ -53,10 +67,9 @@ def finish(final: Path) -> None:
 
 def take_place(new: Path, final: Path) -> None:
     """Give a sealed store its name; one that has it already is superseded."""
-    if final.exists():
+    if os.path.lexists(final):
         old = temporary(final, SUPERSEDED)
-        if old.is_dir():
-            shutil.rmtree(old)
+        delete(old)
         if exchange(new, final):  # the name is never without a store
             new.replace(old)
         else:

@@ -13,8 +13,8 @@ store of them. A writer that starts on these finds out what is whole and goes on
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,13 @@ from featstore.codecs import float16_error
 from featstore.container import HDF5_SUFFIX, chunk_name
 from featstore.contents import Contents
 from featstore.errors import InputError
-from featstore.files import Folder, sync_tree
+from featstore.files import Folder, delete, is_remote, sync_tree
 from featstore.keys import canonical_json, differences
 from featstore.seal import sealed, sha256
 from featstore.unfinished import BUILDING, PACKING, UNITS, take_place, temporary
 
 NUMERICS, MIXED = "numerics", "mixed_numerics"
+READERS = 4
 
 
 class StoreWriter:
@@ -72,8 +73,8 @@ class StoreWriter:
     ) -> None:
         from featstore.zarr_format import encode_columns
 
-        self._final = final
-        self._beginnings = Beginnings(final)
+        self._final = final if is_remote(final) else Path(final)
+        self._beginnings = Beginnings(self._final)
         self.files = self._beginnings.files
         layout = contents.layout
         small = encode_columns(contents.columns, layout, contents.codec)
@@ -170,20 +171,31 @@ class StoreWriter:
         known: Mapping[str, Any] | None = None,
         failed: Mapping[int, str] | None = None,
     ) -> None:
-        """Write one unit from bytes of the codec; `known` is kept with its checksum."""
+        """Write one unit from bytes of the codec; `known` is kept with its checksum.
+
+        The checksum is computed unless `known` has it.
+        """
         self.files.write(chunk_name(unit), content)
-        self.commit(unit, {**(known or {}), "sha256": sha256(content)}, failed)
+        known = dict(known or {})
+        self.commit(unit, {"sha256": known.get("sha256") or sha256(content), **known}, failed)
 
     def seal(self) -> None:
         """Write the root metadata with every checksum last, and rename into place.
 
         A store of this name that is there, a damaged one for example, is superseded: it takes the
         name ``.NAME.superseded``, where whoever reads it still has it.
+
+        Raises
+        ------
+        InputError
+            If a file that was written is no longer there, or holds something else.
         """
         from featstore.zarr_format import ROOT_FILE, root_text
 
         if self.missing:
             raise ValueError(f"{len(self.missing)} units are not written")
+        if self.forget_lost():
+            raise self._lost(chunk_name(self.missing[0]))
         if self.failed:
             self._mark_failed()
         chunks = {chunk_name(unit): commit["sha256"] for unit, commit in self.done.items()}
@@ -198,14 +210,23 @@ class StoreWriter:
 
             sealed_store = temporary(self._final, PACKING)
             pack(sealed_store, Folder(built), self._contents, self._attributes, chunks)
-            shutil.rmtree(built)
+            delete(built)
         else:
             # Everything lasts before the root says that it is whole.
             sync_tree(sealed_store)
+            self._check_files({**self._small, **chunks})
             self.files.write(ROOT_FILE, root, last=True)
         # Only the name is missing now, which `finish` gives if this writer is killed here.
-        shutil.rmtree(temporary(self._final, UNITS))
+        delete(temporary(self._final, UNITS))
         take_place(sealed_store, self._final)
+
+    def forget_lost(self) -> list[int]:
+        """Count units as missing whose chunk is no longer there; return their numbers."""
+        there = set(self.files.names())
+        lost = [unit for unit in sorted(self.done) if chunk_name(unit) not in there]
+        for unit in lost:
+            del self.done[unit]
+        return lost
 
     def mix_numerics(self, old: Mapping[str, Any], changed: list[str]) -> None:
         """Note that units computed otherwise were taken over, and in what."""
@@ -229,6 +250,26 @@ class StoreWriter:
         """Remove what was written; for a build that cannot be finished."""
         self._beginnings.discard()
 
+    def _check_files(self, checksums: Mapping[str, str]) -> None:
+        """Read what was written and compare it: the seal is of what is on the disk."""
+
+        def is_whole(name: str) -> bool:
+            try:
+                return sha256(self.files.read(name)) == checksums[name]
+            except OSError:
+                return False
+
+        with ThreadPoolExecutor(READERS) as pool:
+            for name, whole in zip(checksums, pool.map(is_whole, checksums), strict=True):
+                if not whole:
+                    raise self._lost(name)
+
+    def _lost(self, name: str) -> InputError:
+        return InputError(
+            f"{name} of {Path(self._final).name} was written, and is gone or changed since: "
+            "something else removes or writes files in its folder; run the same command again."
+        )
+
     def _mark_failed(self) -> None:
         """Make all rows of failed clips NaN, and set their status."""
         from featstore.zarr_format import encode_columns
@@ -238,12 +279,15 @@ class StoreWriter:
             clips = [clip for clip in layout.clips_of(first, last) if clip in self.failed]
             if not clips:
                 continue
-            stored = bytes(self.files.read(chunk_name(unit)))
+            name = chunk_name(unit)
+            self._check_files({name: self.done[unit]["sha256"]})
+            stored = bytes(self.files.read(name))
             chunk = codec.decode(stored, (layout.chunk_rows, layout.dim)).copy()
             for clip in clips:
                 begin, end = layout.offsets[clip : clip + 2] - first
                 chunk[max(0, begin) : min(end, last - first)] = np.nan
-            self.write_encoded(unit, codec.encode(chunk), self.done[unit])
+            known = {key: value for key, value in self.done[unit].items() if key != "sha256"}
+            self.write_encoded(unit, codec.encode(chunk), known)
         columns = dict(contents.columns)
         columns["status"] = columns["status"].copy()
         columns["status"][list(self.failed)] = schema.STATUS_FAILED

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from featstore.errors import InputError
+from featstore.files import replacing
 
 BACKBONE = "timm:tf_efficientnet_lite0"
 
@@ -47,7 +48,6 @@ def write_weights(path: Path) -> bool:
     if len(theirs) != len(ours) + 2 or any(renamed[n].shape != ours[n].shape for n in ours):
         raise InputError(f"{source} is not an EfficientNet-Lite0; install the extra demo again.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file({name: tensor.contiguous() for name, tensor in renamed.items()}, temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in renamed.items()}, temporary)
     return True

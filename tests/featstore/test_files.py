@@ -1,4 +1,5 @@
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def files(request, tmp_path: Path) -> Files:
         place = files_at(url)
     elif request.param == "folder":
         (tmp_path / "s.zarr.other").mkdir()
-        place = files_at(tmp_path / "s.zarr")
+        place = Folder(tmp_path / "s.zarr")
+        place.make()
     else:
         with zipfile.ZipFile(tmp_path / "s.zip", "w") as opened:
             opened.mkdir("a")
@@ -182,3 +184,20 @@ def test_a_forked_process_opens_an_archive_for_itself(tmp_path, monkeypatch) -> 
     monkeypatch.setattr(os, "getpid", lambda: -1)
     assert archive._zip is not first
     assert archive.read("a") == b"1"
+
+
+def test_temporary_names_differ_between_processes_of_one_number(tmp_path) -> None:
+    with replacing(tmp_path / "a") as one, replacing(tmp_path / "a") as other:
+        assert one != other
+        one.write_bytes(b"1")
+        other.write_bytes(b"2")
+
+
+def test_a_folder_that_vanished_is_not_made_again(tmp_path) -> None:
+    folder = Folder(tmp_path / "s")
+    folder.make()
+    folder.write("a/b/c", b"1")
+    shutil.rmtree(folder.path)
+    with pytest.raises(InputError, match="no longer there"):
+        folder.write("a/b/d", b"2")
+    assert not folder.path.exists()

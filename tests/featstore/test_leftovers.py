@@ -186,7 +186,7 @@ class TestSweep:
         def refuse(path: Path) -> None:
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr("featstore.leftovers.shutil.rmtree", refuse)
+        monkeypatch.setattr("featstore.files.shutil.rmtree", refuse)
         found = {own.path.name: own.kept for own in sweep(root)}
         folders = {name for name in left if (root / name).is_dir()}
         assert {name for name, kept in found.items() if "Permission denied" in kept} == folders
@@ -310,7 +310,7 @@ class TestRemoveStore:
         self, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr("featstore.leftovers.shutil.rmtree", _interrupted)
+            patched.setattr("featstore.files.shutil.rmtree", _interrupted)
             with pytest.raises(KeyboardInterrupt):
                 remove_store(find_removable(root, NAME))
         assert NAME not in names(root)

@@ -1,11 +1,14 @@
 """Units are written in any order and more than one go; the bytes are the same."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import featstore
+from featstore import InputError
 from featstore.codecs import Codec
 from featstore.container import chunk_name
 from featstore.unfinished import temporary
@@ -160,3 +163,94 @@ def test_the_plan_says_what_the_store_is_to_be(final) -> None:
     plan = json.loads((temporary(final, ".units") / "plan.json").read_text())
     assert plan["chunk"] == [20, 4]
     assert plan["attributes"]["key"] == "ab" * 32
+
+
+def spoil(final: Path, how: str) -> None:
+    """Do to a store that is being written what another process might."""
+    building = temporary(final, ".building")
+    chunk = building / chunk_name(2)
+    if how == "folder removed":
+        shutil.rmtree(building)
+    elif how == "folder moved":
+        building.rename(final.parents[1] / "moved")
+    elif how == "folder replaced":
+        shutil.copytree(building, building.with_name("copy"))
+        (building.with_name("copy") / chunk_name(2)).unlink()
+        shutil.rmtree(building)
+        building.with_name("copy").rename(building)
+    elif how == "chunk removed":
+        chunk.unlink()
+    else:
+        chunk.write_bytes(bytes(chunk.stat().st_size))
+
+
+def finish(writer: StoreWriter) -> None:
+    write(writer, writer.missing)
+    writer.seal()
+
+
+@pytest.mark.parametrize("when", ["before the last unit", "before the seal"])
+@pytest.mark.parametrize(
+    "how",
+    ["folder removed", "folder moved", "folder replaced", "chunk removed", "chunk changed"],
+)
+def test_what_vanished_or_changed_is_never_sealed(final, undisturbed, how: str, when: str) -> None:
+    writer = StoreWriter(final, made())
+    write(writer, list(units())[:-1])
+    if when == "before the seal":
+        write(writer, list(units())[-1:])
+    spoil(final, how)
+    with pytest.raises(InputError, match="same command again"):
+        finish(writer)
+    assert not final.exists()
+    again = StoreWriter(final, made())
+    assert 2 in again.missing
+    write(again, again.missing)
+    assert seal(again, final) == undisturbed
+
+
+def test_a_unit_that_is_gone_is_not_counted(final) -> None:
+    writer = StoreWriter(final, made())
+    write(writer, [0, 1, 2])
+    spoil(final, "chunk removed")
+    assert writer.forget_lost() == [2]
+    assert sorted(writer.done) == [0, 1]
+
+
+@pytest.mark.parametrize("kind", [".building", ".units"])
+def test_a_writer_follows_no_link(final, kind: str, tmp_path) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "plan.json").write_text("mine")
+    temporary(final, kind).symlink_to(others)
+    with pytest.raises(InputError, match="is a link"):
+        StoreWriter(final, made())
+    assert (others / "plan.json").read_text() == "mine"
+    assert len(list(others.iterdir())) == 1
+
+
+def test_packing_follows_no_link(tmp_path, undisturbed, final) -> None:
+    if final.suffix != ".h5":
+        pytest.skip("of HDF5")
+    other = tmp_path / "thesis.txt"
+    other.write_text("mine")
+    writer = StoreWriter(final, made())
+    write(writer, units())
+    temporary(final, ".packing").symlink_to(other)
+    assert seal(writer, final) == undisturbed
+    assert other.read_text() == "mine"
+
+
+def test_a_path_may_be_a_text(final, undisturbed) -> None:
+    writer = StoreWriter(str(final), made())
+    write(writer, units())
+    assert seal(writer, final) == undisturbed
+
+
+def test_a_dangling_link_is_superseded(final, undisturbed) -> None:
+    writer = StoreWriter(final, made())
+    write(writer, units())
+    final.symlink_to("nowhere")
+    writer.seal()
+    assert not final.is_symlink()
+    assert featstore.open(final).key == made().attributes["key"]
