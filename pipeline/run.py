@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import math
 import os
@@ -29,10 +28,12 @@ from typing import Any
 import yaml
 
 from featstore.errors import BusyError, InputError
+from featstore.files import delete
 from featstore.keys import differences
+from featstore.locks import open_lock, try_lock
 
 PARTS = ("val", "test")
-CHECKPOINT, CONFIG = "checkpoint.safetensors", "config.json"
+CHECKPOINT, CONFIG, LOCK = "checkpoint.safetensors", "config.json", ".lock"
 METRICS = (
     *("title", "store_key", "recipe", "seed", "seconds", "subjects_known", "untrained", "mixup"),
     *("best_epoch", "epochs", "stopped", "why_stopped", "attention_entropy", "one_step_val_clips"),
@@ -89,6 +90,8 @@ def unfinished_folder(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
     It is removed with the block unless `CHECKPOINT` is in it.
     """
     unfinished = unfinished_of(out)
+    if unfinished.is_symlink():
+        raise InputError(f"--out {out}: {unfinished} is a link, and should be a folder; remove it")
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -105,14 +108,27 @@ def unfinished_folder(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
             yield unfinished
         finally:
             if not (unfinished / CHECKPOINT).exists():
-                shutil.rmtree(unfinished, ignore_errors=True)
+                _remove_locked(unfinished)
 
 
 def remove_unfinished(out: Path) -> None:
     """Remove the hidden folder beside a whole `out`, unless a process is at it, which will."""
     unfinished = unfinished_of(out)
+    if unfinished.is_symlink():
+        return
     with suppress(FileNotFoundError, BusyError), locked(unfinished, out):
-        shutil.rmtree(unfinished, ignore_errors=True)
+        _remove_locked(unfinished)
+
+
+def _remove_locked(folder: Path) -> None:
+    """Remove a folder under its lock, which goes last: another process may wait to take it."""
+    for path in folder.iterdir():
+        if path.name != LOCK:
+            with suppress(OSError):
+                delete(path)
+    with suppress(OSError):  # another process has begun to write there
+        (folder / LOCK).unlink()
+        folder.rmdir()
 
 
 def unfinished_of(out: Path) -> Path:
@@ -137,13 +153,13 @@ def cut_off_otherwise(out: Path, config: Mapping[str, Any]) -> list[str]:
 
 @contextmanager
 def locked(folder: Path, out: Path) -> Iterator[None]:
-    """Hold a kernel lock, which dies with its process, on a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Hold a kernel lock, which dies with its process, on a file in a folder."""
+    descriptor = open_lock(folder / LOCK)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alone = os.path.samestat(os.fstat(descriptor), folder.stat())
-        except (BlockingIOError, FileNotFoundError):  # or it ended just before this lock
+            alone = try_lock(descriptor)
+            alone &= os.path.samestat(os.fstat(descriptor), (folder / LOCK).stat())
+        except FileNotFoundError:  # the other process ended just before this lock
             alone = False
         if not alone:
             raise BusyError(

@@ -94,7 +94,8 @@ def known_runs(root: Path, key: str = "") -> list[KnownRun]:
 
 def _append(register: Path, line: str) -> None:
     """Add one line by one write, so that trainings that end together do not mix theirs."""
-    descriptor = os.open(register, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    descriptor = os.open(register, flags, 0o666)
     try:
         size = os.fstat(descriptor).st_size
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"

@@ -1,9 +1,14 @@
+import errno
+import fcntl
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from featstore.errors import InputError
+from featstore.errors import BusyError, InputError
+from featstore.locks import open_lock
+from pipeline import run
 from pipeline.run import new_run, read_metrics, read_predictions, write_csv, write_json
 
 
@@ -111,3 +116,48 @@ def test_predictions_that_are_none(tmp_path: Path, content: bytes | None, messag
         read_predictions(tmp_path)
     (tmp_path / "predictions.csv").write_text(f"{PREDICTED}x,val,a,b,0.5\n")
     assert [row["part"] for row in read_predictions(tmp_path)] == ["val"]
+
+
+def test_locks_work_where_a_descriptor_for_reading_cannot_be_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = fcntl.flock
+
+    def over_nfs(descriptor: int, kind: int) -> None:
+        mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+        if kind & fcntl.LOCK_EX and mode == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        plain(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", over_nfs)
+    with run.new_run(tmp_path / "run", {}) as folder:
+        (folder / "file").write_text("1")
+    assert [path.name for path in tmp_path.rglob("*")] == ["run", "file"]
+
+
+@pytest.mark.parametrize("what", ["folder", "lock"])
+def test_an_unfinished_run_follows_no_link(tmp_path: Path, what: str) -> None:
+    other = tmp_path / "other"
+    (other / "run").mkdir(parents=True)
+    (other / "run" / "thesis").write_text("mine")
+    unfinished = run.unfinished_of(tmp_path / "out")
+    if what == "folder":
+        unfinished.symlink_to(other)
+    else:
+        unfinished.mkdir()
+        (unfinished / run.LOCK).symlink_to(other / "run" / "thesis")
+    with pytest.raises(InputError, match="link"), run.new_run(tmp_path / "out", {}):
+        pass
+    run.remove_unfinished(tmp_path / "none")
+    assert (other / "run" / "thesis").read_text() == "mine"
+    assert [path.name for path in other.rglob("*")] == ["run", "thesis"]
+
+
+def test_who_waits_for_a_run_that_ends_does_not_share_its_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with run.unfinished_folder(out, {}) as folder:
+        waiting = open_lock(folder / run.LOCK)
+        with pytest.raises(BusyError), run.locked(folder, out):
+            pass
+    os.close(waiting)
+    assert not folder.exists()

@@ -128,3 +128,15 @@ def _register_many(path: Path, runs: Path) -> None:
     opened = featstore.open(path)
     for number in range(EACH):
         register(opened, runs / f"{number:0200}")
+
+
+def test_the_register_follows_no_link(store: featstore.Store, tmp_path: Path) -> None:
+    other = tmp_path / "thesis.txt"
+    other.write_text("mine")
+    (tmp_path / "features" / REGISTER).symlink_to(other)
+    said: list[str] = []
+    run = make_run(tmp_path / "run")
+    register_run(store, run, recipe="bilstm", seed=0, log=said.append)
+    assert other.read_text() == "mine"
+    assert len(said) == 1
+    assert REGISTER in said[0]
