@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featstore import schema
+from featstore.beginnings import forget_units
 from featstore.catalogue import remember_last
 from featstore.locks import writer_lock
 from pipeline.clips import counts
@@ -84,6 +85,8 @@ def build(
     """
     options = prepared.options
     if not (options.repair or options.retry_failed) and prepared.built:
+        if not isinstance(prepared.path, Path):
+            forget_units(prepared.path)
         remember_last(options.store, prepared.path)
         return {}
     with writer_lock(options.store, prepared.key):
@@ -209,6 +212,7 @@ def _extract(
 
 def _keep_or_discard(writer: StoreWriter, layout: Layout, log: Log) -> None:
     """Leave finished units for the next try of the same command."""
+    writer.forget_lost()
     if not writer.done:
         writer.discard()
         return

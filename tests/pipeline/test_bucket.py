@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 import featstore
 import featstore.layout
+from featstore.beginnings import Beginnings
 from featstore.errors import InputError
 from featstore.files import Bucket, files_at
 from featstore.writer import StoreWriter
@@ -127,3 +128,19 @@ def test_the_command_line_takes_a_url(
     assert url.startswith(place)
     assert featstore.open(url).key == key
     assert (tmp_path / "features" / ".last").read_text() == url
+
+
+def test_what_a_sealed_build_left_is_removed_by_the_next(
+    data: Path, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(self: Beginnings) -> None:
+        raise KeyboardInterrupt
+
+    options = options_of(data, tmp_path / "here", bucket=place)
+    with monkeypatch.context() as patch:
+        patch.setattr(Beginnings, "forget_units", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            build(options)
+    assert any(".units/" in name for name in files_at(place).names())
+    store = build(options)
+    assert {name.split("/")[0] for name in files_at(place).names()} == {Path(str(store.path)).name}
