@@ -21,7 +21,7 @@ from featstore.npy import ClipArray, open_npy
 from pipeline.clip_files import ClipFile
 from pipeline.imported import ImportedClip
 from pipeline.sources.base import Annotation
-from pipeline.sources.files import Row
+from pipeline.sources.rows import Row
 
 
 def shortened(row: Row, array: ClipArray) -> ClipArray:
@@ -149,10 +149,27 @@ def _times(file: ClipFile, steps: int, fps: Fraction | None) -> NDArray[np.float
                 f"{file.times} has shape {found.shape} of {found.dtype}, and {file.path.name} has "
                 f"{steps} steps; it must hold one number a step: remove it to go without times."
             )
-        return found.astype(np.float64) / 1000
+        times: NDArray[np.float64] = found.astype(np.float64) / 1000
+        _check_times(file.times, times)
+        return times
     if fps is None:
         return np.full(steps, np.nan)
     return np.arange(steps) * fps.denominator / fps.numerator
+
+
+def _check_times(path: Path, times: NDArray[np.float64]) -> None:
+    """Refuse times that are none, go back, or stand still from the first step to the last."""
+    wrong = ~np.isfinite(times)
+    wrong[1:] |= np.diff(times) < 0
+    if len(times) > 1 and times[0] == times[-1]:
+        wrong[-1] = True
+    if wrong.any():
+        step = int(np.argmax(wrong))
+        before = f" after {times[step - 1] * 1000:g}" if step else ""
+        raise InputError(
+            f"{path} holds {times[step] * 1000:g}{before} at step {step}; times must go up: "
+            "correct the file, or remove it to go without times."
+        )
 
 
 def _float32(

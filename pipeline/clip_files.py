@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.errors import InputError
-from pipeline.sources.files import Row, is_visible, locate, without_suffix
+from pipeline.sources.files import is_visible, locate, without_suffix
 from pipeline.sources.labels import listing, nearest
+from pipeline.sources.names import check_utf8, normal
+from pipeline.sources.rows import Row
 
 NPY = ".npy"
 # What video_features leaves beside NAME_rgb.npy; no features.
@@ -36,12 +38,12 @@ class ClipFile:
 
 
 def stems_below(folder: Path) -> dict[str, Path]:
-    """Return the ``.npy`` files below a folder by their names without suffix.
+    """Return the ``.npy`` files below a folder by their names without suffix, in normal form C.
 
     Raises
     ------
     InputError
-        If there are none.
+        If there are none, or two have one name, or a name is not UTF-8.
     """
     found = sorted(folder.rglob(f"*{NPY}"))
     paths = [p for p in found if all(map(is_visible, p.relative_to(folder).parts))]
@@ -53,7 +55,15 @@ def stems_below(folder: Path) -> dict[str, Path]:
             else "name the folder that holds one for every clip"
         )
         raise InputError(f"There is no .npy file in {folder}; {hint}.")
-    return {p.relative_to(folder).as_posix().removesuffix(NPY): p for p in paths}
+    stems: dict[str, Path] = {}
+    for path in paths:
+        check_utf8(path)
+        stem = normal(path.relative_to(folder).as_posix().removesuffix(NPY))
+        if (first := stems.setdefault(stem, path)) is not path:
+            raise InputError(
+                f"{first} and {path} differ only in how Unicode writes accents; rename one."
+            )
+    return stems
 
 
 def files_of(

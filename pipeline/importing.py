@@ -28,10 +28,12 @@ from pipeline.imported import Imported, ImportedClip, ImportOptions, configurati
 from pipeline.preconditions import check_room, store_bytes
 from pipeline.progress import Progress
 from pipeline.provenance import write_provenance
-from pipeline.sources.assemble import Draft, assemble, part_name
+from pipeline.sources.assemble import assemble, part_name
 from pipeline.sources.base import SPLITS, Dataset
-from pipeline.sources.files import Row, read_table
+from pipeline.sources.draft import Draft
 from pipeline.sources.labels import ClassList, read_classes
+from pipeline.sources.names import normal
+from pipeline.sources.rows import Row, read_table
 
 Log = Callable[[str], None]
 
@@ -54,7 +56,7 @@ def prepare_import(options: ImportOptions, log: Log) -> Imported:
     if options.source.is_file():
         arrays = [shortened(row, array) for row, array in zip(rows, arrays, strict=True)]
     check_shapes(rows, arrays)
-    dataset = _dataset(options, rows, files, exported)
+    dataset = _dataset(options, rows, files, exported, own_table=own_table)
     clips = []
     with Progress("reading", len(rows), "clips", log) as progress:
         for annotation, row, file, array in zip(
@@ -199,6 +201,8 @@ def _dataset(
     rows: Sequence[Row],
     files: Sequence[ClipFile],
     exported: Exported | None,
+    *,
+    own_table: bool,
 ) -> Dataset:
     """Check the labels, as every source has them checked."""
     classes = read_classes(options.classes) if options.classes else None
@@ -206,7 +210,8 @@ def _dataset(
     if exported is not None:
         title = exported.attributes["title"]
         # Numbers mean nothing: the table holds the names.
-        classes = classes or ClassList(exported.classes, {}, str(options.source / DESCRIPTION))
+        names = tuple(map(normal, exported.classes))
+        classes = classes or ClassList(names, {}, str(options.source / DESCRIPTION))
     columns = rows[0].cells.keys()
     intervals = "start" in columns
     drafts = [
@@ -223,7 +228,7 @@ def _dataset(
         )
         for row, file in zip(rows, files, strict=True)
     ]
-    return assemble(drafts, title=options.name or title, classes=classes)
+    return assemble(drafts, title=options.name or title, classes=classes, any_character=own_table)
 
 
 def describe_import(imported: Imported) -> Iterator[str]:

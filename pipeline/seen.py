@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from featstore.errors import InputError
 from pipeline.sources.base import SPLITS
+from pipeline.sources.names import normal
 
 if TYPE_CHECKING:
     from pipeline.clips import Clip
@@ -158,7 +159,7 @@ def check_unseen(
             own = [(clip.subject, content) for clip, content in every if clip.split == part]
             forbidden = _content(seen, part, named=named)
             found = {subject for subject, content in own if content in forbidden}
-            subjects = {name for other in parts for name in seen["subjects"][other] if known}
+            subjects = {normal(s) for other in parts for s in seen["subjects"][other] if known}
             namesakes = subjects & {subject for subject, _ in own}
             if named:
                 found |= namesakes

@@ -19,8 +19,8 @@ from pipeline.demo.film import check_workers, film_all
 from pipeline.demo.people import PARTICIPANTS
 from pipeline.demo.schedule import Video
 from pipeline.sources.driveact import COLUMNS, LAYOUTS, LEVELS, MIDLEVEL, SUFFIXES
-from pipeline.sources.files import Row, read_table
 from pipeline.sources.labels import ClassList, listing
+from pipeline.sources.rows import Row, read_table
 
 TAIL = 10  # frames behind the last annotated one
 HOLD = 6  # five pictures a second: what a million frames allow

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 from featstore.errors import InputError
 from pipeline.sources.base import SPLITS, Annotation, Dataset, Split
+from pipeline.sources.draft import Draft, checked
 from pipeline.sources.labels import ClassList, listing
+from pipeline.sources.names import lookalike_notes
 
 VAL_SHARE = 5  # without val clips, one in this many of the training subjects becomes val
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """A clip as found: `Annotation`, with subject and part still open, and where it was found."""
-
-    clip_id: str
-    video: str
-    path: Path
-    label: str
-    where: str
-    start: float | None = None
-    stop: float | None = None
-    unit: Literal["frames", "seconds"] = "frames"
-    subject: str | None = None
-    split: Split | None = None
 
 
 class Fold(NamedTuple):
@@ -48,6 +33,7 @@ def assemble(
     classes: ClassList | None = None,
     fold: Fold | None = None,
     notes: Sequence[str] = (),
+    any_character: bool = False,
 ) -> Dataset:
     """Check the clips, fill in what is open, and make the data set.
 
@@ -62,15 +48,16 @@ def assemble(
         Split by subject; replaces the parts of the drafts.
     notes : sequence of str
         What the source has to say besides.
+    any_character : bool
+        Take labels and subjects with control characters, too: those of a store.
 
     Raises
     ------
     InputError
-        If a clip id occurs twice, an interval is empty, a label is unknown, a part is empty, or
-        a subject is in two parts.
+        If a clip id occurs twice, an interval is empty, a label is unknown, a part is empty, a
+        subject is in two parts, or a name holds control characters or is not UTF-8.
     """
-    for draft in drafts:
-        _check_interval(draft)
+    drafts = [checked(draft, any_character=any_character) for draft in drafts]
     _check_unique(drafts)
     known = all(draft.subject is not None for draft in drafts)
     clips = [_annotation(draft, known, classes) for draft in drafts]
@@ -91,7 +78,11 @@ def assemble(
         annotations=tuple(clips),
         classes=names,
         subjects_known=known,
-        notes=(*said, *_label_notes(clips, names, listed=classes is not None)),
+        notes=(
+            *said,
+            *_label_notes(clips, names, listed=classes is not None),
+            *_lookalikes(clips, names, known),
+        ),
     )
 
 
@@ -194,18 +185,6 @@ def _annotation(draft: Draft, known: bool, classes: ClassList | None) -> Annotat
     )
 
 
-def _check_interval(draft: Draft) -> None:
-    if draft.start is None or draft.stop is None:
-        return
-    if draft.start < 0:
-        raise InputError(f"{draft.where}: start {draft.start} is negative; correct it")
-    if draft.start >= draft.stop:
-        raise InputError(
-            f"{draft.where}: start {draft.start} is not before end {draft.stop} "
-            "(the end is exclusive); correct the interval"
-        )
-
-
 def _check_unique(drafts: Iterable[Draft]) -> None:
     seen: dict[str, Draft] = {}
     for draft in drafts:
@@ -277,3 +256,15 @@ def _label_notes(clips: Sequence[Annotation], classes: Sequence[str], listed: bo
         if only := found[part] - others:
             notes.append(f"Labels found in {part} only: {listing(sort_labels(only))}.")
     return notes
+
+
+def _lookalikes(clips: Sequence[Annotation], classes: Sequence[str], known: bool) -> list[str]:
+    """Notes on names that may be one, so that nobody trains on two of them unawares."""
+    parts: dict[str, set[str]] = {}
+    for clip in clips if known else ():
+        parts.setdefault(clip.subject, set()).add(clip.split)
+    subjects = {name: ", ".join(p for p in SPLITS if p in own) for name, own in parts.items()}
+    return [
+        *lookalike_notes("Classes", dict.fromkeys(classes, "")),
+        *lookalike_notes("Subjects", subjects),
+    ]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from featstore.errors import InputError
-from pipeline.sources.assemble import Draft, assemble
+from pipeline.sources.assemble import assemble
 from pipeline.sources.base import SPLITS, Dataset, Source, Split, option
-from pipeline.sources.files import Row, read_table
+from pipeline.sources.draft import Draft
 from pipeline.sources.labels import ClassList, listing, nearest, read_classes
+from pipeline.sources.rows import Row, read_table
 
 SUFFIXES = {
     "inner_mirror": "ids_1",

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from featstore.errors import InputError
-from pipeline.sources.assemble import Draft, Fold, assemble, chosen_fold
+from pipeline.sources.assemble import Fold, assemble, chosen_fold
 from pipeline.sources.base import SPLITS, Dataset, Source, Split, option
+from pipeline.sources.draft import Draft
 from pipeline.sources.files import (
     VIDEO_SUFFIXES,
     group_of,

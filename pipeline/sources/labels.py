@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.errors import InputError
-from pipeline.sources.files import read_lines
+from pipeline.sources.names import check_characters, printable
+from pipeline.sources.rows import read_lines
 
 _NUMBERED = re.compile(r"(\d+)\s+(\S.*)")
 
@@ -35,7 +36,7 @@ def listing(names: Collection[str], limit: int = 20) -> str:
     >>> listing(["a", "b", "c"], limit=2)
     'a, b and 1 more'
     """
-    shown = ", ".join(list(names)[:limit])
+    shown = printable(", ".join(list(names)[:limit]))
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
@@ -85,14 +86,18 @@ def read_classes(path: Path) -> ClassList:
     Raises
     ------
     InputError
-        If the file is missing or empty, or a name or number occurs twice.
+        If the file is missing or empty, a name or number occurs twice, or a name holds control
+        characters.
     """
-    lines = [line for _, line in read_lines(path)]
+    numbered = read_lines(path)
+    lines = [line for _, line in numbered]
     matches = [_NUMBERED.fullmatch(line) for line in lines]
     pairs = [(int(match[1]), match[2]) for match in matches if match]
     # A plain name may start with a number, so only a file numbered throughout counts as one.
     if len(pairs) < len(lines):
         pairs = list(enumerate(lines))
+    for (_, name), (row, _) in zip(pairs, numbered, strict=True):
+        check_characters("class", name, f"{path} row {row}")
     for what, values in (
         ("number", [str(number) for number, _ in pairs]),
         ("class", [name for _, name in pairs]),

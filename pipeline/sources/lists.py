@@ -9,24 +9,26 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from featstore.errors import InputError
-from pipeline.sources.assemble import Draft, assemble
+from pipeline.sources.assemble import assemble
 from pipeline.sources.base import Dataset, Source, Split, option
+from pipeline.sources.draft import Draft
 from pipeline.sources.files import (
     VIDEO_SUFFIXES,
-    Row,
     group_of,
     locate,
-    read_lines,
-    read_table,
     without_suffix,
 )
 from pipeline.sources.labels import read_classes
+from pipeline.sources.names import on_disk
+from pipeline.sources.rows import Row, read_lines, read_table
 
 KINETICS = ("label", "youtube_id", "time_start", "time_end")
 
 _SUFFIXES = "|".join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES))
 # A path may hold spaces and commas, and so may a label: the video's extension parts them.
-_BY_SUFFIX = re.compile(rf"(.+?(?:{_SUFFIXES}))(?:$|[\s,;]+(.*))", re.IGNORECASE)
+_SUFFIX = re.compile(rf"(?:{_SUFFIXES})(?=$|[\s,;])", re.IGNORECASE)
+# Lists of TSN and mmaction2 say how many frames a video has before they say its label.
+_COUNTED = re.compile(r"\d+[\s,;]+\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +36,8 @@ class Lists(Source):
     """Whole videos from lists such as those of UCF101, HMDB51, Jester and Kinetics.
 
     A line is ``path label``, ``path,label``, ``path;label``, or a path alone, whose folder is the
-    label. A label is a name, or an integer that ``--classes`` resolves. Kinetics' own CSV files
-    are known by their header.
+    label. A label is a name, or an integer that ``--classes`` resolves. A list of TSN or mmaction2
+    has ``path frames label`` on every line. Kinetics' own CSV files are known by their header.
     """
 
     name: ClassVar[str] = "lists"
@@ -53,25 +55,35 @@ class Lists(Source):
             ("val", self.val_list),
             ("test", self.test_list),
         ]
-        drafts = [draft for split, file in files if file for draft in self._drafts(file, split)]
+        notes: list[str] = []
+        drafts = [
+            draft for split, file in files if file for draft in self._drafts(file, split, notes)
+        ]
         classes = read_classes(self.classes) if self.classes else None
         return assemble(
             drafts if classes else _without_list(drafts),
             title=f"{self.data.resolve().name} {self.train_list.stem} {self.test_list.stem}",
             classes=classes,
+            notes=notes,
         )
 
-    def _drafts(self, file: Path, split: Split) -> list[Draft]:
+    def _drafts(self, file: Path, split: Split, notes: list[str]) -> list[Draft]:
         lines = read_lines(file)
         columns = {name.strip() for name in lines[0][1].casefold().split(",")}
         if {"youtube_id", "time_start"} <= columns:
             return [self._kinetics(row, split) for row in read_table(file, KINETICS)]
-        if _parse(lines[0][1]) in _HEADERS:
+        if _parse(lines[0][1], self.data) in _HEADERS:
             lines = lines[1:]
-        return [self._draft(line, f"{file} row {number}", split) for number, line in lines]
+        parsed = [_parse(line, self.data) for _, line in lines]
+        if parsed and all(_is_counted(*own, self.data) for own in parsed):
+            parsed = [_without_count(*own) for own in parsed]
+            notes.append(f"{file.name}: lines are taken as path, number of frames, label.")
+        return [
+            self._draft(line, *own, f"{file} row {number}", split)
+            for (number, line), own in zip(lines, parsed, strict=True)
+        ]
 
-    def _draft(self, line: str, where: str, split: Split) -> Draft:
-        text, label = _parse(line)
+    def _draft(self, line: str, text: str, label: str | None, where: str, split: Split) -> Draft:
         video, path = locate(self.data, text)
         if label is None:
             label = PurePosixPath(video).parent.name
@@ -91,7 +103,8 @@ class Lists(Source):
         start, stop = (int(row.number_in(column)) for column in ("time_start", "time_end"))
         label, subject = row.text("label"), row.text("youtube_id")
         file = f"{subject}_{start:06d}_{stop:06d}.mp4"
-        flat = (self.data / file).exists() or not (self.data / label).is_dir()
+        folder = on_disk(self.data / label, label)
+        flat = (self.data / file).exists() or not folder.is_dir()
         video, path = locate(self.data, file if flat else f"{label}/{file}")
         return Draft(
             clip_id=without_suffix(file),
@@ -107,10 +120,12 @@ class Lists(Source):
 _HEADERS = {(path, label) for path in ("path", "video", "file") for label in ("label", "class")}
 
 
-def _parse(line: str) -> tuple[str, str | None]:
+def _parse(line: str, folder: Path) -> tuple[str, str | None]:
     """Path and label of a line; without a label, None."""
-    if match := _BY_SUFFIX.fullmatch(line):
-        return match[1], match[2]
+    ends = [match.end() for match in _SUFFIX.finditer(line) if match.start()]
+    if ends:
+        end = ends[0] if len(ends) == 1 else _end_of_path(line, ends, folder)
+        return line[:end], line[end:].lstrip(" \t,;") if line[end:] else None
     # No extension: a folder of images, and the first separator counts.
     for separator in (";", ","):
         if separator in line:
@@ -118,6 +133,28 @@ def _parse(line: str) -> tuple[str, str | None]:
             return path.strip(), label.strip()
     path, _, label = line.replace("\t", " ").rpartition(" ")
     return (path.strip(), label) if path else (line, None)
+
+
+def _end_of_path(line: str, ends: Sequence[int], folder: Path) -> int:
+    """Return where a path ends that may have an extension in its middle: the longest there is."""
+    for end in reversed(ends):
+        if on_disk(folder / line[:end], line[:end]).exists():
+            return end
+    return ends[0]
+
+
+def _is_counted(path: str, label: str | None, folder: Path) -> bool:
+    """Whether a number of frames may stand between path and label."""
+    if label is None or _COUNTED.fullmatch(label):
+        return label is not None
+    name, _, count = path.rpartition(" ")
+    # A folder of images may have a number at the end of its name.
+    return bool(name) and count.isdecimal() and label.isdecimal() and not (folder / path).exists()
+
+
+def _without_count(path: str, label: str | None) -> tuple[str, str]:
+    parts = re.split(r"[\s,;]+", label or "")
+    return (path, parts[1]) if len(parts) > 1 else (path.rpartition(" ")[0].strip(), parts[0])
 
 
 def _without_list(drafts: Sequence[Draft]) -> list[Draft]:

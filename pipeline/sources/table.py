@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from featstore.errors import InputError
-from pipeline.sources.assemble import Draft, Fold, assemble, chosen_fold, part_name
+from pipeline.sources.assemble import Fold, assemble, chosen_fold, part_name
 from pipeline.sources.base import Dataset, Source, Split, option
-from pipeline.sources.files import Row, locate, read_table, without_suffix
+from pipeline.sources.draft import Draft
+from pipeline.sources.files import locate, without_suffix
 from pipeline.sources.labels import listing, nearest, read_classes
+from pipeline.sources.rows import Row, read_table
 
 OPTIONAL = ("start", "end", "subject", "split", "clip_id")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from featstore.errors import InputError
 from pipeline.progress import Progress
+from pipeline.sources.names import on_disk
 from pipeline.video.cache import Cache, content_hash, signature
 from pipeline.video.images import index_images
 from pipeline.video.index import VideoIndex, empty_index, read_index
@@ -88,8 +89,9 @@ def read_videos(
     Raises
     ------
     InputError
-        If videos are missing, or one cannot be read.
+        If videos are missing, one cannot be read, or two have one name in different normal forms.
     """
+    named = {name: on_disk(path, name) for name, path in named.items()}
     missing = [path for path in named.values() if not path.exists()]
     if missing:
         raise InputError(_missing(missing, len(named)))

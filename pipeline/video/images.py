@@ -10,6 +10,7 @@ import numpy as np
 
 from featstore.errors import InputError
 from pipeline.sources.files import IMAGE_SUFFIXES, visible_entries
+from pipeline.sources.names import check_utf8
 from pipeline.video.index import PixelRange, VideoIndex, read_index
 
 
@@ -26,6 +27,7 @@ def numbered_images(folder: Path) -> list[Path]:
         raise InputError(f"{folder} holds no images; a folder counts as a video if it does.")
     numbers: dict[int, Path] = {}
     for path in images:
+        check_utf8(path)
         digits = re.findall(r"\d+", path.stem)
         if not digits:
             raise InputError(f"{path} has no number in its name, so its place is unknown.")

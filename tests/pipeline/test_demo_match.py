@@ -21,7 +21,7 @@ from pipeline.demo.activities import ACTIVITIES
 from pipeline.demo.match import TAIL, plan_matching
 from pipeline.options import BuildOptions
 from pipeline.sources.driveact import COLUMNS, DriveAct
-from pipeline.sources.files import read_table
+from pipeline.sources.rows import read_table
 from tests.builds import prepare, silent
 
 RUNS = {p: f"vp{p}/run1b_2018-05-29-14-02-{p:02d}" for p in (1, 5, 14)}

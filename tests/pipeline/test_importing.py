@@ -281,6 +281,20 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: np.save(f / "b_timestamps_ms.npy", np.zeros(9)),
         r"b_timestamps_ms\.npy has shape \(9,\).* 3 steps",
     ),
+    **{
+        f"times {name}": (
+            lambda f, times=times: np.save(f / "b_timestamps_ms.npy", np.array(times)),
+            rf"b_timestamps_ms\.npy holds {words}.* at step {step};",
+        )
+        for name, times, words, step in [
+            ("back", [0, 40, 20], "20 after 40", 2),
+            ("zeros at the end", [0.0, 40.0, 0.0], "0 after 40", 2),
+            ("zeros", [0, 0, 0], "0 after 0", 2),
+            ("nan", [0, 40, np.nan], "nan after 40", 2),
+            ("nan first", [np.nan, 40, 80], "nan", 0),
+            ("infinite", [0, np.inf, 80], "inf after 0", 1),
+        ]
+    },
 }
 
 

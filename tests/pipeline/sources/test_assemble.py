@@ -8,7 +8,6 @@ import pytest
 
 from featstore.errors import InputError
 from pipeline.sources.assemble import (
-    Draft,
     Fold,
     assemble,
     assign_folds,
@@ -17,6 +16,7 @@ from pipeline.sources.assemble import (
     part_name,
 )
 from pipeline.sources.base import Split
+from pipeline.sources.draft import Draft
 from pipeline.sources.labels import ClassList
 
 

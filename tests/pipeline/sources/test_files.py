@@ -9,10 +9,9 @@ from pipeline.sources.files import (
     group_of,
     is_image_folder,
     locate,
-    read_table,
-    read_text,
     without_suffix,
 )
+from pipeline.sources.rows import read_table, read_text
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])

@@ -162,3 +162,34 @@ def test_missing_list(tmp_path: Path) -> None:
         Lists(
             data=tmp_path, train_list=tmp_path / "train.txt", test_list=tmp_path / "test.txt"
         ).read()
+
+
+def test_lines_with_a_number_of_frames(lists) -> None:
+    dataset = lists("a b.mp4 50 1\nc.mp4,50,2\n", None, "run 12 1\n").read()
+    assert {(clip.video, clip.label) for clip in dataset.annotations} == {
+        ("a b.mp4", "1"),
+        ("c.mp4", "2"),
+        ("run", "1"),
+    }
+    assert sum("number of frames" in note for note in dataset.notes) == 2
+
+
+def test_a_folder_with_a_number_in_its_name(lists, write) -> None:
+    write("run 12/1.jpg", "")
+    dataset = lists("a.mp4 1\nb.mp4 2\n", None, "run 12 1\n").read()
+    assert {clip.video for clip in dataset.annotations} == {"a.mp4", "b.mp4", "run 12"}
+
+
+@pytest.mark.parametrize(
+    ("line", "video", "label"),
+    [
+        ("talk.ts part.mp4 1", "talk.ts part.mp4", "1"),
+        ("talk.ts of .mp4", "talk.ts", "of .mp4"),
+        ("none.ts of .mp4", "none.ts", "of .mp4"),
+    ],
+)
+def test_an_extension_inside_a_path(lists, write, line: str, video: str, label: str) -> None:
+    write("talk.ts part.mp4", "")
+    write("talk.ts", "")
+    dataset = lists(f"{line}\nb.mp4 {label}\n", None, f"c.mp4 {label}\n").read()
+    assert (dataset.annotations[0].video, dataset.annotations[0].label) == (video, label)
