@@ -24,8 +24,9 @@ class ClipKey(NamedTuple):
     video : str
         SHA-256 of the video's content, hexadecimal; ``#1`` follows where its second video stream
         is meant.
-    pixel_range : {"full", "limited"}
-        Range that the video's pixel values are taken to have.
+    pixel_range : str
+        Range that the video's pixel values are taken to have, ``full`` or ``limited``; behind a
+        comma, how else they are read where that is not the rule, such as ``full, mirrored``.
     start, stop : int
         The interval ``[start, stop)`` in frames.
     label, subject, split : str

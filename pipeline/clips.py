@@ -10,6 +10,8 @@ from featstore.keys import ClipKey
 from pipeline.sampling import frame_at
 from pipeline.sources.base import Annotation, Dataset
 from pipeline.video.catalogue import Video
+from pipeline.video.index import VideoIndex
+from pipeline.video.pixels import PixelMode
 
 RATE_TOLERANCE = 0.05
 
@@ -38,19 +40,26 @@ class Clip:
     split: str
     lost: str = ""
 
-    def key(self, videos: Sequence[Video]) -> ClipKey:
+    def key(self, videos: Sequence[Video], mode: PixelMode) -> ClipKey:
         """Return what a store key covers of this clip."""
         video = videos[self.video]
         return ClipKey(
             clip_id=self.clip_id,
             video=video.content,
-            pixel_range=video.index.pixel_range,
+            pixel_range=_reading(video.index, mode),
             start=self.start,
             stop=self.stop,
             label=self.label,
             subject=self.subject,
             split=self.split,
         )
+
+
+def _reading(index: VideoIndex, mode: PixelMode) -> str:
+    """Return the range of values, and what was once read otherwise and has another key since."""
+    palette = index.palette and mode == "luma"
+    read = [index.pixel_range, "mirrored" * index.mirrored, "palette" * palette]
+    return ", ".join(filter(None, read))
 
 
 def resolve(

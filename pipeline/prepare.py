@@ -94,7 +94,7 @@ class Prepared:
 
     def clip_keys(self) -> list[ClipKey]:
         """Return what the store key covers of each clip."""
-        return [clip.key(self.videos) for clip in self.clips]
+        return [clip.key(self.videos, self.pixels) for clip in self.clips]
 
     @property
     def lost(self) -> dict[int, str]:
@@ -157,7 +157,7 @@ def prepare(
     key = store_key(
         configuration,
         dataset.classes,
-        (clip.key(videos) for clip in clips),
+        (clip.key(videos, pixels) for clip in clips),
         subjects_known=dataset.subjects_known,
     )
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", f"{dataset.title} {options.backbone}").strip("-")

@@ -148,7 +148,7 @@ def _key(
     decoder: str,
 ) -> str:
     """Return the hash of what statistics are measured on."""
-    content = [list(clip.key(videos)[1:5]) for clip in train]
+    content = [list(clip.key(videos, mode)[1:5]) for clip in train]
     rates = sorted({str(videos[clip.video].index.time_base) for clip in train})
     return digest(
         {

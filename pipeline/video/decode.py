@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.errors import InputError
-from pipeline.video.images import image_range, numbered_images
-from pipeline.video.index import VideoIndex, assumed_range, be_strict
+from pipeline.video.errors import DecodeError
+from pipeline.video.image_decode import image_frames
+from pipeline.video.index import VideoIndex, be_strict
 from pipeline.video.opening import open_video
+from pipeline.video.orientation import is_mirrored, quarter_turns
 from pipeline.video.pixels import Converter, Picture, PixelMode
 from pipeline.video.whole import MOST_REORDERED
 
@@ -31,27 +32,6 @@ CAN_SKIP = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4")
 DENSE = ("h264", "hevc", "vp8", "libdav1d", "vp9", "av1")
 WITHOUT_LENGTHS = ("mpeg", "mpegts")
 ZEROS = bytes(64)
-
-
-class DecodeError(InputError):
-    """A frame did not decode as the index says.
-
-    Parameters
-    ----------
-    path : Path
-    frame : int
-        The first frame that is missing or wrong.
-    reason : str
-    """
-
-    def __init__(self, path: Path, frame: int, reason: str) -> None:
-        super().__init__(
-            f"{path}: frame {frame} did not decode ({reason}); replace the video or remove the "
-            "clips that need this frame."
-        )
-        self.path = path
-        self.frame = frame
-        self.reason = f"frame {frame} did not decode ({reason})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +85,8 @@ def decode(
 
     wanted = map(int, frames)
     due = next(wanted)
-    pixels = Converter(mode)
-    found = _image_frames(path, index, frames) if path.is_dir() else _frames(path, index, frames)
+    pixels = Converter(mode, index)
+    found = image_frames(path, index, frames) if path.is_dir() else _frames(path, index, frames)
     try:
         for number, frame, damaged in _judged(found):
             if tally is not None:
@@ -116,6 +96,7 @@ def decode(
             if number > due or damaged:
                 reason = "its data are corrupt" if number == due else f"frame {number} came instead"
                 raise DecodeError(path, due, reason)
+            _check_orientation(path, number, frame, index)
             yield number, pixels.picture(frame)
             if (following := next(wanted, None)) is None:
                 return
@@ -153,6 +134,20 @@ def decode_all(
             return
 
 
+def _check_orientation(path: Path, number: int, frame: Any, index: VideoIndex) -> None:
+    """Refuse a frame that is shown turned by no quarter, or mirrored unlike the index says."""
+    if quarter_turns(frame.rotation) is None:
+        degrees = -frame.rotation % 360
+        raise DecodeError(
+            path, number, f"it is shown turned by {degrees} degrees; store it upright"
+        )
+    if is_mirrored(frame) not in (None, index.mirrored):
+        either = ("mirrored", "not mirrored")[index.mirrored]
+        raise DecodeError(
+            path, number, f"it is {either}, unlike the video's header says; store it upright"
+        )
+
+
 def _judged(found: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any, bool]]:
     """Yield (frame number, decoded frame, whether it may be damaged).
 
@@ -172,38 +167,6 @@ def _judged(found: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any, bool]]
         elif len(waiting) > MOST_REORDERED:
             yield waiting.pop(0)
     yield from waiting
-
-
-def _image_frames(
-    path: Path, index: VideoIndex, frames: NDArray[np.int64]
-) -> Iterator[tuple[int, Any]]:
-
-    images = numbered_images(path)
-    for number in frames.tolist():
-        with open_video(images[number]) as container:
-            # Without this, half a JPEG is a picture with a grey half.
-            context = container.streams.video[0].codec_context
-            context.options = {"err_detect": "explode"}
-            frame = next(container.decode(video=0))
-            _check_scale(path, index, number, images[number], frame, context.name)
-            yield number, frame
-
-
-def _check_scale(
-    path: Path, index: VideoIndex, number: int, image: Path, frame: Any, codec: str
-) -> None:
-    """Refuse an image whose values are scaled otherwise than those of the first one."""
-    name, bits = frame.format.name, frame.format.components[0].bits
-    own = image_range(name, assumed_range(name, bits, int(frame.color_range or 0), codec))
-    # Fewer than 8 bits are expanded to 8.
-    if (max(bits, 8), own) != (max(index.bits, 8), index.pixel_range):
-        raise DecodeError(
-            path,
-            number,
-            f"{image.name} is {name}, {bits} bits, {own} range, but the first image is "
-            f"{index.pixel_format}, {index.bits} bits, {index.pixel_range} range; convert them to "
-            "one format",
-        )
 
 
 def _frames(path: Path, index: VideoIndex, frames: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:

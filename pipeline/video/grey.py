@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.video.decode import DecodeError, decode
+from pipeline.video.decode import decode
+from pipeline.video.errors import DecodeError
 from pipeline.video.index import VideoIndex
 
 # Whether a video looks grey is judged by these frames.

@@ -11,7 +11,9 @@ import numpy as np
 from featstore.errors import InputError
 from pipeline.sources.files import IMAGE_SUFFIXES, visible_entries
 from pipeline.sources.names import check_utf8
+from pipeline.video.image_header import read_header
 from pipeline.video.index import PixelRange, VideoIndex, read_index
+from pipeline.video.limits import MAX_PIXELS, check_size
 
 
 def numbered_images(folder: Path) -> list[Path]:
@@ -50,7 +52,7 @@ def image_range(pixel_format: str, assumed: PixelRange) -> PixelRange:
     return assumed if pixel_format.startswith("yuv") else "full"
 
 
-def index_images(folder: Path, rate: Fraction | None) -> VideoIndex:
+def index_images(folder: Path, rate: Fraction | None, max_pixels: int = MAX_PIXELS) -> VideoIndex:
     """Return the index of a folder of numbered images.
 
     Parameters
@@ -58,8 +60,18 @@ def index_images(folder: Path, rate: Fraction | None) -> VideoIndex:
     folder : Path
     rate : Fraction or None
         Images per second; None where nobody said, and then times only count images.
+    max_pixels : int
+        That an image may have.
+
+    Raises
+    ------
+    InputError
+        If the first image is larger, or cannot be read.
     """
     images = numbered_images(folder)
+    header = read_header(images[0])
+    if header is not None:
+        check_size(images[0], header.width, header.height, max_pixels)
     first = read_index(images[0])
     frames = np.arange(len(images), dtype=np.int64)
     return VideoIndex(
@@ -73,4 +85,6 @@ def index_images(folder: Path, rate: Fraction | None) -> VideoIndex:
         bits=first.bits,
         pixel_range=image_range(first.pixel_format, first.pixel_range),
         timed=rate is not None,
+        mirrored=header is not None and header.mirrored,
+        palette=first.palette,
     )

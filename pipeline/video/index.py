@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from featstore.errors import InputError
 from pipeline.video.opening import open_video
+from pipeline.video.orientation import mirrored_track
 from pipeline.video.packets import UNORDERED, Packets, numbers, read_packets
 from pipeline.video.streams import films, video_stream
 from pipeline.video.whole import check_count, check_end, check_middle, stated_end
@@ -66,6 +67,10 @@ class VideoIndex:
         Position of the video among the file's video streams; see `video_stream`.
     streams : int
         How many of them are no cover pictures.
+    mirrored : bool
+        Whether pictures are shown mirrored; turned they may be, too, which frames say.
+    palette : bool
+        Whether values name colours of a palette, for which the file states no range.
     """
 
     pts: NDArray[np.int64]
@@ -80,6 +85,8 @@ class VideoIndex:
     timed: bool = True
     stream: int = 0
     streams: int = 1
+    mirrored: bool = False
+    palette: bool = False
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -183,6 +190,8 @@ def read_index(path: Path) -> VideoIndex:
                 packets = replace(packets, **_decoded_stamps(path, place))
             picture = _picture(stream.codec_context)
             picture |= {"stream": place, "streams": len(films(container))}
+            if "mp4" in kind:
+                picture["mirrored"] = mirrored_track(path, stream.id)
             time_base = stream.time_base or Fraction(1, 1)
     except (av.FFmpegError, OSError) as error:
         raise InputError(
@@ -224,12 +233,14 @@ def _picture(context: Any) -> dict[str, Any]:
 
     name = context.pix_fmt or ""
     bits = av.VideoFormat(name).components[0].bits if name else 8
+    tag = int(context.color_range or 0)
     return {
         "width": context.width,
         "height": context.height,
         "pixel_format": name,
         "bits": bits,
-        "pixel_range": assumed_range(name, bits, int(context.color_range or 0), context.name),
+        "pixel_range": assumed_range(name, bits, tag, context.name),
+        "palette": name == "pal8" and tag != FULL_RANGE_TAG,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -30,7 +31,7 @@ REFERRING = (
 _logging = Lock()
 
 
-def open_video(path: Path) -> Any:
+def open_video(path: Path, *, data: bytes = b"", max_pixels: int = 0) -> Any:
     """Open a video or an image for reading.
 
     FFmpeg would take ``http:/x.mp4`` for an address, ``10:30.mp4`` for a protocol, and
@@ -39,6 +40,10 @@ def open_video(path: Path) -> Any:
     Parameters
     ----------
     path : Path
+    data : bytes
+        Of a TIFF file, to be read in the place of those at `path`.
+    max_pixels : int
+        That a picture may have which is decoded to open the file; 0 for FFmpeg's own limit.
 
     Returns
     -------
@@ -54,7 +59,7 @@ def open_video(path: Path) -> Any:
     import av
 
     try:
-        return _open(path)
+        return _open(path, data, max_pixels)
     except av.ArgumentError:
         if not (name := _refused_format(path)):
             raise
@@ -70,7 +75,7 @@ def file_url(path: Path) -> str:
     return f"file:{path.absolute()}"
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, data: bytes = b"", max_pixels: int = 0) -> Any:
     import av
 
     options = {
@@ -79,7 +84,15 @@ def _open(path: Path) -> Any:
         "pattern_type": "none",  # of numbers in the names of images
         "enable_drefs": "0",  # data of MOV in other files
     }
-    return av.open(file_url(path), metadata_errors="ignore", container_options=options)
+    limits: Any = [{"max_pixels": str(max_pixels)}] if max_pixels else None
+    file = io.BytesIO(data) if data else file_url(path)
+    return av.open(
+        file,
+        format="tiff_pipe" if data else None,
+        metadata_errors="ignore",
+        container_options=options,
+        stream_options=limits,
+    )
 
 
 @cache

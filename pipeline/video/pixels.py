@@ -7,6 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.video.index import VideoIndex
+from pipeline.video.orientation import quarter_turns, upright
+
 PixelMode = Literal["luma", "rgb"]
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -22,19 +25,24 @@ class Converter:
     mode : {"luma", "rgb"}
         ``luma`` takes the Y plane as stored, or a grey picture made by FFmpeg where the format
         has none; ``rgb`` is converted by FFmpeg, which expands the range that the file states.
+    index : VideoIndex
+        Says whether pictures are mirrored.
     """
 
-    def __init__(self, mode: PixelMode) -> None:
+    def __init__(self, mode: PixelMode, index: VideoIndex) -> None:
         from av.video.reformatter import VideoReformatter
 
-        self._mode = mode
+        self._mode, self._mirrored = mode, index.mirrored
         self._reformatter = VideoReformatter()
 
     def picture(self, frame: Any) -> Picture:
         """Return the pixels of an `av.VideoFrame`, upright."""
-        turns = round(frame.rotation / 90) % 4
-        pixels: Any = self._luma(frame) if self._mode == "luma" else self._rgb(frame)
-        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+        turns = quarter_turns(frame.rotation) or 0
+        pixels: Picture = self._luma(frame) if self._mode == "luma" else self._rgb(frame)
+        if not turns and not self._mirrored:
+            return pixels
+        shown: Picture = upright(pixels, turns, mirrored=self._mirrored)
+        return shown
 
     def _rgb(self, frame: Any) -> Picture:
         return np.asarray(self._reformatter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
@@ -42,8 +50,8 @@ class Converter:
     def _luma(self, frame: Any) -> Picture:
         if has_luma_plane(frame.format):
             return _first_plane(frame)
-        # Packed YUV keeps its values; RGB becomes grey in full range.
-        grey = "gray" if frame.format.is_rgb else "yuv444p"
+        # Packed YUV keeps its values; RGB, of a palette too, becomes grey in full range.
+        grey = "gray" if frame.format.is_rgb or frame.format.has_palette else "yuv444p"
         return _first_plane(self._reformatter.reformat(frame, format=grey))
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import InputError
-from pipeline.video.decode import Decode, DecodeError, decode
+from pipeline.video.decode import Decode, decode
+from pipeline.video.errors import DecodeError
 from pipeline.video.index import UNINDEXED, VideoIndex
 from pipeline.video.opening import file_url, open_video
 from pipeline.video.pixels import Picture, PixelMode
@@ -122,6 +123,8 @@ def _check_kind(path: Path, index: VideoIndex) -> None:
     kind = "a folder of images" if path.is_dir() else ""
     if not kind and not len(index.keys):
         kind = "a video whose frames carry no time stamps"
+    if not kind and index.mirrored:
+        kind = "a video that is shown mirrored"
     if kind:
         raise InputError(f"{path} is {kind}, which torchcodec cannot read; give --decoder pyav.")
 

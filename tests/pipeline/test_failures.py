@@ -15,7 +15,8 @@ from pipeline.cli import main
 from pipeline.config import load_recipe
 from pipeline.options import BuildOptions
 from pipeline.train import train
-from pipeline.video.decode import DecodeError, decode
+from pipeline.video.decode import decode
+from pipeline.video.errors import DecodeError
 from tests.builds import FRAMES, build, options_of, row, write_dataset
 from tests.pipeline.test_build import checksums
 from tests.pipeline.video.test_index import audio_only, without_frames

@@ -9,7 +9,8 @@ import pytest
 from av.video.frame import PictureType
 
 from featstore.errors import InputError
-from pipeline.video.decode import DecodeError, _judged, decode
+from pipeline.video.decode import _judged, decode
+from pipeline.video.errors import DecodeError
 from pipeline.video.index import read_index
 from tests.videos import GOP_8, luma, off, textured, write_video
 

@@ -9,7 +9,8 @@ from PIL import Image, ImageOps
 
 from pipeline.sources.files import is_image_folder
 from pipeline.video.cache import content_hash, signature
-from pipeline.video.decode import DecodeError, decode
+from pipeline.video.decode import decode
+from pipeline.video.errors import DecodeError
 from pipeline.video.images import index_images, numbered_images
 from tests.videos import (
     encoded_image,

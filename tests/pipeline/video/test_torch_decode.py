@@ -13,7 +13,8 @@ from featstore.errors import InputError
 from pipeline import histograms
 from pipeline.preprocess import pixel_values
 from pipeline.video import torch_decode
-from pipeline.video.decode import DecodeError, Lost, decode, decode_all
+from pipeline.video.decode import Lost, decode, decode_all
+from pipeline.video.errors import DecodeError
 from pipeline.video.index import VideoIndex, read_index
 from pipeline.video.torch_decode import decode_with_torchcodec, decoding, versions
 from tests.videos import textured, write_images, write_video

@@ -1,0 +1,70 @@
+"""What the header of an image file states; no pixel is decoded."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+ORIENTATION = 0x0112
+MIRRORED = (2, 4, 5, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What the header of an image file states.
+
+    Attributes
+    ----------
+    width, height : int
+        As stored.
+    mirrored : bool
+        Whether its EXIF orientation mirrors the picture.
+    """
+
+    width: int
+    height: int
+    mirrored: bool
+
+
+def read_header(path: Path) -> ImageHeader | None:
+    """Return what the header of an image file states; None if Pillow cannot read it.
+
+    Pillow's own limit of pixels is for the whole process, so it is not asked to open the file.
+    """
+    from PIL import Image
+
+    Image.init()
+    with path.open("rb") as stream:
+        start = stream.read(16)
+        for name in FORMATS:
+            make, accepts = Image.OPEN[name]
+            if accepts is None or accepts(start) is not True:
+                continue
+            stream.seek(0)
+            try:
+                image = make(stream, str(path))
+                return ImageHeader(*image.size, _orientation(image) in MIRRORED)
+            except (
+                SyntaxError,
+                IndexError,
+                TypeError,
+                ValueError,
+                KeyError,
+                struct.error,
+                OSError,
+            ):
+                return None
+    return None
+
+
+def _orientation(image: Any) -> Any:
+    from PIL import Image
+
+    if image.format == "TIFF":
+        return image.tag_v2.get(ORIENTATION)
+    exif = Image.Exif()
+    exif.load(image.info.get("exif") or b"")  # not `getexif`, which may decode the picture
+    return exif.get(ORIENTATION)

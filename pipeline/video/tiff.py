@@ -1,0 +1,62 @@
+"""TIFF files as FFmpeg's decoder takes them where it is told to stop at damage."""
+
+from __future__ import annotations
+
+import struct
+
+from pipeline.video.errors import ImageError
+
+# What says how pixels lie in a file. FFmpeg's strict decoder takes other tags for damage.
+PIXEL_TAGS = frozenset(
+    (254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 530)
+)
+ORIENTATION, SAMPLE_FORMAT = 274, 339
+# What pixels are read right under. A format of 4 is "undefined", which readers take for unsigned.
+PLAIN = {ORIENTATION: (1,), SAMPLE_FORMAT: (1, 4)}
+WHAT_ELSE = {
+    ORIENTATION: "is turned by its orientation tag; store it upright",
+    SAMPLE_FORMAT: "holds signed or floating-point numbers; convert them to 8 or 16 bits without "
+    "a sign",
+}
+SHORT = 3
+ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
+ENTRY_BYTES = 12
+
+
+def pixel_tags_only(data: bytes) -> bytes:
+    """Return a TIFF file of which the first picture keeps only the tags of its pixels.
+
+    Other files come back as they are.
+
+    Raises
+    ------
+    ImageError
+        If its values are signed or floating-point numbers, or it is not stored upright.
+    """
+    order = ORDERS.get(data[:4])
+    if order is None:
+        return data
+    try:
+        begin = struct.unpack_from(f"{order}I", data, 4)[0]
+        count = struct.unpack_from(f"{order}H", data, begin)[0]
+        end = begin + 2 + count * ENTRY_BYTES
+        if end + 4 > len(data):
+            return data
+    except struct.error:  # cut off: the decoder says so
+        return data
+    entries = [data[at : at + ENTRY_BYTES] for at in range(begin + 2, end, ENTRY_BYTES)]
+    for entry in entries:
+        _check_plain(entry, data, order)
+    kept = [entry for entry in entries if struct.unpack(f"{order}H", entry[:2])[0] in PIXEL_TAGS]
+    table = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + data[end : end + 4]
+    return data[:begin] + table.ljust(end + 4 - begin, b"\0") + data[end + 4 :]
+
+
+def _check_plain(entry: bytes, data: bytes, order: str) -> None:
+    tag, kind, count, place = struct.unpack(f"{order}HHII", entry)
+    if tag not in PLAIN or kind != SHORT:
+        return
+    values = entry[8:12] if count <= 2 else data[place : place + 2 * count]
+    numbers = struct.unpack(f"{order}{len(values) // 2}H", values)[:count]
+    if any(number not in PLAIN[tag] for number in numbers):
+        raise ImageError(WHAT_ELSE[tag])
