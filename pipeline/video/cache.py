@@ -20,7 +20,7 @@ from pipeline.video.images import numbered_images
 from pipeline.video.index import VideoIndex
 
 # Raised whenever a table, a packed index, or what statistics mean changes: all is learnt anew.
-VERSION = 5
+VERSION = 6
 TABLES = {
     "file": "path TEXT PRIMARY KEY, signature TEXT, sha256 TEXT",
     "video": "sha256 TEXT PRIMARY KEY, packed BLOB",

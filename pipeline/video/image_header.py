@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 ORIENTATION = 0x0112
 MIRRORED = (2, 4, 5, 7)
+_warnings = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ def read_header(path: Path) -> ImageHeader | None:
     from PIL import Image
 
     Image.init()
-    with path.open("rb") as stream:
+    with path.open("rb") as stream, _warnings, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damage, which the decoder refuses
         start = stream.read(16)
         for name in FORMATS:
             make, accepts = Image.OPEN[name]

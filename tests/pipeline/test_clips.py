@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -108,3 +109,18 @@ def test_counts() -> None:
     rows = [annotation(str(i), 0, 9, split=part) for i, part in enumerate(["train"] * 2 + ["val"])]
     kept, _ = resolve(dataset(*rows), [video("a")], 1)
     assert counts(kept, "label") == {"train": {"x": 2}, "val": {"x": 1}, "test": {}}
+
+
+@pytest.mark.parametrize(
+    ("how", "luma", "rgb"),
+    [
+        ({}, "full", "full"),
+        ({"mirrored": True}, "full, mirrored", "full, mirrored"),
+        ({"palette": True}, "full, palette", "full"),
+    ],
+)
+def test_only_what_is_read_otherwise_than_before_has_another_key(how, luma, rgb) -> None:
+    plain = video("a")
+    videos = [replace(plain, index=replace(plain.index, **how))]
+    clip = resolve(dataset(annotation("x", 0, 9)), videos, 1)[0][0]
+    assert [clip.key(videos, mode).pixel_range for mode in ("luma", "rgb")] == [luma, rgb]
