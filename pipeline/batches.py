@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.clips import NOT_FINITE
 from pipeline.lanes import Lanes
 from pipeline.memory import mapped
 from pipeline.timings import BACKBONE_WAITED, Timings
@@ -30,9 +31,9 @@ class UnitFeatures:
     Attributes
     ----------
     features : ndarray of float32, shape (inputs, dim)
-        NaN where an input is lost.
+        NaN where an input has failed.
     failed : dict of int to str
-        Number of a lost input to why.
+        Number of an input that is lost, or whose features are not finite, to why.
     added : int
         How many inputs were taken so far.
     """
@@ -50,9 +51,15 @@ class UnitFeatures:
         return self._computed + len(self.failed) == len(self.features)
 
     def take(self, numbers: list[int], features: Tensor) -> None:
-        """Keep the features of some inputs."""
-        self.features[numbers] = features.numpy()
+        """Keep the features of some inputs; an input whose features are not finite has failed."""
+        rows = features.numpy()
+        self.features[numbers] = rows
         self._computed += len(numbers)
+        if not (finite := np.isfinite(rows)).all():
+            failed = [numbers[row] for row in np.flatnonzero(~finite.all(axis=1))]
+            self.features[failed] = np.nan
+            self.failed |= dict.fromkeys(failed, NOT_FINITE)
+            self._computed -= len(failed)
 
 
 @dataclass(frozen=True, slots=True)

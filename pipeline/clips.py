@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache, partial
 
 from featstore.errors import InputError
 from featstore.keys import ClipKey
-from pipeline.sampling import frame_at
+from pipeline.sampling import Frames, frame_at
 from pipeline.sources.base import Annotation, Dataset
 from pipeline.video.catalogue import Video
 from pipeline.video.index import VideoIndex
 from pipeline.video.pixels import PixelMode
 
 RATE_TOLERANCE = 0.05
+# Why a clip failed whose frames decode.
+NOT_FINITE = "its features are not finite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +95,10 @@ def resolve(
     places = {video.name: number for number, video in enumerate(videos)}
     _check_rates(dataset, videos)
     clips = []
+    times_of = cache(lambda number: _Times.of(videos[number].index))
     for annotation in dataset.annotations:
         number = places[annotation.video]
-        start, stop, late = _interval(annotation, videos[number])
+        start, stop, late = _interval(annotation, videos[number], partial(times_of, number))
         clips.append(
             Clip(
                 annotation.clip_id,
@@ -131,7 +136,34 @@ def resolve(
     return kept, dropped
 
 
-def _interval(annotation: Annotation, video: Video) -> tuple[int, int, str]:
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """The times of a video, computed once for all of its clips.
+
+    Attributes
+    ----------
+    bounds : ndarray of int64
+        See `VideoIndex.bounds`.
+    time_base : Fraction
+    duration, latest : float
+        In seconds; an end up to `latest` counts as the end of the video.
+    """
+
+    bounds: Frames
+    time_base: Fraction
+    duration: float
+    latest: float
+
+    @classmethod
+    def of(cls, index: VideoIndex) -> _Times:
+        duration = index.duration
+        # An end rounded up by less than a frame is the end.
+        return cls(index.bounds, index.time_base, duration, duration + duration / len(index))
+
+
+def _interval(
+    annotation: Annotation, video: Video, times_of: Callable[[], _Times]
+) -> tuple[int, int, str]:
     """Return a clip's interval in frames, and what to say where its video does not hold it."""
     index = video.index
     if video.unreadable:
@@ -149,10 +181,14 @@ def _interval(annotation: Annotation, video: Video) -> tuple[int, int, str]:
             f"{video.path} is a folder of images, and its clips are in seconds; say how many "
             "images a second with --image-fps."
         )
-    # An end rounded up by less than a frame is the end.
-    is_late = annotation.stop > index.duration + index.duration / len(index)
-    late = f"it lasts {index.duration:.3f} s, and {span} s are asked for" if is_late else ""
-    return frame_at(index, annotation.start), frame_at(index, annotation.stop), late
+    times = times_of()
+    start, stop = (
+        frame_at(times.bounds, times.time_base, seconds)
+        for seconds in (annotation.start, annotation.stop)
+    )
+    if annotation.stop <= times.latest:
+        return start, stop, ""
+    return start, stop, f"it lasts {times.duration:.3f} s, and {span} s are asked for"
 
 
 def _check_copies(clips: Sequence[Clip], videos: Sequence[Video]) -> None:

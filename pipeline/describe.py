@@ -15,7 +15,7 @@ from pipeline.clips import counts
 from pipeline.plan import clip_inputs
 from pipeline.preconditions import store_bytes
 from pipeline.prepare import Prepared
-from pipeline.progress import human_time
+from pipeline.progress import human_size, human_time
 from pipeline.provenance import read_provenance
 from pipeline.sources.base import SPLITS
 from pipeline.timings import BESIDE, bottleneck
@@ -120,8 +120,8 @@ def dry_run_table(prepared: Prepared) -> str:
             ["clips", len(prepared.clips)],
             ["steps", steps],
             ["features", f"{steps} x {dim}"],
-            ["size", f"{store_bytes(steps, dim) / 1e9:.3f} GB"],
-            ["free", f"{shutil.disk_usage(folder).free / 1e9:.1f} GB"],
+            ["size", human_size(store_bytes(steps, dim))],
+            ["free", human_size(shutil.disk_usage(folder).free)],
             ["built", "yes" if prepared.built else "no"],
         ]
     )

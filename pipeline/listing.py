@@ -12,6 +12,7 @@ from featstore.container import FORMATS, suffix_of
 from featstore.leftovers import Leftover, size_of
 from featstore.removal import Target
 from pipeline.describe import table
+from pipeline.progress import human_size
 from pipeline.provenance import read_provenance
 from pipeline.usage import KnownRun, known_runs
 
@@ -122,17 +123,3 @@ def age(since: timedelta) -> str:
 def ago(shown: str) -> str:
     """Return an age as a part of a sentence."""
     return "at an unknown time" if shown == UNKNOWN else f"{shown} ago"
-
-
-def human_size(size: int) -> str:
-    """Return bytes in the unit that suits them.
-
-    Examples
-    --------
-    >>> human_size(430), human_size(43_000), human_size(430_000_000), human_size(1_430_000_000)
-    ('430 B', '43 kB', '430 MB', '1.43 GB')
-    """
-    for limit, unit, digits in ((1e9, "GB", 2), (1e6, "MB", 0), (1e3, "kB", 0)):
-        if size >= limit:
-            return f"{size / limit:.{digits}f} {unit}"
-    return f"{size} B"

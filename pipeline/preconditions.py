@@ -8,7 +8,9 @@ from pathlib import Path
 
 from featstore.errors import InputError
 from featstore.layout import Layout
+from pipeline.clips import NOT_FINITE
 from pipeline.prepare import Prepared
+from pipeline.progress import human_size
 from pipeline.video.cache import Cache
 
 
@@ -24,10 +26,18 @@ def check_failures(prepared: Prepared, failed: Mapping[int, str]) -> None:
     if len(failed) > most:
         number, reason = next(iter(failed.items()))
         clip = prepared.clips[number]
+        count = f"{len(failed)} of {len(prepared.clips)} clips failed"
+        if reason == NOT_FINITE:
+            raise InputError(
+                f"{count}: the features of clip {clip.clip_id} ({prepared.videos[clip.video].path})"
+                f" are not finite with {prepared.options.backbone}, {prepared.weights}, "
+                f"--precision {prepared.options.precision} and --normalise "
+                f"{prepared.options.normalise}; change one of these, or remove the clip."
+            )
         raise InputError(
-            f"{len(failed)} of {len(prepared.clips)} clips failed, and --max-failures allows "
-            f"{most}: {prepared.videos[clip.video].path}: {reason}, which clip {clip.clip_id} "
-            "needs; replace the video, remove its clips, or allow more with --max-failures."
+            f"{count}, and --max-failures allows {most}: {prepared.videos[clip.video].path}: "
+            f"{reason}, which clip {clip.clip_id} needs; replace the video, remove its clips, or "
+            "allow more with --max-failures."
         )
 
 
@@ -70,7 +80,7 @@ def check_room(root: Path, needed: int) -> None:
     free = shutil.disk_usage(root).free
     if needed > free:
         raise InputError(
-            f"The store needs {needed / 1e9:.2f} GB, and {root} has {free / 1e9:.2f} GB free; make "
+            f"The store needs {human_size(needed)}, and {root} has {human_size(free)} free; make "
             "room, or give another folder with --store."
         )
 

@@ -193,9 +193,12 @@ def _usable(store: Store, position: int, frames: NDArray[np.int64], damaged: lis
     if store.status[position] != schema.STATUS_OK:
         return False
     try:
-        store[position]  # compares its chunks with their checksums
+        rows = store[position]  # compares its chunks with their checksums
     except CorruptStoreError as error:
         damaged.append(str(error))
+        return False
+    if not np.isfinite(rows).all():
+        damaged.append(f"clip {store.clip_ids[position]} of {store.path} has values that are NaN")
         return False
     return np.array_equal(store.frames(position), frames)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -76,14 +77,28 @@ def windows(frames: Frames, window: int, hop: int) -> Frames:
     return frames[starts[:, None] + np.arange(window)]
 
 
-def frame_at(index: VideoIndex, seconds: float) -> int:
-    """Return the frame boundary nearest to a time since the first frame, 0 to ``len(index)``."""
-    bounds = np.append(index.pts, index.end) - index.pts[0]
-    wanted = Fraction(str(seconds)) / index.time_base
-    after = int(np.searchsorted(bounds, float(wanted)))
-    if after == 0:
-        return 0
-    if after == len(bounds):
-        return len(index)
-    nearer_before = wanted - int(bounds[after - 1]) <= int(bounds[after]) - wanted
+def frame_at(bounds: Frames, time_base: Fraction, seconds: float) -> int:
+    """Return the frame boundary nearest to a time since the first frame, the earlier of two.
+
+    Parameters
+    ----------
+    bounds : ndarray of int64, shape (frames + 1,)
+        The video's `VideoIndex.bounds`.
+    time_base : Fraction
+    seconds : float
+        Stands for the decimal number that Python shows.
+
+    Returns
+    -------
+    int
+        0 to the number of frames.
+    """
+    # In integers: Python's fractions take ten times as long.
+    ticks, unit = Decimal(str(seconds)).as_integer_ratio()
+    ticks, unit = ticks * time_base.denominator, unit * time_base.numerator
+    last = len(bounds) - 1
+    after = int(bounds.searchsorted(min(-(-ticks // unit), int(bounds[last]))))
+    if after == 0 or ticks > int(bounds[last]) * unit:
+        return after
+    nearer_before = 2 * ticks <= (int(bounds[after - 1]) + int(bounds[after])) * unit
     return after - int(nearer_before)

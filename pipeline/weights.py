@@ -107,14 +107,31 @@ def load_backbone(name: str, weights: Weights) -> Backbone:
     except ValueError as error:
         raise InputError(f"--backbone is {name!r}: {error}.") from None
     if weights.path is not None:
+        tensors = read_tensors(weights.path)
         try:
-            backbone.load(read_tensors(weights.path))
+            backbone.load(tensors)
         except ValueError as error:
             raise InputError(
                 f"{weights.path} does not fit {name}: {error}; name the backbone that it was "
                 "made for, or another file."
             ) from None
+        _check_finite(weights.path, backbone)
     return backbone
+
+
+def _check_finite(path: Path, backbone: Backbone) -> None:
+    """Refuse weights with NaN or infinity, which would spoil every feature.
+
+    Raises
+    ------
+    InputError
+    """
+    for name, tensor in backbone.network.state_dict().items():
+        if not tensor.isfinite().all():
+            raise InputError(
+                f"{path}: the tensor {name} has values that are NaN or infinite; take another "
+                "file, or a state from before the training diverged."
+            )
 
 
 def read_tensors(path: Path) -> Mapping[str, Tensor]:

@@ -87,7 +87,8 @@ def rm(store: str, root: Path, yes: bool) -> None:
     from featstore.errors import InputError
     from featstore.leftovers import size_of
     from featstore.removal import check_free, find_removable, remove_store
-    from pipeline.listing import human_size, removal
+    from pipeline.listing import removal
+    from pipeline.progress import human_size
     from pipeline.provenance import provenance_path
     from pipeline.usage import known_runs
 

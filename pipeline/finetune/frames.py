@@ -22,7 +22,7 @@ from pipeline.plan import clip_inputs
 from pipeline.preconditions import check_failures
 from pipeline.prepare import Log, Prepared
 from pipeline.preprocess import fit_square, pixel_values
-from pipeline.progress import Progress
+from pipeline.progress import Progress, human_size
 from pipeline.read_ahead import read_ahead
 from pipeline.statistics import Statistics
 from pipeline.video.cache import Cache
@@ -228,6 +228,6 @@ def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"The decoded frames take {needed / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB "
+            f"The decoded frames take {human_size(needed)}, and {folder} has {human_size(free)} "
             "free; make room, give a smaller --size or --fps, or another place with --out."
         )

@@ -7,9 +7,11 @@ content's hash, so it survives moves and copies.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import zlib
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,19 @@ from pipeline.video.images import numbered_images
 from pipeline.video.index import VideoIndex
 
 # Raised whenever a table, a packed index, or what statistics mean changes: all is learnt anew.
-VERSION = 6
+VERSION = 7
+# The first column is the key; every table has a column more, the checksum of the row.
 TABLES = {
-    "file": "path TEXT PRIMARY KEY, signature TEXT, sha256 TEXT",
-    "video": "sha256 TEXT PRIMARY KEY, packed BLOB",
-    "statistics": "key TEXT PRIMARY KEY, json TEXT",
+    "file": ("path", "signature", "sha256"),
+    "video": ("sha256", "packed"),
+    "statistics": ("key", "json"),
+}
+DELETE = "delete it, which costs time only"
+REMEDIES = {
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_BUSY: "wait for the process that uses it",
+    sqlite3.SQLITE_READONLY: "let its folder be writable, or give another with --store",
+    sqlite3.SQLITE_CANTOPEN: "let its folder be writable, or give another with --store",
 }
 
 
@@ -46,13 +56,15 @@ class Cache:
         database = None
         try:
             database = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+            # Damaged text fails by its checksum.
+            database.text_factory = partial(str, encoding="utf-8", errors="replace")
             # What a power cut destroys can be learnt again, so nothing waits for the disk.
             database.execute("PRAGMA synchronous = OFF")
             _make_tables(database)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             if database is not None:
                 database.close()
-            raise InputError(f"{self._path} cannot be used ({error}); delete it.") from None
+            raise self._unusable(error) from None
         return database
 
     def close(self) -> None:
@@ -60,47 +72,67 @@ class Cache:
         if "_database" in self.__dict__:
             self._database.close()
 
-    def _rows(self, query: str, *values: Any) -> list[Any]:
-        try:
-            return self._database.execute(query, values).fetchall()
-        except sqlite3.DatabaseError as error:
-            raise InputError(f"{self._path} cannot be used ({error}); delete it.") from None
-
     def known_hashes(self, files: Iterable[Path]) -> dict[Path, str]:
         """Return the hashes of those files that have not changed since they were hashed."""
-        rows = self._rows("SELECT path, signature, sha256 FROM file")
-        known = {path: (seen, sha256) for path, seen, sha256 in rows}
-        found: dict[Path, str] = {}
-        for path in files:
-            seen, sha256 = known.get(str(path.resolve()), (None, ""))
-            if seen is not None and seen == signature(path):
-                found[path] = sha256
-        return found
+        names = {path: os.path.realpath(path) for path in files}
+        rows = self._rows("file", names.values())
+        hashes: dict[Path, str] = {}
+        for path, name in names.items():
+            if name in rows:
+                seen, sha256 = rows[name]
+                if seen == signature(path):
+                    hashes[path] = sha256
+        return hashes
 
     def keep_hash(self, path: Path, seen: str, sha256: str) -> None:
         """Keep a file's hash, with the signature that it had before it was read."""
-        row = (str(path.resolve()), seen, sha256)
-        self._rows("INSERT OR REPLACE INTO file VALUES (?, ?, ?)", *row)
+        self._keep("file", os.path.realpath(path), seen, sha256)
 
-    def indexes(self) -> dict[str, bytes]:
-        """Return every packed index by content hash."""
-        return dict(self._rows("SELECT sha256, packed FROM video"))
+    def indexes(self, hashes: Iterable[str]) -> dict[str, bytes]:
+        """Return the packed indexes of the videos with these content hashes."""
+        return {sha256: packed for sha256, (packed,) in self._rows("video", hashes).items()}
 
     def keep_index(self, sha256: str, index: VideoIndex) -> None:
         """Keep the index of the video with this content."""
-        row = (sha256, index.pack())
-        self._rows("INSERT OR REPLACE INTO video VALUES (?, ?)", *row)
+        self._keep("video", sha256, index.pack())
 
     def statistics(self, key: str) -> dict[str, Any] | None:
         """Return the statistics kept under `key`, if any."""
-        query = "SELECT json FROM statistics WHERE key = ?"
-        rows = self._rows(query, key)
-        return json.loads(rows[0][0]) if rows else None
+        row = self._rows("statistics", [key]).get(key)
+        return None if row is None else json.loads(row[0])
 
     def keep_statistics(self, key: str, statistics: dict[str, Any]) -> None:
         """Keep statistics under `key`."""
-        row = (key, json.dumps(statistics))
-        self._rows("INSERT OR REPLACE INTO statistics VALUES (?, ?)", *row)
+        self._keep("statistics", key, json.dumps(statistics))
+
+    def _rows(self, table: str, keys: Iterable[str]) -> dict[str, tuple[Any, ...]]:
+        """Return the rows with these keys, without those whose checksum is wrong."""
+        key = TABLES[table][0]
+        query = f"SELECT * FROM {table} WHERE {key} IN (SELECT value FROM json_each(?))"  # noqa: S608
+        found = self._execute(query, json.dumps(list(keys)))
+        return {row[0]: row[1:-1] for row in found if row[-1] == _checksum(row[:-1])}
+
+    def _keep(self, table: str, *row: Any) -> None:
+        places = ", ".join("?" * (len(row) + 1))
+        query = f"INSERT OR REPLACE INTO {table} VALUES ({places})"  # noqa: S608
+        self._execute(query, *row, _checksum(row))
+
+    def _execute(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        try:
+            return self._database.execute(query, values).fetchall()
+        # SQLite decodes damaged names of columns, too.
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: Exception) -> InputError:
+        # The last byte of SQLite's extended codes is the plain one.
+        remedy = REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, DELETE)
+        return InputError(f"{self._path} cannot be used ({error}); {remedy}.")
+
+
+def _checksum(row: tuple[Any, ...]) -> int:
+    """Return the checksum of a row's values, whatever types damage has given them."""
+    return zlib.crc32(repr(row).encode())
 
 
 def _make_tables(database: sqlite3.Connection) -> None:
@@ -112,7 +144,9 @@ def _make_tables(database: sqlite3.Connection) -> None:
     if _version(database) != VERSION:
         for name, columns in TABLES.items():
             database.execute(f"DROP TABLE IF EXISTS {name}")
-            database.execute(f"CREATE TABLE {name} ({columns})")
+            first, *others = columns
+            fields = ", ".join([f"{first} TEXT PRIMARY KEY", *others, "checksum INT"])
+            database.execute(f"CREATE TABLE {name} ({fields})")
         database.execute(f"PRAGMA user_version = {VERSION}")
     database.execute("COMMIT")
 

@@ -97,7 +97,7 @@ def read_videos(
         raise InputError(_missing(missing, len(named)))
     paths = list(named.values())
     hashes = cache.known_hashes(paths)
-    packed = cache.indexes() if hashes else {}
+    packed = cache.indexes(hashes.values())
     unread = [path for path in paths if hashes.get(path) not in packed and not path.is_dir()]
     unread += [path for path in paths if path.is_dir() and path not in hashes]
     indexes = _read_new(unread, hashes, cache, workers, log, cluster) if unread else {}

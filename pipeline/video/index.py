@@ -100,6 +100,12 @@ class VideoIndex:
         return seconds
 
     @property
+    def bounds(self) -> NDArray[np.int64]:
+        """Where frames begin and the last one ends, in units of `time_base`, from 0."""
+        bounds: NDArray[np.int64] = np.append(self.pts, self.end) - self.pts[0]
+        return bounds
+
+    @property
     def duration(self) -> float:
         """Seconds from the first frame to the end of the last one."""
         return float((self.end - int(self.pts[0])) * self.time_base)

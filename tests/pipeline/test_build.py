@@ -259,7 +259,7 @@ class TestFailure:
 
     def test_a_disk_too_small(self, tmp_path: Path, data: Path, monkeypatch) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
-        with pytest.raises(InputError, match=r"needs 0\.00 GB, and .* has 0\.00 GB free"):
+        with pytest.raises(InputError, match=r"needs 1\.05 MB, and .* has 1\.00 MB free"):
             build(options_of(data, tmp_path / "features"))
         assert nothing_built(tmp_path / "features")
 

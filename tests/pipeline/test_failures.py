@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from featstore import InputError, Store
 from featstore.verify import verify
+from pipeline.batches import UnitFeatures
 from pipeline.cli import main
 from pipeline.config import load_recipe
 from pipeline.options import BuildOptions
@@ -322,3 +323,36 @@ def test_the_dataset_of_the_other_tests_is_whole(tmp_path) -> None:
     store = build(options_of(write_dataset(tmp_path / "d"), tmp_path / "f", max_failures="100%"))
     assert failed_clips(store) == []
     assert store.attributes["failed"] == {}
+
+
+class TestFeaturesThatAreNotFinite:
+    def test_are_refused_by_clip_and_flags(self, tmp_path: Path, data: Path) -> None:
+        tiny = options_of(data, tmp_path / "s", normalise="0.4,1e-42")
+        with pytest.raises(InputError) as refused:
+            build(tiny)
+        for named in ("test#0-6", "test.mp4", "squeezenet1_1", "random", "--normalise 0.4,1e-42"):
+            assert named in str(refused.value)
+        assert not list(tiny.store.glob("*.zarr"))
+
+    def test_fail_their_clips_where_some_may_fail(self, tmp_path: Path, data: Path) -> None:
+        tiny = options_of(data, tmp_path / "s", normalise="0.4,1e-42", max_failures="100%")
+        store = build(tiny)
+        assert (store.status != 0).all()
+        assert all(np.isnan(store[clip]).all() for clip in range(len(store)))
+
+    def test_are_not_copied(self, tmp_path: Path, data: Path, monkeypatch) -> None:
+        options = options_of(data, tmp_path / "s", **FIXED)
+        with monkeypatch.context() as patched:  # as a store of before such were refused
+            patched.setattr(UnitFeatures, "take", take_anything)
+            assert not np.isfinite(build(options)[0]).any()
+        table = Path(data).read_text("utf-8").replace(",a,", ",c,")
+        data.write_text(table, "utf-8")
+        lines: list[str] = []
+        store = build(options, lines.append)
+        assert np.isfinite(store[0]).all()
+        assert any("NaN" in line for line in lines)
+
+
+def take_anything(self: UnitFeatures, numbers: list[int], features: Any) -> None:
+    self.features[numbers] = np.inf
+    self._computed += len(numbers)

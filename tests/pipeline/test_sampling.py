@@ -96,7 +96,7 @@ def test_frame_at_is_the_nearest_boundary(gaps: list[int], seconds, begin: int) 
     index = index_of(begin + bounds[:-1], last=gaps[-1])
     wanted = 1000 * Fraction(str(float(seconds)))
     expected = min(range(len(bounds)), key=lambda n: (abs(int(bounds[n]) - wanted), n))
-    assert frame_at(index, float(seconds)) == expected
+    assert frame_at(index.bounds, index.time_base, float(seconds)) == expected
 
 
 class TestRate:

@@ -180,3 +180,16 @@ def test_random_weights_follow_the_seed() -> None:
     found = load_backbone(NAME, Weights("random:5", seed=5)).network.state_dict()
     expected = build_backbone(NAME, 5).network.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_tensors_that_are_not_finite_are_refused_by_name(tmp_path, cache, tensors, value) -> None:
+    name = "features.3.squeeze.weight"
+    spoilt = {**tensors, name: tensors[name].clone()}
+    spoilt[name].view(-1)[5] = value
+    path = saved(tmp_path / "w.safetensors", spoilt)
+    weights = find_weights(str(path), NAME, cache, silent)
+    with pytest.raises(InputError) as refused:
+        load_backbone(NAME, weights)
+    assert str(path) in str(refused.value)
+    assert name in str(refused.value)

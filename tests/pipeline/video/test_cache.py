@@ -2,6 +2,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from featstore.errors import InputError
@@ -70,9 +71,10 @@ def filled(path: Path, video: Path) -> None:
 
 def learnt(path: Path, video: Path) -> tuple[int, int, bool]:
     cache = Cache(path)
-    found = len(cache.known_hashes([video])), len(cache.indexes()), bool(cache.statistics("key"))
+    hashes, indexes = cache.known_hashes([video]), cache.indexes(["abc"])
+    statistics = cache.statistics("key")
     cache.close()
-    return found
+    return len(hashes), len(indexes), bool(statistics)
 
 
 def test_another_version_is_learnt_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,4 +103,54 @@ def test_what_is_no_cache_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cache.sqlite"
     path.write_bytes(b"not a database" * 100)
     with pytest.raises(InputError, match=r"cannot be used .*; delete it"):
-        Cache(path).indexes()
+        Cache(path).indexes(["abc"])
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    damaged = bytearray(content)
+    damaged[bit // 8] ^= 1 << bit % 8
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("table", ["file", "video", "statistics"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_row_with_a_flipped_bit_is_learnt_anew(tmp_path: Path, table: str, place: int) -> None:
+    path, video = tmp_path / "cache.sqlite", write_video(tmp_path / "a.mkv", textured(2))
+    filled(path, video)
+    column = module.TABLES[table][place]
+    with sqlite3.connect(path) as database:
+        (value,) = database.execute(f"SELECT {column} FROM {table}").fetchone()  # noqa: S608
+        packed = isinstance(value, bytes)
+        damaged = flipped(value if packed else value.encode(), 9)
+        row = [damaged if packed else damaged.decode()]
+        database.execute(f"UPDATE {table} SET {column} = ?", row)  # noqa: S608
+    database.close()
+    number = {"file": 0, "video": 1, "statistics": 2}[table]
+    assert not learnt(path, video)[number]
+    filled(path, video)
+    assert learnt(path, video) == (1, 1, True)
+
+
+def test_flipped_bits_are_noticed_wherever_they_are(tmp_path: Path) -> None:
+    path, video = tmp_path / "cache.sqlite", write_video(tmp_path / "a.mkv", textured(2))
+    filled(path, video)
+    whole, index = path.read_bytes(), read_index(video)
+    packed = index.pack()
+    rng = np.random.default_rng(0)
+    used = np.flatnonzero(np.frombuffer(whole, np.uint8))  # most of the file is empty pages
+    noticed = 0
+    for byte in rng.choice(used, 200).tolist():
+        path.write_bytes(flipped(whole, 8 * byte + int(rng.integers(8))))
+        cache = Cache(path)
+        try:
+            assert cache.known_hashes([video]) in ({}, {video: "abc"})
+            assert cache.indexes(["abc"]) in ({}, {"abc": packed})
+            assert cache.statistics("key") in (None, {"mean": [0.5]})
+            cache.keep_index("abc", index)
+            assert cache.indexes(["abc"]) in ({}, {"abc": packed})
+        except InputError as error:
+            assert str(path) in str(error)  # noqa: PT017 - any of two outcomes is right
+            noticed += 1
+        finally:
+            cache.close()
+    assert 0 < noticed < 200
