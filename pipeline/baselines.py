@@ -27,8 +27,8 @@ from pipeline.checks import Parts, checked_parts
 from pipeline.config import Recipe
 from pipeline.device import choose_device
 from pipeline.feed import Feed
-from pipeline.metrics import Metrics, confusion_matrix, metrics_of
-from pipeline.run import PARTS, SCORES
+from pipeline.metrics import Metrics, metrics_of_predictions
+from pipeline.run import PARTS
 from pipeline.standardise import standardiser
 
 Floats = npt.NDArray[np.float32]
@@ -37,6 +37,7 @@ Ints = npt.NDArray[np.int64]
 NEIGHBOURS = (1, 5, 20)
 MOST_CLIPS = 50_000  # every clip is compared with every training clip
 _BATCH = 256  # clips that are read at once
+_CELLS = 2**20  # of the table of votes
 
 
 def baselines(store: Store, recipe: Recipe, *, device: str = "auto") -> dict[str, Any]:
@@ -93,7 +94,7 @@ def baselines_of(feed: Feed, parts: Parts, recipe: Recipe) -> dict[str, Any]:
 
     def scores(found: Mapping[str, Ints]) -> dict[str, Metrics]:
         return {
-            part: metrics_of(confusion_matrix(labels[parts[part]], found[part], classes))
+            part: metrics_of_predictions(labels[parts[part]], found[part], classes)
             for part in PARTS
         }
 
@@ -168,10 +169,14 @@ def most_votes(labels: Ints, classes: int) -> Ints:
     >>> most_votes(np.array([[2, 1, 2], [2, 1, 0]]), 3)
     array([2, 0])
     """
-    counts = np.zeros((len(labels), classes), np.int64)
-    for column in labels.T:
-        counts[np.arange(len(labels)), column] += 1
-    winners: Ints = counts.argmax(axis=1)
+    winners = np.empty(len(labels), np.int64)
+    rows = max(1, _CELLS // classes)  # a table of all clips by thousands of classes is too large
+    for first in range(0, len(labels), rows):
+        own = labels[first : first + rows]
+        counts = np.zeros((len(own), classes), np.int64)
+        for column in own.T:
+            counts[np.arange(len(own)), column] += 1
+        winners[first : first + rows] = counts.argmax(axis=1)
     return winners
 
 
@@ -188,9 +193,7 @@ def _nearest(known: Floats, queries: Floats, count: int) -> Ints:
 
 
 def _as_dicts(found: Mapping[str, Metrics]) -> dict[str, dict[str, float]]:
-    return {
-        part: {name: getattr(metrics, name) for name in SCORES} for part, metrics in found.items()
-    }
+    return {part: metrics.scores for part, metrics in found.items()}
 
 
 def _skipped(why: str) -> dict[str, Any]:

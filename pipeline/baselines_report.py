@@ -71,24 +71,29 @@ def baseline_lines(metrics: Mapping[str, Any]) -> list[str]:
     return ["", about, "", *table(header, rows)]
 
 
-def no_better(metrics: Mapping[str, Any], part: str) -> list[str]:
-    """Say that the trained head is no better than the best baseline, if so.
+def no_better(
+    scores: Mapping[str, float | None], baselines: Mapping[str, Any], part: str
+) -> list[str]:
+    """Say by which scores the trained head is no better than the best baseline, if by any.
 
     Parameters
     ----------
-    metrics : mapping
-        As for `baseline_lines`.
+    scores : mapping
+        Of the trained head on a part.
+    baselines : mapping
+        As `pipeline.baselines.baselines` gives them, or none.
     part : {"val", "test"}
         One with clips.
     """
-    named = _named(metrics.get("baselines") or {})
-    if not named:
+    named, worse = _named(baselines), []
+    for key in SHOWN if named else ():
+        best = max(named, key=lambda name: named[name][part][key])
+        ours, theirs = scores[key], named[best][part][key]
+        if ours is not None and ours <= theirs:
+            worse.append(
+                f"its {SCORE_NAMES[key]} on {part} is {percent(ours)}, and {percent(theirs)} with "
+                f"the {best}"
+            )
+    if not worse:
         return []
-    best = max(named, key=lambda name: named[name][part]["mean_class_accuracy"])
-    ours, theirs = (own[part]["mean_class_accuracy"] for own in (metrics, named[best]))
-    if ours > theirs:
-        return []
-    return [
-        f"The trained head is no better than without training: its mean class accuracy on {part} "
-        f"is {percent(ours)}, and {percent(theirs)} with the {best}."
-    ]
+    return [f"The trained head is no better than without training: {'; '.join(worse)}."]

@@ -19,6 +19,7 @@ BINS = 15
 COOLEST, HOTTEST = 0.05, 20.0
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _TOLERANCE = 1e-5  # of the logarithm of the temperature
+_BLOCK = 2**20  # log-probabilities that are scaled at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +119,29 @@ def fit_temperature(log_probabilities: Floats, labels: Ints) -> float:
     float
         Between 0.05 and 20; above 1 where the head was too sure.
     """
+    rows = max(1, _BLOCK // log_probabilities.shape[1])
+    starts = range(0, len(labels), rows)
 
     def cost(log_temperature: float) -> float:
-        return negative_log_likelihood(scaled(log_probabilities, math.exp(log_temperature)), labels)
+        temperature, total = math.exp(log_temperature), 0.0
+        for first in starts:  # a block stays in the cache, and needs little memory
+            own = slice(first, first + rows)
+            logs = scaled(log_probabilities[own], temperature)
+            total += negative_log_likelihood(logs, labels[own]) * len(logs)
+        return total / len(labels)
 
     low, high = math.log(COOLEST), math.log(HOTTEST)
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = cost(left), cost(right)
     while high - low > _TOLERANCE:
-        left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-        if cost(left) <= cost(right):
-            high = right
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = cost(left)
         else:
-            low = left
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = cost(right)
     return math.exp((low + high) / 2)
 
 

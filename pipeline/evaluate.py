@@ -12,7 +12,7 @@ import torch
 from featstore import InputError, Store
 from models.heads import Head
 from pipeline.feed import Feed
-from pipeline.metrics import Metrics, confusion_matrix, metrics_of
+from pipeline.metrics import Metrics, metrics_of_predictions
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -60,7 +60,7 @@ class Predictions:
     def metrics(self) -> Metrics:
         """The scores of these predictions."""
         classes = self.log_probabilities.shape[1]
-        return metrics_of(confusion_matrix(self.labels, self.predicted, classes))
+        return metrics_of_predictions(self.labels, self.predicted, classes)
 
 
 @torch.inference_mode()

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from featstore import Store
-from pipeline.calibration import Reliability, fit_temperature, reliability, scaled
+from pipeline.calibration import Reliability, reliability, scaled
 from pipeline.config import Recipe
+from pipeline.fonts import labels_of, short, width
 from pipeline.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 EXAMPLES = 6
 MOST_NUMBERED = 40  # with more classes the counts in the confusion matrix cannot be read
+MOST_SHOWN = 120  # of more classes, only the MOST_NUMBERED with the most clips are shown
 GRID = 50
 
 
@@ -36,6 +38,7 @@ def draw_figures(
     recipe: Recipe,
     history: Sequence[Mapping[str, Any]],
     predictions: Mapping[str, Predictions],
+    temperature: float,
 ) -> None:
     """Draw curves, confusion, scores a class, reliability and, where the head attends, attention.
 
@@ -49,22 +52,35 @@ def draw_figures(
         One row an epoch.
     predictions : mapping
         Of val and test; without test clips the figures show val.
+    temperature : float
+        That fits val.
     """
     folder.mkdir(exist_ok=True)
     part = "test" if len(predictions["test"].clips) else "val"
     metrics = predictions[part].metrics
-    classes = tuple(name.replace("$", r"\$") for name in store.classes)  # $ starts a formula
+    labels = labels_of(store.classes)
+    classes = labels.texts
     figures = {
         "curves": curves(history, recipe.train.monitor),
         "confusion": confusion(metrics, classes, part),
         "per_class": per_class(metrics, classes, part),
-        "reliability": reliability_diagram(predictions, part),
+        "reliability": reliability_diagram(predictions[part], part, temperature),
     }
     val = predictions["val"]
     if val.attention is not None:
         figures["attention"] = attention_over_time(store, classes, val, val.attention)
     for name, figure in figures.items():
+        set_text(figure, labels.families)
         figure.savefig(folder / f"{name}.png", dpi=120)
+
+
+def set_text(figure: Figure, families: Sequence[str]) -> None:
+    """Draw all text with these fonts, and as it is: a dollar sign starts no formula."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_fontfamily(families)
 
 
 def curves(history: Sequence[Mapping[str, Any]], monitor: str) -> Figure:
@@ -97,39 +113,42 @@ def curves(history: Sequence[Mapping[str, Any]], monitor: str) -> Figure:
 
 def confusion(metrics: Metrics, classes: tuple[str, ...], part: str) -> Figure:
     """Draw the confusion matrix, each row as shares of its class, with counts if they fit."""
-    n = len(classes)
+    shown = np.sort(_most_frequent(metrics))
+    n, names = len(shown), [classes[i] for i in shown]
     side = min(max(4.0, 0.27 * n + 1.5), 20.0)
-    names = 0.075 * max(map(len, classes))  # room for the longest name, in inches
-    figure = _figure(side + names + 1, side + names + 0.6)
+    room = _inches(names)
+    figure = _figure(side + room + 1, side + room + 0.6)
     axes = figure.subplots()
-    support = metrics.support[:, None]
-    shares = np.where(support > 0, metrics.confusion / np.maximum(support, 1), np.nan)
+    support, counts = metrics.support[shown, None], metrics.among(shown)
+    shares = np.where(support > 0, counts / np.maximum(support, 1), np.nan)
     axes.set_facecolor("#cccccc")  # shows through where a class has no clips
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(n), classes, rotation=90)
-    axes.set_yticks(range(n), classes)
+    axes.set_xticks(range(n), names, rotation=90)
+    axes.set_yticks(range(n), names)
     axes.set_xticks(np.arange(n + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(n + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1 if n <= MOST_NUMBERED else 0.3)
     axes.tick_params(which="both", labelsize=min(8, 50 * side / n), length=0)
-    grey = "" if (metrics.support > 0).all() else "; grey: no clips"
+    grey = "" if (support > 0).all() else "; grey: no clips"
     axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(f"Confusion on {part} (colour: share of the row{grey})", fontsize=10)
+    title = f"Confusion on {part} (colour: share of the row{grey}){_left_out(metrics)}"
+    axes.set_title(title, fontsize=10)
     figure.colorbar(image, ax=axes, shrink=0.6)
     if n <= MOST_NUMBERED:
         size = 8 if n <= MOST_NUMBERED / 2 else 6
-        for i, j in np.argwhere(metrics.confusion).tolist():
-            colour, text = "white" if shares[i, j] > 0.5 else "black", metrics.confusion[i, j]
-            axes.text(j, i, f"{text}", ha="center", va="center", fontsize=size, color=colour)
+        for i, j in np.argwhere(counts).tolist():
+            colour = "white" if shares[i, j] > 0.5 else "black"
+            axes.text(
+                j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=size, color=colour
+            )
     return figure
 
 
 def per_class(metrics: Metrics, classes: tuple[str, ...], part: str) -> Figure:
     """Draw recall and F1 of every class, the largest class first, with its number of clips."""
-    order = np.argsort(-metrics.support, kind="stable")
-    rows = np.arange(len(classes))
-    longest = 0.075 * max(map(len, classes))
-    figure = _figure(5.5 + longest, 1.6 + 0.3 * len(classes))
+    order = _most_frequent(metrics)
+    rows, names = np.arange(len(order)), [classes[i] for i in order]
+    figure = _figure(5.5 + _inches(names), 1.6 + 0.3 * len(order))
     axes = figure.subplots()
     axes.barh(rows, np.nan_to_num(metrics.recall[order]), color=BLUE, height=0.65, label="recall")
     axes.plot(metrics.f1[order], rows, "D", color=ORANGE, ms=5, clip_on=False, label="F1")
@@ -137,22 +156,37 @@ def per_class(metrics: Metrics, classes: tuple[str, ...], part: str) -> Figure:
     for row, support in enumerate(metrics.support[order].tolist()):
         axes.text(1.03, row, str(support) if support else "none", va="center", fontsize=8)
     axes.text(1.03, -0.9, "clips", va="center", fontsize=8, color=GREY)
-    axes.set_yticks(rows, [classes[i] for i in order])
+    axes.set_yticks(rows, names)
     axes.tick_params(axis="y", labelsize=8, length=0)
-    axes.set(xlim=(0, 1.02), ylim=(len(classes) - 0.4, -0.6))
-    axes.set_title(f"Recall and F1 on {part}", pad=22)
+    axes.set(xlim=(0, 1.02), ylim=(len(order) - 0.4, -0.6))
+    axes.set_title(f"Recall and F1 on {part}{_left_out(metrics)}", pad=22)
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 
-def reliability_diagram(predictions: Mapping[str, Predictions], part: str) -> Figure:
+def _most_frequent(metrics: Metrics) -> npt.NDArray[np.int64]:
+    """Return the classes that are shown, those with the most clips first."""
+    order = np.argsort(-metrics.support, kind="stable")
+    return order if len(order) <= MOST_SHOWN else order[:MOST_NUMBERED]
+
+
+def _left_out(metrics: Metrics) -> str:
+    """Say that not all classes are shown, on a line of its own."""
+    shown, classes = len(_most_frequent(metrics)), len(metrics.support)
+    return f"\nthe {shown} of {classes:,} classes with the most clips" * (shown < classes)
+
+
+def _inches(names: Sequence[str]) -> float:
+    """Return the room that the longest name takes."""
+    return 0.075 * max(map(width, names))
+
+
+def reliability_diagram(shown: Predictions, part: str, temperature: float) -> Figure:
     """Draw how often a part's predictions are right against how sure they are.
 
     Left as the head gives them, right at the temperature that fits val; below, how many clips there
     are of each confidence.
     """
-    val, shown = predictions["val"], predictions[part]
-    temperature = fit_temperature(val.log_probabilities, val.labels)
     figure = _figure(8.5, 4.6)
     grid = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=[3, 1])
     cases = ((1.0, "as trained"), (temperature, f"temperature {temperature:.2f}, of val"))
@@ -218,7 +252,7 @@ def attention_over_time(
         axes = figure.add_subplot(grid[slot // 3, 2 + slot % 3])
         truth, guess = classes[val.labels[i]], classes[val.predicted[i]]
         lines = [truth] if truth == guess else [truth, f"taken for {guess}"]
-        axes.set_title("\n".join(map(_short, lines)), fontsize=8)
+        axes.set_title("\n".join(short(line, 30) for line in lines), fontsize=8)
         _example(axes, store.times(int(val.clips[i])), attention[i])
     return figure
 
@@ -241,10 +275,6 @@ def _on_grid(
 ) -> npt.NDArray[np.float64]:
     """Give attention at relative places, as a multiple of uniform attention."""
     return np.interp(places, np.linspace(0, 1, len(weights)), weights * len(weights))
-
-
-def _short(text: str, length: int = 30) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _spread(items: list[int], count: int) -> list[int]:

@@ -77,13 +77,14 @@ class Group:
         return min(map(len, runs_by_split(self.seen)))
 
 
-def read_group(text: str, part: str) -> Group:
+def read_group(runs: str | Sequence[Path], part: str) -> Group:
     """Read runs that stand together.
 
     Parameters
     ----------
-    text : str
-        The folder of a run, a folder that holds runs, or several of either with commas between.
+    runs : str or sequence of Path
+        As text the folder of a run, a folder that holds runs, or several of either with commas
+        between; else the folders of runs.
     part : {"val", "test"}
 
     Raises
@@ -92,7 +93,8 @@ def read_group(text: str, part: str) -> Group:
         If a folder is no run and holds none, if a run is named twice or cannot be read, or if its
         part has no clips.
     """
-    folders = _folders(text)
+    folders = _folders(runs) if isinstance(runs, str) else list(runs)
+    text = runs if isinstance(runs, str) else ", ".join(map(str, runs))
     tables = [_predictions(folder, part) for folder in folders]
     clips = tuple(sorted(set().union(*tables)))
     if not clips:
@@ -133,7 +135,8 @@ def _folders(text: str) -> list[Path]:
     ------
     InputError
     """
-    names = text.split(",")
+    # A folder with commas in its name is meant itself.
+    names = [text] if "," in text and Path(text).is_dir() else text.split(",")
     if not all(name.strip() for name in names):
         raise InputError(
             f"{text!r} has nothing before or after a comma, which would be the folder that this "

@@ -42,31 +42,29 @@ class Units:
     ----------
     count : int64 array (U,)
         How many there are of each unit.
-    hits : float64 array (U, K), or (U, K, C) where `label` is None
-        What one such unit adds to the right clips of each of K classifiers and C classes.
-    support : float64 array (U, C)
-        What it adds to the clips of each class.
-    label : int64 array (U,), or None
-        The class of each unit, ascending; None where a unit has clips of several.
+    classifiers, classes : int
+        K and C.
+    hits : float64 array (U, K), or sparse array (U, K * C) where units have clips of any class
+        What one such unit adds to the right clips of each classifier and class.
+    of : int64 array (U,), or sparse array (U, C)
+        The class of each unit, ascending; or what each adds to the clips of each class.
     """
 
     count: Ints
-    hits: Floats
-    support: Floats
-    label: Ints | None = None
+    classifiers: int
+    classes: int
+    hits: Any
+    of: Any
 
     def tally(self, drawn: Floats) -> tuple[Floats, Floats]:
         """Count right clips (r, K, C) and clips (r, C) where units are drawn so often (r, U)."""
-        support = drawn @ self.support
-        if self.label is None:
-            hits = drawn @ self.hits.reshape(len(self.hits), -1)
-            return hits.reshape(len(drawn), *self.hits.shape[1:]), support
-        classes = self.support.shape[1]
-        bounds = np.searchsorted(self.label, np.arange(classes + 1))
-        by_class = [
-            drawn[:, first:end] @ self.hits[first:end] for first, end in pairwise(bounds.tolist())
-        ]
-        return np.stack(by_class, axis=-1), support
+        if not isinstance(self.of, np.ndarray):
+            hits = drawn @ self.hits
+            return hits.reshape(len(drawn), self.classifiers, self.classes), drawn @ self.of
+        bounds = np.searchsorted(self.of, np.arange(self.classes + 1)).tolist()
+        by_class = [drawn[:, first:end] @ self.hits[first:end] for first, end in pairwise(bounds)]
+        support = [drawn[:, first:end].sum(axis=1) for first, end in pairwise(bounds)]
+        return np.stack(by_class, axis=-1), np.stack(support, axis=-1)
 
 
 def clip_units(labels: Ints, correct: Floats, classes: int) -> Units:
@@ -80,19 +78,24 @@ def clip_units(labels: Ints, correct: Floats, classes: int) -> Units:
     classes : int
     """
     rows, count = np.unique(np.column_stack([labels, correct]), axis=0, return_counts=True)
-    label = rows[:, 0].astype(np.int64)
-    return Units(count.astype(np.int64), rows[:, 1:], np.eye(classes)[label], label)
+    number, hits = count.astype(np.int64), rows[:, 1:]
+    return Units(number, hits.shape[1], classes, hits, rows[:, 0].astype(np.int64))
 
 
 def subject_units(labels: Ints, correct: Floats, subjects: npt.NDArray[Any], classes: int) -> Units:
     """Make units of subjects, named by one entry a clip; see `clip_units`."""
+    from scipy.sparse import coo_array  # takes a tenth of a second
+
     names, owner = np.unique(subjects, return_inverse=True)
-    support = np.zeros((len(names), classes))
-    hits = np.zeros((len(names), correct.shape[1], classes))
-    np.add.at(support, (owner, labels), 1)
-    for k in range(correct.shape[1]):
-        np.add.at(hits[:, k], (owner, labels), correct[:, k])
-    return Units(np.ones(len(names), np.int64), hits, support)
+    several = correct.shape[1]
+    columns = labels[:, None] + classes * np.arange(several)
+    rows = np.repeat(owner, several)
+    # Sparse, for few subjects have clips of each of thousands of classes.
+    hits = coo_array(
+        (correct.ravel(), (rows, columns.ravel())), shape=(len(names), several * classes)
+    )
+    support = coo_array((np.ones(len(labels)), (owner, labels)), shape=(len(names), classes))
+    return Units(np.ones(len(names), np.int64), several, classes, hits.tocsr(), support.tocsr())
 
 
 def scores_of(hits: Floats, support: Floats) -> dict[str, Floats]:
@@ -147,7 +150,7 @@ def _draws(
 ) -> Iterator[tuple[Floats, Floats]]:
     """Yield hits (r, K, C) and support (r, C) of some resamples at a time."""
     total, size = int(units.count.sum()), len(units.count)
-    tallied = units.hits.shape[1] * units.support.shape[1]
+    tallied = units.classifiers * units.classes
     block = max(1, _CELLS // max(size, tallied))
     for first in range(0, resamples, block):
         count = min(block, resamples - first)

@@ -51,6 +51,18 @@ def percents(bounds: Sequence[float] | None) -> str:
     return "–" if bounds is None else " to ".join(f"{100 * bound:.1f}" for bound in bounds)
 
 
+def listed(names: Sequence[str], *, most: int = 20) -> str:
+    """Give names with commas between, and how many more there are than `most`.
+
+    Examples
+    --------
+    >>> listed(["a", "b"]), listed(["a", "b", "c"], most=1)
+    ('a, b', 'a and 2 more')
+    """
+    text = ", ".join(names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most:,} more"
+
+
 def count_of(number: int, what: str, several: str = "") -> str:
     """Give a number with its noun.
 

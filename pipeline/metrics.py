@@ -1,4 +1,4 @@
-"""Classification metrics of one part, all from its confusion matrix.
+"""Classification metrics of one part, all from its confusion matrix, which is kept sparse.
 
 Averages run over the classes that have clips in the part, as scikit-learn does with ``labels=``
 those. Macro averages elsewhere often count a class without clips as 0, as soon as somebody
@@ -7,6 +7,7 @@ predicts it or even always; a score then depends on which classes a split happen
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
+
+MOST_DENSE = 100  # classes whose confusion matrix is written whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +33,9 @@ class Metrics:
         NaN for a class without support; precision is 0 for a class that is never predicted.
     support, predicted : int64 array (C,)
         How many clips belong to each class, how many were taken for it.
-    confusion : int64 array (C, C)
-        Rows are true classes, columns predicted ones.
+    cells : int64 array (k, 3)
+        True class, predicted class and number of clips, in ascending order; only where there are
+        clips.
     """
 
     clips: int
@@ -45,44 +49,62 @@ class Metrics:
     f1: Floats
     support: Counts
     predicted: Counts
-    confusion: Counts
+    cells: Counts
+
+    @property
+    def confusion(self) -> Counts:
+        """The confusion matrix, int64 (C, C); rows are true classes, columns predicted ones."""
+        return self.among(np.arange(len(self.support)))
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The scores of all classes together, by name."""
+        names = ("top1", "mean_class_accuracy", "macro_f1", "weighted_f1")
+        return {name: getattr(self, name) for name in names}
+
+    def among(self, classes: Counts) -> Counts:
+        """Return the confusion matrix of some classes alone, int64 (n, n), in the order given."""
+        places = np.full(len(self.support), -1)
+        places[classes] = np.arange(len(classes))
+        pairs = places[self.cells[:, :2]]
+        shown = (pairs >= 0).all(axis=1)
+        matrix = np.zeros((len(classes), len(classes)), np.int64)
+        matrix[tuple(pairs[shown].T)] = self.cells[shown, 2]
+        return matrix
 
     def as_dict(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Give the metrics as plain values, with NaN, and one row of scores a class."""
+        """Give the metrics as plain values, with NaN, and one row of scores a class.
+
+        The confusion matrix is a list of rows; with more than `MOST_DENSE` classes it is a dict
+        with its ``cells``. `cells_of` reads both.
+        """
         rows = zip(
             classes,
             *(a.tolist() for a in (self.precision, self.recall, self.f1)),
             *(a.tolist() for a in (self.support, self.predicted)),
             strict=True,
         )
+        dense = len(classes) <= MOST_DENSE
         names = ("class", "precision", "recall", "f1", "support", "predicted")
         return {
-            "top1": self.top1,
-            "mean_class_accuracy": self.mean_class_accuracy,
-            "macro_f1": self.macro_f1,
-            "weighted_f1": self.weighted_f1,
+            **self.scores,
             "classes_with_support": self.classes_with_support,
             "clips": self.clips,
             "per_class": [dict(zip(names, row, strict=True)) for row in rows],
-            "confusion": self.confusion.tolist(),
+            "confusion": self.confusion.tolist() if dense else {"cells": self.cells.tolist()},
         }
 
 
-def confusion_matrix(labels: Counts, predictions: Counts, classes: int) -> Counts:
-    """Count how often each class was taken for each.
+def metrics_of_predictions(labels: Counts, predictions: Counts, classes: int) -> Metrics:
+    """Score predictions.
 
     Parameters
     ----------
     labels, predictions : int64 array (n,)
     classes : int
-
-    Returns
-    -------
-    int64 array (classes, classes)
-        Rows are true classes, columns predicted ones.
     """
-    cells = np.bincount(labels * classes + predictions, minlength=classes * classes)
-    return cells.reshape(classes, classes).astype(np.int64)
+    pairs, clips = np.unique(labels * classes + predictions, return_counts=True)
+    return _metrics(np.column_stack([*np.divmod(pairs, classes), clips]), classes)
 
 
 def metrics_of(confusion: Counts) -> Metrics:
@@ -101,9 +123,17 @@ def metrics_of(confusion: Counts) -> Metrics:
     >>> scores.top1, scores.mean_class_accuracy, scores.classes_with_support
     (0.6666666666666666, 0.625, 2)
     """
-    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    hits, clips, has = np.diag(confusion), int(confusion.sum()), support > 0
-    precision, recall, f1 = (np.full(len(confusion), np.nan) for _ in range(3))
+    return _metrics(_cells(confusion), len(confusion))
+
+
+def _metrics(cells: Counts, classes: int) -> Metrics:
+    true, guess, number = cells.T
+    support, predicted, hits = np.zeros((3, classes), np.int64)
+    np.add.at(support, true, number)
+    np.add.at(predicted, guess, number)
+    np.add.at(hits, true[true == guess], number[true == guess])
+    clips, has = int(number.sum()), support > 0
+    precision, recall, f1 = (np.full(classes, np.nan) for _ in range(3))
     precision[has] = hits[has] / np.maximum(predicted[has], 1)
     recall[has] = hits[has] / support[has]
     f1[has] = 2 * hits[has] / (support[has] + predicted[has])
@@ -119,16 +149,37 @@ def metrics_of(confusion: Counts) -> Metrics:
         f1=f1,
         support=support,
         predicted=predicted,
-        confusion=confusion,
+        cells=cells,
     )
 
 
-def most_confused(confusion: Counts, limit: int = 5) -> list[tuple[int, int, int]]:
+def _cells(confusion: Counts) -> Counts:
+    pairs = np.argwhere(confusion)
+    return np.column_stack([pairs, confusion[tuple(pairs.T)]]).astype(np.int64)
+
+
+def cells_of(confusion: Any) -> Counts:
+    """Return the cells of a confusion matrix as `Metrics.as_dict` gives it; see `Metrics`.
+
+    Examples
+    --------
+    >>> cells_of([[3, 1], [0, 2]]).tolist()
+    [[0, 0, 3], [0, 1, 1], [1, 1, 2]]
+    >>> cells_of({"cells": [[0, 0, 3]]}).tolist()
+    [[0, 0, 3]]
+    """
+    if isinstance(confusion, Mapping):
+        return np.array(confusion["cells"], np.int64).reshape(-1, 3)
+    return _cells(np.array(confusion, np.int64))
+
+
+def most_confused(cells: Counts, limit: int = 5) -> list[tuple[int, int, int]]:
     """Find the pairs of classes that are mistaken most often.
 
     Parameters
     ----------
-    confusion : int64 array (C, C)
+    cells : int64 array (k, 3)
+        Of `Metrics`, or of `cells_of`.
     limit : int
 
     Returns
@@ -138,10 +189,10 @@ def most_confused(confusion: Counts, limit: int = 5) -> list[tuple[int, int, int
 
     Examples
     --------
-    >>> most_confused(np.array([[5, 2], [1, 3]]))
+    >>> most_confused(cells_of([[5, 2], [1, 3]]))
     [(0, 1, 2), (1, 0, 1)]
     """
-    wrong = confusion * (1 - np.eye(len(confusion), dtype=np.int64))
-    support = confusion.sum(axis=1)
-    pairs = [(i, j, int(wrong[i, j])) for i, j in np.argwhere(wrong).tolist()]
+    support = np.bincount(cells[:, 0], weights=cells[:, 2])
+    wrong = cells[cells[:, 0] != cells[:, 1]]
+    pairs = [(i, j, n) for i, j, n in wrong.tolist()]
     return sorted(pairs, key=lambda pair: (-pair[2], -pair[2] / support[pair[0]], pair))[:limit]

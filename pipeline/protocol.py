@@ -176,7 +176,10 @@ def summarise(out: Path, folders: Sequence[Path] | None = None) -> Path:
         "standardise": metrics[0].get("standardise", "none"),
         "subjects_known": metrics[0]["subjects_known"],
         "scores": scores,
-        "pooled": {part: _pooled(folders, part) for part in PARTS},
+        "pooled": {
+            part: _pooled(folders, part) if any(own[part]["clips"] for own in metrics) else None
+            for part in PARTS
+        },
         "splits": splits,
         "concerns": list(dict.fromkeys(line for own in metrics for line in own["concerns"])),
         "runs": runs,
@@ -213,6 +216,7 @@ def _split(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "classes_without_training_clips": first["train"]["classes_without_clips"],
         "failed_clips": first["failed_clips"],
         "untrained": first["untrained"],
+        "baselines": first.get("baselines") or {},
         **{
             part: {name: _spread([run[part][name] for run in runs]) for name in SCORES}
             for part in PARTS
@@ -245,22 +249,18 @@ def _mean_over_splits(splits: Sequence[Mapping[str, Any]], part: str, name: str)
     return _spread(by_seed.tolist()) | {"std_over_splits": over_splits["std"]}
 
 
-def _pooled(folders: Sequence[Path], part: str) -> dict[str, Any] | None:
+def _pooled(folders: Sequence[Path], part: str) -> dict[str, Any]:
     """Score the clips of all runs together; a clip counts by the share of its runs it was right in.
 
     Returns
     -------
-    dict or None
-        What `pipeline.intervals.intervals` gives, with ``scores`` and how many ``clips``; None
-        without clips.
+    dict
+        What `pipeline.intervals.intervals` gives, with ``scores`` and how many ``clips``.
     """
-    try:
-        group = read_group(",".join(map(str, folders)), part)
-    except InputError:  # no clips of this part
-        return None
+    group = read_group(folders, part)
     names, labels = np.unique([label for _, label in group.clips], return_inverse=True)
     owners = None if group.owners is None else np.array(group.owners)
     found = intervals(labels, group.correct, owners, classes=len(names))
     scores = point(clip_units(labels, group.correct[:, None], len(names)))
     own = {"clips": len(labels), "scores": {name: float(v[0]) for name, v in scores.items()}}
-    return found and found | own
+    return (found or {}) | own

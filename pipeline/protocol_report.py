@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.baselines_report import no_better
 from pipeline.certainty import SCORE_NAMES, interval_lines
 from pipeline.markdown import count_of, percent, table
 from pipeline.report import UNLABELLED
@@ -110,13 +111,23 @@ def _results(summary: Mapping[str, Any]) -> list[str]:
             own = summary["scores"][part][name]
             spreads = [percent(own["std"]), percent(own["std_over_splits"])]
             rows.append([f"{part}, {SCORE_NAMES[name]}", percent(own["mean"]), *spreads])
+    worse = [line for split in summary["splits"] for line in _no_better(split)]
     return [
         "The mean over splits of the mean over seeds. The spread over seeds is the standard "
         "deviation of what each seed has as its mean over splits: the chance in training. The "
         "spread over splits is that of their means: how much it matters who is tested.",
         "",
         *table(["", "mean", "std over seeds", "std over splits"], rows),
+        *(["", *worse] if worse else []),
     ]
+
+
+def _no_better(split: Mapping[str, Any]) -> list[str]:
+    """Say on which splits the mean over seeds is no better than what needs no training."""
+    part = "test" if split["clips"]["test"] else "val"
+    means = {name: split[part][name]["mean"] for name in SCORES}
+    lines = no_better(means, split["baselines"], part)
+    return [f"- {split['title']}: {line[0].lower()}{line[1:]}" for line in lines]
 
 
 def _splits(summary: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.baselines_report import baseline_lines, no_better
 from pipeline.certainty import SCORE_NAMES, calibration_lines, interval_lines
 from pipeline.markdown import count_of, percent, points, table
-from pipeline.metrics import most_confused
+from pipeline.metrics import cells_of, most_confused
 from pipeline.run import PARTS, SCORES, read_metrics
 
 NEAR_UNIFORM = 0.95
@@ -87,7 +87,7 @@ def observations(metrics: dict[str, Any]) -> list[str]:
             "Trained with mixup: the training score in the history is the mean target mass of the "
             "predicted class, not an accuracy."
         )
-    lines += no_better(metrics, part)
+    lines += no_better(metrics[part], metrics.get("baselines") or {}, part)
     lines += _on_attention(metrics)
     lines += _on_classes(metrics, part)
     lines += _on_data(metrics)
@@ -243,7 +243,7 @@ def _calibration(metrics: dict[str, Any]) -> list[str]:
 
 def _confused(scores: dict[str, Any]) -> list[str]:
     classes = [row["class"] for row in scores["per_class"]]
-    pairs = most_confused(np.array(scores["confusion"], dtype=np.int64))
+    pairs = most_confused(cells_of(scores["confusion"]))
     if not pairs:
         return ["No clip was mistaken."]
     rows = [

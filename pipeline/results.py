@@ -61,14 +61,16 @@ def write_run(
     weights : mapping of tensors
     """
     write_yaml(folder / "config.yaml", config)
-    write_json(folder / "metrics.json", _metrics(store, recipe, parts, training, predictions))
+    metrics = _metrics(store, recipe, parts, training, predictions)
+    write_json(folder / "metrics.json", metrics)
     write_csv(folder / "history.csv", history)
     write_csv(folder / "predictions.csv", _rows(store, predictions))
     logits = {part: torch.from_numpy(predictions[part].log_probabilities).float() for part in PARTS}
     (folder / "predictions.safetensors").write_bytes(save(logits))
     tensors = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
     (folder / "weights.safetensors").write_bytes(save(tensors))
-    draw_figures(folder / "figures", store, recipe, history, predictions)
+    temperature = metrics["calibration"]["temperature"]
+    draw_figures(folder / "figures", store, recipe, history, predictions, temperature)
     report(folder)
 
 

@@ -20,7 +20,7 @@ from models.heads import Head
 from models.losses import adjusted, cross_entropy, focal, soft_targets
 from pipeline.augment import add_noise, change_time, mixup
 from pipeline.baselines import baselines_of
-from pipeline.baselines_report import baseline_log
+from pipeline.baselines_report import baseline_log, no_better
 from pipeline.checks import checked_parts, concerns, other_store
 from pipeline.config import Recipe, Train
 from pipeline.device import choose_device
@@ -28,6 +28,7 @@ from pipeline.distributed import processes
 from pipeline.epochs import Fitted, fit
 from pipeline.evaluate import Predictions, predict, refuse_non_finite
 from pipeline.feed import Feed, TensorBatch
+from pipeline.fonts import labels_of
 from pipeline.fusion import make_head
 from pipeline.imbalance import draw_by, of_classes
 from pipeline.memory import keep_freed_memory
@@ -100,6 +101,7 @@ def train(
         size = sum(tensor.numel() for tensor in head.parameters())
         worries = concerns(store, parts, recipe) if group.first else []
         said = [*introduction(store, recipe, parts, size=size), *worries]
+        said += labels_of(store.classes).notes
         for line in said + other_store(compared, store):
             log(line)
         learner = Learner(head, store, recipe, parts["train"], seed=seed, val_clips=parts["val"])
@@ -110,7 +112,9 @@ def train(
         predictions = {"val": fitted.val, "test": test}
         plain = baselines_of(learner.feed, parts, recipe) if group.first else {}
         training = training_of(fitted, recipe, time.perf_counter() - started)
-        for line in [*baseline_log(plain), conclusion(training, test.metrics)]:
+        part, scored = ("test", test) if len(test.clips) else ("val", fitted.val)
+        worse = no_better(scored.metrics.scores, plain, part)
+        for line in [*baseline_log(plain), *worse, conclusion(training, test.metrics)]:
             log(line)
         given = {"seed": seed, "device": where.type, "baseline": compared, "concerns": worries}
         training = given | training | {"baselines": plain}

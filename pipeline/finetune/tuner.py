@@ -17,7 +17,7 @@ from pipeline.finetune.pixels import Pixels
 from pipeline.finetune.tuning import Tuning
 from pipeline.imbalance import sampling_probabilities
 from pipeline.lanes import REDUCED, allow_tf32
-from pipeline.metrics import Metrics, confusion_matrix, metrics_of
+from pipeline.metrics import Metrics, metrics_of_predictions
 from pipeline.options import Precision
 
 VAL_BATCH = 128
@@ -118,10 +118,9 @@ class Tuner:
         parts = [rows[first : first + VAL_BATCH] for first in range(0, len(rows), VAL_BATCH)]
         logs = np.concatenate([self._log_probabilities(part) for part in parts])
         means = np.stack([logs[np.searchsorted(rows, own)].mean(axis=0) for own in clips])
-        confusion = confusion_matrix(labels, means.argmax(axis=1), means.shape[1])
         totals = np.log(np.exp(means).sum(axis=1))  # means of logs do not add up to 1
         loss = float((totals - means[np.arange(len(labels)), labels]).mean())
-        return metrics_of(confusion), loss
+        return metrics_of_predictions(labels, means.argmax(axis=1), means.shape[1]), loss
 
     def _log_probabilities(self, rows: Ints) -> NDArray[np.float64]:
         logits = self._logits(self._pixels(self._frames.pixels[rows]))

@@ -12,6 +12,7 @@ import featstore
 from pipeline import baselines as module
 from pipeline.baselines import at_length_one, baselines, most_votes, nearest_class_mean
 from pipeline.baselines_report import baseline_lines, baseline_log, no_better
+from pipeline.certainty import SCORE_NAMES
 from pipeline.config import load_recipe
 from pipeline.run import read_metrics
 from pipeline.train import train
@@ -203,16 +204,29 @@ def test_a_head_that_is_no_better_is_named() -> None:
     near = {"k": 5, "val": scores(0.5), "test": scores(0.75)}
     found = {"nearest_class_mean": {"val": scores(0.5), "test": scores(0.5)}}
     metrics = {"baselines": {**found, "nearest_neighbours": near}, "val": scores(0.6)}
-    assert no_better({**metrics, "test": scores(0.76)}, "test") == []
-    assert no_better({**metrics, "test": scores(0.75)}, "test") == [
-        "The trained head is no better than without training: its mean class accuracy on test is "
-        "75.0 %, and 75.0 % with the 5 nearest neighbours."
+    plain = metrics["baselines"]
+    assert no_better(scores(0.76), plain, "test") == []
+    assert no_better(scores(0.75), plain, "test") == [
+        "The trained head is no better than without training: its top-1 on test is 75.0 %, and "
+        "75.0 % with the 5 nearest neighbours; its mean class accuracy on test is 75.0 %, and "
+        "75.0 % with the 5 nearest neighbours."
     ]
-    assert no_better({**metrics, "test": scores(0.1)}, "val") == []
+    assert no_better(scores(0.6), plain, "val") == []
     lines = baseline_lines({**metrics, "test": scores(0.1)})
     assert lines[-1] == "| 5 nearest neighbours | 50.0 % | 50.0 % | 75.0 % | 75.0 % |"
     for older in ({}, {"baselines": {}}):
-        assert baseline_lines(older) == no_better(older, "test") == []
+        assert baseline_lines(older) == no_better(scores(0.1), {}, "test") == []
+
+
+@pytest.mark.parametrize("worse", ["top1", "mean_class_accuracy"])
+def test_every_headline_score_is_looked_at(worse: str) -> None:
+    """A head that guesses rare classes may win by class while most of its clips are wrong."""
+    plain = {part: {"top1": 0.578, "mean_class_accuracy": 0.578} for part in ("val", "test")}
+    baselines = {"nearest_class_mean": plain, "nearest_neighbours": {"k": 1, **plain}}
+    ours = {"top1": 0.6, "mean_class_accuracy": 0.6, worse: 0.13}
+    (line,) = no_better(ours, baselines, "test")
+    assert f"{SCORE_NAMES[worse]} on test is 13.0 %, and 57.8 %" in line
+    assert "60.0 %" not in line
 
 
 def test_examples_in_the_documentation(

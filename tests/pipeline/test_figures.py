@@ -9,7 +9,7 @@ from PIL import Image
 from pipeline import figures
 from pipeline.config import load_recipe
 from pipeline.evaluate import Predictions
-from pipeline.metrics import metrics_of
+from pipeline.metrics import metrics_of, metrics_of_predictions
 from tests.fakes import FakeStore, ordered_store
 
 CLASSES = ("looking_or_moving_around (e.g. searching)", "costs $_$")
@@ -37,7 +37,7 @@ def test_every_figure_is_drawn_even_for_awkward_names(tmp_path: Path, attends: b
     store = ordered_store(40, classes=CLASSES)
     store.splits[store.splits == "test"] = "val"
     parts = {part: predictions(store, part, attends=attends) for part in ("val", "test")}
-    figures.draw_figures(tmp_path / "f", store, load_recipe("bilstm"), HISTORY, parts)
+    figures.draw_figures(tmp_path / "f", store, load_recipe("bilstm"), HISTORY, parts, 1.5)
     names = {path.stem for path in (tmp_path / "f").glob("*.png")}
     always = {"curves", "confusion", "per_class", "reliability"}
     assert names == always | ({"attention"} if attends else set())
@@ -76,7 +76,7 @@ def test_reliability_shows_accuracy_and_confidence_before_and_after() -> None:
     logs = np.log(np.tile([[0.9, 0.1]], (40, 1)))
     labels = np.tile([0, 1], 20)
     own = Predictions(clips=np.arange(40), labels=labels, log_probabilities=logs, attention=None)
-    figure = figures.reliability_diagram({"val": own, "test": own}, "test")
+    figure = figures.reliability_diagram(own, "test", 20.0)
     before, after, below, _ = figure.axes
     assert before.get_title() == "as trained: error 40.0 %"
     assert after.get_title() == "temperature 20.00, of val: error 2.7 %"
@@ -84,6 +84,23 @@ def test_reliability_shows_accuracy_and_confidence_before_and_after() -> None:
     assert list(bars.values()) == [0.5]
     assert next(iter(bars)) == pytest.approx(13 / 15 + 0.04 / 15, abs=1e-3)
     assert sum(bar.get_height() for bar in below.patches) == 40
+
+
+def test_of_many_classes_the_most_frequent_are_shown() -> None:
+    classes = 3000
+    labels = np.concatenate([np.arange(classes), np.repeat([7, 2999], [5, 9])])
+    metrics = metrics_of_predictions(labels, np.where(labels == 7, 2999, labels), classes)
+    names = tuple(f"class {i}" for i in range(classes))
+    bars = figures.per_class(metrics, names, "val").axes[0]
+    shown = [label.get_text() for label in bars.get_yticklabels()]
+    assert shown[:3] == ["class 2999", "class 7", "class 0"]
+    assert len(shown) == figures.MOST_NUMBERED
+    assert "40 of 3,000 classes" in bars.get_title()
+    matrix = figures.confusion(metrics, names, "val").axes[0]
+    assert [label.get_text() for label in matrix.get_xticklabels()][-1] == "class 2999"
+    shares = np.asarray(matrix.images[0].get_array())
+    assert shares.shape == (40, 40)
+    assert shares[7, -1] == 1  # all six clips of class 7
 
 
 def test_no_global_plotting_state() -> None:

@@ -25,3 +25,12 @@ def test_a_run_named_twice_is_refused(tmp_path: Path, text: str) -> None:
         write_run(tmp_path / name, rights(30, share=0.5, seed=0))
     with pytest.raises(InputError, match=r"names .*/a more than once"):
         read_group(text.format(tmp_path), "test")
+
+
+def test_a_comma_in_the_name_of_a_folder(tmp_path: Path) -> None:
+    for name in ("a,b", "c"):
+        write_run(tmp_path / "x,y" / name, rights(30, share=0.5, seed=0))
+    folders = [tmp_path / "x,y" / name for name in ("a,b", "c")]
+    assert read_group(folders, "test").runs == 2
+    assert read_group(str(tmp_path / "x,y"), "test").runs == 2
+    assert read_group(str(folders[0]), "test").runs == 1

@@ -10,7 +10,7 @@ from pipeline.intervals import (
     resampled,
     subject_units,
 )
-from pipeline.metrics import confusion_matrix, metrics_of
+from pipeline.metrics import metrics_of_predictions
 
 
 def clips(n: int = 300, classes: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +24,7 @@ def clips(n: int = 300, classes: int = 4, seed: int = 0) -> tuple[np.ndarray, np
 def test_point_is_what_the_metrics_say() -> None:
     labels, guesses = clips()
     correct = (labels == guesses).astype(float)[:, None]
-    metrics = metrics_of(confusion_matrix(labels, guesses, 5))  # a fifth class has no clips
+    metrics = metrics_of_predictions(labels, guesses, 5)  # a fifth class has no clips
     subjects = np.arange(len(labels)) % 7
     for units in (clip_units(labels, correct, 5), subject_units(labels, correct, subjects, 5)):
         scores = point(units)

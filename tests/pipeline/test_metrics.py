@@ -9,7 +9,13 @@ from sklearn.metrics import (
     confusion_matrix as reference_confusion,
 )
 
-from pipeline.metrics import confusion_matrix, metrics_of, most_confused
+from pipeline.metrics import (
+    MOST_DENSE,
+    cells_of,
+    metrics_of,
+    metrics_of_predictions,
+    most_confused,
+)
 
 
 def draw(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -26,7 +32,7 @@ def draw(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
 @pytest.mark.parametrize("seed", range(40))
 def test_scores_equal_scikit_learn_over_classes_with_support(seed: int) -> None:
     labels, predictions, classes = draw(seed)
-    got = metrics_of(confusion_matrix(labels, predictions, classes))
+    got = metrics_of_predictions(labels, predictions, classes)
     present = np.unique(labels)
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predictions, labels=present, zero_division=0
@@ -53,14 +59,14 @@ def test_scores_equal_scikit_learn_over_classes_with_support(seed: int) -> None:
 
 def test_mean_class_accuracy_is_balanced_accuracy() -> None:
     labels, predictions = np.array([0, 0, 0, 1, 1, 3]), np.array([0, 0, 1, 1, 3, 3])
-    got = metrics_of(confusion_matrix(labels, predictions, 5))
+    got = metrics_of_predictions(labels, predictions, 5)
     assert got.mean_class_accuracy == pytest.approx(balanced_accuracy_score(labels, predictions))
 
 
 def test_class_that_is_only_predicted_does_not_count_as_zero() -> None:
     """The other readings: absent classes as 0 (1/3), or as 0 once they are predicted (5/9)."""
     labels, predictions = np.array([0, 0, 0, 1]), np.array([0, 0, 4, 1])
-    got = metrics_of(confusion_matrix(labels, predictions, 5))
+    got = metrics_of_predictions(labels, predictions, 5)
     assert got.mean_class_accuracy == pytest.approx((2 / 3 + 1) / 2)
     assert got.macro_f1 == pytest.approx((0.8 + 1) / 2)
     assert got.predicted[4] == 1
@@ -80,7 +86,7 @@ def test_empty_part_scores_nan() -> None:
 
 def test_most_confused_ranks_by_clips_then_share() -> None:
     confusion = np.array([[9, 2, 0], [2, 1, 0], [3, 0, 0]])
-    assert most_confused(confusion, 3) == [(2, 0, 3), (1, 0, 2), (0, 1, 2)]
+    assert most_confused(cells_of(confusion.tolist()), 3) == [(2, 0, 3), (1, 0, 2), (0, 1, 2)]
 
 
 def test_per_class_rows_are_plain() -> None:
@@ -94,3 +100,25 @@ def test_per_class_rows_are_plain() -> None:
         "predicted": 1,
     }
     assert type(rows[1]["support"]) is int
+
+
+def test_confusion_of_many_classes_is_written_sparse() -> None:
+    """Ten thousand classes have a hundred million cells, and most of them are 0."""
+    rng, classes = np.random.default_rng(0), 10_000
+    labels, guesses = rng.integers(0, classes, (2, 500))
+    got = metrics_of_predictions(labels, guesses, classes)
+    written = got.as_dict(tuple(map(str, range(classes))))["confusion"]
+    assert len(written["cells"]) <= 500
+    np.testing.assert_array_equal(cells_of(written), got.cells)
+    shown = np.unique(labels)[:7]
+    expected = reference_confusion(labels, guesses, labels=shown)
+    np.testing.assert_array_equal(got.among(shown), expected)
+
+
+@pytest.mark.parametrize("classes", [MOST_DENSE, MOST_DENSE + 1])
+def test_both_forms_of_a_confusion_matrix_read_alike(classes: int) -> None:
+    labels, guesses = np.random.default_rng(0).integers(0, classes, (2, 300))
+    got = metrics_of_predictions(labels, guesses, classes)
+    written = got.as_dict(tuple(map(str, range(classes))))["confusion"]
+    assert isinstance(written, dict) == (classes > MOST_DENSE)
+    np.testing.assert_array_equal(cells_of(written), cells_of(got.confusion.tolist()))

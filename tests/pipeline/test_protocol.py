@@ -9,7 +9,7 @@ from featstore.errors import InputError
 from pipeline.config import Recipe, load_recipe
 from pipeline.intervals import intervals
 from pipeline.protocol import folder_of, is_summary, read_summary, summarise, train_all
-from pipeline.run import read_metrics, read_predictions
+from pipeline.run import read_metrics, read_predictions, write_json
 from pipeline.train import train
 from tests.fakes import FakeStore, ordered_store
 
@@ -111,6 +111,33 @@ def test_pooled_intervals_are_of_all_clips_by_the_share_of_right_runs(out: Path)
         assert pooled[name] == expected[name]
 
 
+def test_a_comma_in_the_folder_keeps_the_pooled_intervals(out: Path, tmp_path: Path) -> None:
+    shutil.copytree(out, tmp_path / "a,b")
+    summarise(tmp_path / "a,b")
+    assert read_summary(tmp_path / "a,b")["pooled"] == read_summary(out)["pooled"]
+
+
+def test_a_mean_that_is_no_better_than_without_training_is_said(out: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(out, moved)
+    for seed in (0, 1):
+        metrics = read_metrics(moved / folder_of(1, seed))
+        metrics["baselines"]["nearest_class_mean"]["test"] |= {"top1": 1.0}
+        write_json(moved / folder_of(1, seed) / "metrics.json", metrics)
+    before = (out / "report.md").read_text("utf-8").splitlines()
+    (line,) = set(summarise(moved).read_text("utf-8").splitlines()) - set(before)
+    assert line.startswith("- fake split 1: the trained head is no better than without training")
+    assert "100.0 % with the nearest class mean" in line
+
+
+def test_runs_from_before_there_were_baselines(out: Path, tmp_path: Path) -> None:
+    shutil.copytree(out, tmp_path / "old")
+    for path in (tmp_path / "old").glob("split*/metrics.json"):
+        metrics = json.loads(path.read_text("utf-8"))
+        write_json(path, {name: metrics[name] for name in metrics if name != "baselines"})
+    assert "no better" not in summarise(tmp_path / "old").read_text("utf-8")
+
+
 def test_report_says_the_protocol(out: Path) -> None:
     text = (out / "report.md").read_text("utf-8")
     assert text.startswith("# baseline: 4 runs, 2 seeds on 2 splits\n")
@@ -171,7 +198,8 @@ def test_report_says_what_scores_rest_on_and_leave_out(tmp_path: Path) -> None:
 
 def test_report_says_nothing_of_what_is_not(out: Path) -> None:
     text = (out / "report.md").read_text("utf-8")
-    for words in ("Unlabelled", "untrained", "could not be read", " without "):
+    absent = (" without val", " without test", " without training clips")
+    for words in ("Unlabelled", "untrained", "could not be read", *absent):
         assert words not in text
 
 
