@@ -43,10 +43,10 @@ from torch import Tensor, nn
 import featstore
 from models.backbones import Backbone, build_backbone
 from pipeline import build as stage
-from pipeline.forward import BATCH_SIZES, same_but_sooner
+from pipeline.forward import same_but_sooner
 from pipeline.lanes import Lanes
 from pipeline.memory import keep_freed_memory
-from pipeline.options import BuildOptions
+from pipeline.options import BATCH_SIZES, BuildOptions
 from pipeline.prepare import Prepared, cache_of, prepare
 from pipeline.sampling import sample
 from pipeline.sources.table import Table

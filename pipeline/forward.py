@@ -14,13 +14,10 @@ from models.backbones import Backbone, fold_batch_norm, to_single_channel
 from models.pointwise import pointwise_by_onednn
 from pipeline.device import choose_device
 from pipeline.lanes import Lanes, lanes_of
-from pipeline.options import BuildOptions, PixelMode, Precision, fixed_normalisation
+from pipeline.options import BATCH_SIZES, BuildOptions, PixelMode, Precision, fixed_normalisation
 from pipeline.video.pieces import PIECE_FRAMES
 from pipeline.video.torch_decode import versions
 from pipeline.weights import Weights, load_backbone
-
-# By device and whether inputs are windows; on a GPU the most that is tried.
-BATCH_SIZES = {("cpu", False): 8, ("cpu", True): 4, ("cuda", False): 256, ("cuda", True): 32}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from featstore.codecs import Codec
+from featstore.codecs import COMPRESSIONS, DTYPES, Codec
 from featstore.container import FORMATS
 from featstore.errors import InputError
 from models.catalogue import BACKBONES, TIMM
+from pipeline.option_values import folder, one_of, rate, text, whole_number, yes_or_no
 from pipeline.sources.base import Source
 from pipeline.threads import processors
 
@@ -28,7 +30,30 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 EXTRACTION = 2
 # The formats that are written; an archive is made by an export.
 SUFFIX_OF = {form: suffix for suffix, form in FORMATS.items() if form != "zip"}
+# By device and whether inputs are windows; on a GPU the most that is tried.
+BATCH_SIZES = {("cpu", False): 8, ("cpu", True): 4, ("cuda", False): 256, ("cuda", True): 32}
 DEFAULT_STORE_ROOT = Path("features")
+
+
+OPTIONAL = ("pixels", "fps", "min_frames", "image_fps", "batch_size")
+CHOICES: dict[str, tuple[str, ...]] = {
+    "pixels": get_args(PixelMode),
+    "decoder": DECODERS,
+    "fit": get_args(Fit),
+    "precision": get_args(Precision),
+    "dtype": DTYPES,
+    "format": tuple(SUFFIX_OF),
+    "compression": COMPRESSIONS,
+}
+# What makes each field one type, or refuses it.
+CHECKS: tuple[tuple[Iterable[str], Callable[[str, Any], Any]], ...] = (
+    (("store",), folder),
+    (("size", "window", "hop", "workers", "batch_size", "min_frames"), whole_number),
+    (("fps", "image_fps"), rate),
+    (("every_frame", "repair", "retry_failed", "allow_mixed_numerics"), yes_or_no),
+    (("bucket", "backbone", "weights", "normalise", "max_failures", "device"), text),
+    (CHOICES, lambda name, value: one_of(name, value, CHOICES[name])),
+)
 
 
 def default_workers() -> int:
@@ -115,18 +140,22 @@ class BuildOptions:
     workers: int = field(default_factory=default_workers)
 
     def __post_init__(self) -> None:
+        for names, checked in CHECKS:
+            for name in names:
+                value = getattr(self, name)
+                if value is not None or name not in OPTIONAL:
+                    object.__setattr__(self, name, checked(name, value))
         if (self.store / "zarr.json").exists():
             raise InputError(
                 f"--store is {self.store}, which is a store; give the folder around it."
             )
+        if self.every_frame and self.fps is not None:
+            raise InputError(
+                f"--fps is {self.fps}, and every frame is asked for; give one of both."
+            )
         fixed_normalisation(self.normalise)
-        for name in ("size", "window", "hop", "workers", "batch_size", "min_frames"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {value}; it must be 1 or more.")
         check_backbone(self.backbone, self.size, self.window)
         check_decoder(self.decoder, self.pixels)
-        _ = self.codec  # refuses what it does not know
         check_storage(self.format, self.compression)
         if self.bucket and (self.format != "zarr" or self.repair or self.retry_failed):
             raise InputError(
@@ -138,9 +167,6 @@ class BuildOptions:
                 f"--max-failures is {self.max_failures!r}; it is a number of clips, such as 3, or "
                 "a share of them, such as 1%."
             )
-        for name, known in (("fit", get_args(Fit)), ("precision", get_args(Precision))):
-            if (given := getattr(self, name)) not in known:
-                raise InputError(f"--{name} is {given!r}; it is one of {', '.join(known)}.")
 
     def most_failures(self, clips: int) -> int:
         """Return how many of so many clips may fail."""
@@ -166,8 +192,7 @@ def check_storage(form: str, compression: str) -> None:
     ------
     InputError
     """
-    if form not in SUFFIX_OF:
-        raise InputError(f"--format is {form!r}; it is one of {', '.join(SUFFIX_OF)}.")
+    one_of("format", form, CHOICES["format"])
     if form == "hdf5" and compression != "none":
         raise InputError(
             f"--compression is {compression}, and HDF5 stores are not compressed, because "
@@ -176,14 +201,12 @@ def check_storage(form: str, compression: str) -> None:
 
 
 def check_decoder(name: str, pixels: PixelMode | None) -> None:
-    """Refuse a decoder that is not known, or that does not give such pixels.
+    """Refuse a decoder that does not give such pixels.
 
     Raises
     ------
     InputError
     """
-    if name not in DECODERS:
-        raise InputError(f"--decoder is {name!r}; it is one of {', '.join(DECODERS)}.")
     if pixels == "luma" and name != "pyav":
         raise InputError(
             f"--decoder is {name}, which gives RGB only, and pixels are luma; give --decoder pyav, "

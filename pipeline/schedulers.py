@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from featstore.errors import InputError
 from pipeline.threads import processors
 
 LOCAL, LOOPBACK = "local:", "127.0.0.1"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def check_spec(spec: str) -> None:
@@ -49,6 +51,18 @@ def address_of(spec: str) -> str:
         ) from None
 
 
+def visible_gpus(count: int) -> list[str]:
+    """Return how to name each GPU that this process may use, for a process of its own.
+
+    Parameters
+    ----------
+    count : int
+        How many torch sees: CUDA stops at the first name that it does not know.
+    """
+    names = os.environ.get(VISIBLE, ",".join(map(str, range(count)))).split(",")
+    return [name.strip() for name in names][:count]
+
+
 def local_cluster(processes: int) -> Any:
     """Start a scheduler and processes on this machine, sharing its processors and GPUs."""
     import dask
@@ -57,7 +71,7 @@ def local_cluster(processes: int) -> Any:
     from distributed.deploy.spec import SpecCluster
 
     threads = max(1, processors() // processes)
-    gpus = torch.cuda.device_count()
+    gpus = visible_gpus(torch.cuda.device_count())
 
     # Read when a process starts. Dask's own values would return memory at once that the next
     # forward needs again; see `pipeline.memory`.
@@ -70,7 +84,7 @@ def local_cluster(processes: int) -> Any:
             "options": {
                 "nthreads": 1,
                 "host": LOOPBACK,
-                "env": {"CUDA_VISIBLE_DEVICES": str(number % gpus)} if gpus else {},
+                "env": {VISIBLE: gpus[number % len(gpus)]} if gpus else {},
                 **quiet,
             },
         }

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.flags import build_options, feature_flags
+from pipeline.cli.flags import DEFAULT, build_options, feature_flags
+from pipeline.options import BATCH_SIZES
 
 if TYPE_CHECKING:
     from pipeline.prepare import Prepared
@@ -28,20 +29,23 @@ PLACE = click.option(
 @click.command()
 @feature_flags
 @PLACE
-@click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
+@click.option("--device", help=f"auto, cpu, cuda or cuda:N.  [default: {DEFAULT.device}]")
 @click.option(
     "--batch-size",
     type=int,
-    help="Inputs in a forward; always this many.  [default: 16 frames or 4 windows on "
-    "a CPU; 256 or 32 on a GPU, or as many as fit]",
+    help="Inputs in a forward; always this many.  "
+    f"[default: {BATCH_SIZES['cpu', False]} frames or {BATCH_SIZES['cpu', True]} windows on a CPU; "
+    f"{BATCH_SIZES['cuda', False]} or {BATCH_SIZES['cuda', True]} on a GPU, or as many as fit]",
 )
 @click.option("--format", type=click.Choice(["zarr", "hdf5"]),
-              help="Of the store.  [default: zarr]")  # fmt: skip
+              help=f"Of the store.  [default: {DEFAULT.format}]")  # fmt: skip
 @click.option("--compression", type=click.Choice(["none", "zstd", "blosc"]),
-              help="Of the features; slower to read.  [default: none]")  # fmt: skip
+              help="Of the features; slower to read.  "
+                 f"[default: {DEFAULT.compression}]")  # fmt: skip
 @click.option("--repair", is_flag=True, help="Compute again what a damaged store lost.")
 @click.option("--max-failures", metavar="N|P%",
-              help="Clips that may fail before the build stops.  [default: 0]")  # fmt: skip
+              help="Clips that may fail before the build stops.  "
+                 f"[default: {DEFAULT.max_failures}]")  # fmt: skip
 @click.option("--retry-failed", is_flag=True, help="Try the failed clips of a store again.")
 @click.option("--allow-mixed-numerics", is_flag=True, help="Go on from, or copy, features that "
               "other software or hardware computed; their last bits may differ.")  # fmt: skip
@@ -98,7 +102,7 @@ def build(dask: str | None, dry_run: bool, as_json: bool, **given: Any) -> None:
 @click.argument("stores", nargs=-1, metavar="[STORE [STORE]]")
 @feature_flags
 @STORE
-@click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
+@click.option("--device", help=f"auto, cpu, cuda or cuda:N.  [default: {DEFAULT.device}]")
 @click.option("--batch-size", type=int, help="As in `featstore build`.")
 @click.option("--allow-mixed-numerics", is_flag=True, help="As in `featstore build`.")
 def why(stores: tuple[str, ...], **given: Any) -> None:

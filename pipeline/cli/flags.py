@@ -14,11 +14,14 @@ import click
 
 from featstore.errors import InputError
 from models.catalogue import BACKBONES
+from pipeline.option_values import flag_of
 from pipeline.options import DECODERS, BuildOptions
 from pipeline.sources import Source, sources
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 ALL = "all"
+# A dataclass keeps the defaults of its fields as attributes.
+DEFAULT = BuildOptions
 
 
 class Rate(click.ParamType):  # type: ignore[type-arg]
@@ -57,31 +60,37 @@ class FrameRate(Rate):
 
 
 FEATURE_FLAGS = (
-    click.option("--backbone", help=f"{', '.join(BACKBONES)} or timm:NAME.  [default: resnet18]"),
+    click.option("--backbone", help=f"{', '.join(BACKBONES)} or timm:NAME.  "
+                 f"[default: {DEFAULT.backbone}]"),
     click.option("--weights", help="A .safetensors or .pth file, `default` or the name of "
-                 "torchvision's weights (downloaded), or random[:SEED].  [default: default]"),
+                 "torchvision's weights (downloaded), or random[:SEED].  "
+                 f"[default: {DEFAULT.weights}]"),
     click.option("--pixels", type=click.Choice(["luma", "rgb"]),
                  help="luma for infrared.  [default: as the source advises, else rgb]"),
     click.option("--decoder", type=click.Choice(list(DECODERS)),
                  help="torchcodec:cuda decodes RGB on a GPU; it does not notice damaged frames.  "
-                 "[default: pyav]"),
-    click.option("--size", type=int, help="Side of the backbone's input, pixels.  [default: 224]"),
+                 f"[default: {DEFAULT.decoder}]"),
+    click.option("--size", type=int, help="Side of the backbone's input, pixels.  "
+                 f"[default: {DEFAULT.size}]"),
     click.option("--fit", type=click.Choice(["squash", "crop", "pad"]),
-                 help="How a frame becomes a square.  [default: squash]"),
+                 help=f"How a frame becomes a square.  [default: {DEFAULT.fit}]"),
     click.option("--fps", type=FrameRate(),
                  help="Frames sampled a second, or `all`.  [default: as the source advises, "
                  "else all]"),
-    click.option("--window", type=int, help="Frames a step of a video backbone.  [default: 16]"),
-    click.option("--hop", type=int, help="Frames from step to step of one.  [default: 8]"),
+    click.option("--window", type=int, help="Frames a step of a video backbone.  "
+                 f"[default: {DEFAULT.window}]"),
+    click.option("--hop", type=int, help="Frames from step to step of one.  "
+                 f"[default: {DEFAULT.hop}]"),
     click.option("--min-frames", type=int,
                  help="Drop shorter clips.  [default: as the source advises, else 1]"),
     click.option("--normalise", help="split (measured on its training clips), imagenet, or "
-                 "MEAN,STD of pixels in 0..1.  [default: split]"),
+                 f"MEAN,STD of pixels in 0..1.  [default: {DEFAULT.normalise}]"),
     click.option("--precision", type=click.Choice(["float32", "tf32", "bf16", "fp16"]),
                  help="That the backbone computes in; what another one costs is measured.  "
-                 "[default: float32]"),
+                 f"[default: {DEFAULT.precision}]"),
     click.option("--dtype", type=click.Choice(["float32", "float16"]),
-                 help="float16 halves the store; what it costs is measured.  [default: float32]"),
+                 help="float16 halves the store; what it costs is measured.  "
+                 f"[default: {DEFAULT.dtype}]"),
     click.option("--image-fps", type=Rate(), help="Rate of folders of numbered images."),
     click.option("--workers", type=int,
                  help="Videos, or pieces of them, decoded at once.  [default: the "
@@ -124,11 +133,6 @@ def _help(name: str, owners: list[str]) -> str:
         default = f" (default: {field.default})" if shown else ""
         meanings.setdefault(f"{field.metadata['help']}{default}", []).append(owner)
     return "  ".join(f"[{', '.join(names)}] {meaning}" for meaning, names in meanings.items())
-
-
-def flag_of(field: str) -> str:
-    """Return the flag of a field."""
-    return f"--{field.replace('_', '-')}"
 
 
 def _type(field: Field[Any], hint: Any) -> Any:

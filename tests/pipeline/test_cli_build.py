@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import featstore
 from featstore.locks import writer_lock
 from models.backbones import build_backbone
 from pipeline.cli import main
+from pipeline.options import BATCH_SIZES, BuildOptions
 from tests.builds import ROWS, options_of, prepare, row, write_dataset
 from tests.videos import GOP_8, textured, write_table, write_video
 
@@ -379,3 +381,13 @@ def test_all_frames_in_any_case(data: Path) -> None:
     keys = {json.loads(build("--json", "--fps", word).stdout)["key"] for word in ("all", "ALL")}
     assert len(keys) == 1
     assert "`all`" in build("--fps", "often").stderr
+
+
+def test_help_has_the_defaults_of_the_code() -> None:
+    shown = " ".join(CliRunner().invoke(main, ["build", "--help"]).output.split())
+    for size in BATCH_SIZES.values():
+        assert re.search(rf"always this many\. \[default: [^]]*\b{size}\b", shown)
+    for flag in ("backbone", "size", "window", "hop", "normalise", "fit", "dtype", "device"):
+        stated = re.search(rf"--{flag} .*?\[default: ([^]]*)\]", shown)
+        assert stated is not None
+        assert stated[1] == str(getattr(BuildOptions, flag)), flag

@@ -1,5 +1,7 @@
 from fractions import Fraction
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from featstore.errors import InputError
@@ -96,3 +98,59 @@ def test_float32_leaves_no_trace_in_the_configuration() -> None:
 def test_numbers_written_differently_are_the_same() -> None:
     assert configured(normalise="0.40,.2") == configured(normalise="0.4,0.2")
     assert configured(fps=Fraction("10.0")) == configured(fps=Fraction(10))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("pixels", "grey", ["luma", "rgb"]),
+        ("decoder", "opencv", ["pyav"]),
+        ("dtype", "float64", ["float32", "float16"]),
+        ("format", "npz", ["zarr", "hdf5"]),
+        ("compression", "gzip", ["zstd", "blosc"]),
+        ("fps", 0, ["30000/1001"]),
+        ("fps", "fast", ["30000/1001"]),
+        ("fps", float("nan"), ["30000/1001"]),
+        ("image_fps", -1.5, ["30000/1001"]),
+        ("size", 224.5, ["whole number"]),
+        ("size", True, ["whole number"]),
+        ("size", "224", ["whole number"]),
+        ("window", None, ["whole number"]),
+        ("repair", "no", ["True or False"]),
+        ("backbone", None, ["text"]),
+        ("device", ["cuda"], ["text"]),
+        ("store", "s3://bucket/features", ["bucket"]),
+    ],
+)
+def test_refused_from_python(field: str, value: object, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        options(**{field: value})
+    flag = f"--{field.replace('_', '-')}"
+    assert all(word in str(caught.value) for word in (flag, repr(value), *words))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "normal"),
+    [
+        ("fps", 8, Fraction(8)),
+        ("fps", 8.0, Fraction(8)),
+        ("fps", np.float32(8), Fraction(8)),
+        ("fps", 29.97, Fraction("29.97")),
+        ("fps", "30000/1001", Fraction(30000, 1001)),
+        ("size", 64.0, 64),
+        ("size", np.int64(64), 64),
+        ("max_failures", 3, "3"),
+        ("weights", Path("a.pth"), "a.pth"),
+        ("store", "features", Path("features")),
+    ],
+)
+def test_one_value_has_one_form(field: str, value: object, normal: object) -> None:
+    made = getattr(options(**{field: value}), field)
+    assert made == normal
+    assert type(made) is type(normal) or isinstance(made, Path)
+
+
+def test_every_spelling_of_a_rate_has_the_key_of_the_flag() -> None:
+    rates = [options(fps=value).fps for value in (8, 8.0, "8", Fraction(8))]
+    keys = {configured(fps=rate) for rate in rates}
+    assert keys == {configured(fps=Fraction("8"))}

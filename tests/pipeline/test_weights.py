@@ -193,3 +193,11 @@ def test_tensors_that_are_not_finite_are_refused_by_name(tmp_path, cache, tensor
         load_backbone(NAME, weights)
     assert str(path) in str(refused.value)
     assert name in str(refused.value)
+
+
+def test_a_pickle_is_refused_as_one_and_not_as_of_another_backbone(tmp_path, cache) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"a": Path("x")}, path)
+    with pytest.raises(InputError, match="holds more than tensors") as refused:
+        load_backbone(NAME, find_weights(str(path), NAME, cache, silent))
+    assert NAME not in str(refused.value)
