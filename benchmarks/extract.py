@@ -105,7 +105,7 @@ def build(
 def clips_of(prepared: Prepared) -> list[NDArray[np.int64]]:
     """Return the frames of every clip."""
     index = prepared.videos[0].index
-    return [sample(index, clip.start, clip.stop, FPS) for clip in prepared.clips]
+    return [sample(index, clip.start, clip.stop, FPS, clip.shown) for clip in prepared.clips]
 
 
 @torch.inference_mode()

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Json = dict[str, Any]
+# Fields of a clip's key that stand in it only where they are not empty.
+RARE = ("shown", "begins")
 
 
 class ClipKey(NamedTuple):
@@ -30,6 +32,11 @@ class ClipKey(NamedTuple):
     start, stop : int
         The interval ``[start, stop)`` in frames.
     label, subject, split : str
+    shown : str
+        Time stamps at which the clip begins and ends, where it takes other frames for them; empty
+        where its frames follow from the interval.
+    begins : str
+        How many seconds after its file the video begins; empty where both begin together.
     """
 
     clip_id: str
@@ -40,6 +47,8 @@ class ClipKey(NamedTuple):
     label: str
     subject: str
     split: str
+    shown: str = ""
+    begins: str = ""
 
 
 def canonical_json(value: object) -> str:
@@ -83,7 +92,7 @@ def store_key(
             "features": features,
             "classes": list(classes),
             "subjects_known": subjects_known,
-            "clips": [list(clip) for clip in clips],
+            "clips": [_listed(clip) for clip in clips],
         }
     )
 
@@ -105,7 +114,7 @@ def feature_key(
     clip : ClipKey
     """
     values = {**features, "normalise": {"mean": list(mean), "std": list(std)}}
-    interval = [clip.video, clip.pixel_range, clip.start, clip.stop]
+    interval = [clip.video, clip.pixel_range, clip.start, clip.stop, *filter(None, [clip.shown])]
     return digest({"features": values, "interval": interval})
 
 
@@ -127,6 +136,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         else:
             found.append(f"{prefix}{field}: {_short(before)} -> {_short(after)}")
     return found
+
+
+def _listed(clip: ClipKey) -> list[Any]:
+    """Return a clip as a list, without the fields that only few clips have."""
+    rare = {name: value for name in RARE if (value := getattr(clip, name))}
+    return [*clip[: -len(RARE)], *([rare] if rare else [])]
 
 
 def _short(value: object) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from featstore import schema
 from featstore.container import Container, open_container
 from featstore.errors import CorruptStoreError
-from featstore.keys import ClipKey
+from featstore.keys import RARE, ClipKey
 from featstore.layout import Layout
 from featstore.rows import Rows, rows_of
 from featstore.stream import Batch, Clips, gather, stream
@@ -256,6 +256,7 @@ class Store:
         """Return what the store key covers of each clip."""
         columns = self.columns
         videos = columns["video"]
+        shown, begins = (self.attributes.get(name, {}) for name in RARE)
         found = zip(
             self.clip_ids.tolist(),
             columns["video_sha256"][videos].tolist(),
@@ -265,6 +266,8 @@ class Store:
             [self.classes[label] for label in self.labels.tolist()],
             self.subjects.tolist(),
             self.splits.tolist(),
+            [shown.get(clip_id, "") for clip_id in self.clip_ids.tolist()],
+            [begins.get(video, "") for video in columns["video_name"][videos].tolist()],
             strict=True,
         )
         return [ClipKey(*clip) for clip in found]

@@ -95,12 +95,14 @@ def build(
         if seconds:
             seconds = {"index": prepared.seconds, **seconds}
             seconds["total"] = prepared.seconds + time.perf_counter() - began
+            dropped = [clip.clip_id for clip in prepared.dropped]
             write_provenance(
                 # Of a store in a bucket, it stays here.
                 options.store / Path(prepared.path).name,
                 seconds,
                 weights=str(prepared.weights),
                 dropped=f"{len(prepared.dropped)} clips shorter than {prepared.min_frames} frames",
+                **({"dropped_clips": dropped} if dropped else {}),
                 **facts,
             )
         remember_last(options.store, prepared.path)
@@ -292,5 +294,6 @@ def _attributes(prepared: Prepared, statistics: Statistics, repeated: int) -> di
         "untrained": prepared.weights.untrained,
         "clips": {part: sum(labels.values()) for part, labels in parts.items()},
         "repeated_last_frame": repeated,
+        **prepared.rare,
         "failed": {prepared.clips[clip].clip_id: why for clip, why in prepared.lost.items()},
     }

@@ -9,8 +9,9 @@ from functools import cache, partial
 
 from featstore.errors import InputError
 from featstore.keys import ClipKey
-from pipeline.sampling import Frames, frame_at
+from pipeline.sampling import Shown
 from pipeline.sources.base import Annotation, Dataset
+from pipeline.timeline import Timeline
 from pipeline.video.catalogue import Video
 from pipeline.video.index import VideoIndex
 from pipeline.video.pixels import PixelMode
@@ -33,6 +34,8 @@ class Clip:
     label, subject, split : str
     lost : str
         Why none of its frames can be read, where that is so.
+    shown : (int, int) or None
+        Time stamps at which it begins and ends, where they decide on frames; see `sample`.
     """
 
     clip_id: str
@@ -43,6 +46,7 @@ class Clip:
     subject: str
     split: str
     lost: str = ""
+    shown: Shown | None = None
 
     def key(self, videos: Sequence[Video], mode: PixelMode) -> ClipKey:
         """Return what a store key covers of this clip."""
@@ -56,6 +60,8 @@ class Clip:
             label=self.label,
             subject=self.subject,
             split=self.split,
+            shown=" ".join(map(str, self.shown or ())),
+            begins=str(video.index.delay or ""),
         )
 
 
@@ -67,7 +73,12 @@ def _reading(index: VideoIndex, mode: PixelMode) -> str:
 
 
 def resolve(
-    dataset: Dataset, videos: Sequence[Video], min_frames: int, *, keep_lost: bool = False
+    dataset: Dataset,
+    videos: Sequence[Video],
+    min_frames: int,
+    *,
+    fps: Fraction | None = None,
+    keep_lost: bool = False,
 ) -> tuple[list[Clip], list[Clip]]:
     """Turn annotations into clips in the order of a store.
 
@@ -78,8 +89,10 @@ def resolve(
         Every video that the annotations name.
     min_frames : int
         Shorter clips are dropped.
+    fps : Fraction or None
+        Steps per second; None takes every frame.
     keep_lost : bool
-        Take clips that end after their video as failed ones.
+        Take clips that lie outside of their video as failed ones.
 
     Returns
     -------
@@ -89,16 +102,18 @@ def resolve(
     Raises
     ------
     InputError
-        If a clip ends after its video and `keep_lost` is False, or a video has another frame rate
-        than the annotations assume; or if no clip is left.
+        If a clip lies outside of its video and `keep_lost` is False, or a video has another frame
+        rate than the annotations assume; or if no clip is left.
     """
     places = {video.name: number for number, video in enumerate(videos)}
     _check_rates(dataset, videos)
     clips = []
-    times_of = cache(lambda number: _Times.of(videos[number].index))
+    timeline = cache(lambda number: Timeline.of(videos[number].index))
     for annotation in dataset.annotations:
         number = places[annotation.video]
-        start, stop, late = _interval(annotation, videos[number], partial(times_of, number))
+        start, stop, shown, outside = _interval(
+            annotation, videos[number], fps, partial(timeline, number)
+        )
         clips.append(
             Clip(
                 annotation.clip_id,
@@ -108,14 +123,15 @@ def resolve(
                 annotation.label,
                 annotation.subject,
                 annotation.split,
-                lost=videos[number].unreadable or late,
+                lost=videos[number].unreadable or outside,
+                shown=shown,
             )
         )
-    late_clips = [clip for clip in clips if clip.lost and not videos[clip.video].unreadable]
-    if late_clips and (not keep_lost or len(late_clips) == len(clips)):
-        first = late_clips[0]
+    outside_clips = [clip for clip in clips if clip.lost and not videos[clip.video].unreadable]
+    if outside_clips and (not keep_lost or len(outside_clips) == len(clips)):
+        first = outside_clips[0]
         raise InputError(
-            f"{len(late_clips)} of {len(clips)} clips end after their video, such as "
+            f"{len(outside_clips)} of {len(clips)} clips lie outside of their video, such as "
             f"{first.clip_id} of {videos[first.video].path}: {first.lost}; are these the "
             "annotations of another view, or in another unit? If videos are cut off, "
             "--max-failures leaves so many clips out."
@@ -136,59 +152,35 @@ def resolve(
     return kept, dropped
 
 
-@dataclass(frozen=True, slots=True)
-class _Times:
-    """The times of a video, computed once for all of its clips.
-
-    Attributes
-    ----------
-    bounds : ndarray of int64
-        See `VideoIndex.bounds`.
-    time_base : Fraction
-    duration, latest : float
-        In seconds; an end up to `latest` counts as the end of the video.
-    """
-
-    bounds: Frames
-    time_base: Fraction
-    duration: float
-    latest: float
-
-    @classmethod
-    def of(cls, index: VideoIndex) -> _Times:
-        duration = index.duration
-        # An end rounded up by less than a frame is the end.
-        return cls(index.bounds, index.time_base, duration, duration + duration / len(index))
-
-
 def _interval(
-    annotation: Annotation, video: Video, times_of: Callable[[], _Times]
-) -> tuple[int, int, str]:
+    annotation: Annotation, video: Video, fps: Fraction | None, timeline: Callable[[], Timeline]
+) -> tuple[int, int, Shown | None, str]:
     """Return a clip's interval in frames, and what to say where its video does not hold it."""
     index = video.index
     if video.unreadable:
         known = annotation.unit == "frames" and annotation.stop is not None
-        return (*((int(annotation.start or 0), int(annotation.stop or 0)) if known else (0, 0)), "")
+        frames = (int(annotation.start or 0), int(annotation.stop or 0)) if known else (0, 0)
+        return *frames, None, ""
     if annotation.start is None or annotation.stop is None:
-        return 0, len(index), ""
+        return 0, len(index), None, ""
     span = f"{annotation.start:g} to {annotation.stop:g}"
     if annotation.unit == "frames":
         late = f"it has {len(index)} frames, and {span} are asked for"
         is_late = annotation.stop > len(index)
-        return int(annotation.start), int(annotation.stop), late if is_late else ""
+        return int(annotation.start), int(annotation.stop), None, late if is_late else ""
     if not index.timed:
         raise InputError(
             f"{video.path} is a folder of images, and its clips are in seconds; say how many "
             "images a second with --image-fps."
         )
-    times = times_of()
-    start, stop = (
-        frame_at(times.bounds, times.time_base, seconds)
-        for seconds in (annotation.start, annotation.stop)
-    )
-    if annotation.stop <= times.latest:
-        return start, stop, ""
-    return start, stop, f"it lasts {times.duration:.3f} s, and {span} s are asked for"
+    times = timeline()
+    start, stop, shown = times.interval(annotation.start, annotation.stop, fps)
+    if start < stop and annotation.stop <= times.latest:
+        return start, stop, shown, ""
+    lasts = f"it lasts {index.duration:.3f} s"
+    if index.delay:
+        lasts = f"it is shown from {float(index.delay):.3f} to {times.finish:.3f} s"
+    return start, max(start, stop), None, f"{lasts}, and {span} s are asked for"
 
 
 def _check_copies(clips: Sequence[Clip], videos: Sequence[Video]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from pipeline.prepare import Prepared
 from pipeline.progress import human_size, human_time
 from pipeline.provenance import read_provenance
 from pipeline.sources.base import SPLITS
+from pipeline.sources.labels import listing
 from pipeline.timings import BESIDE, bottleneck
+from pipeline.video.catalogue import Video
 from pipeline.video.grey import looks_grey
 from pipeline.weights import load_backbone
 
@@ -72,8 +75,11 @@ def describe(prepared: Prepared, *, weights: bool = True) -> Iterator[str]:
             f"{len(several)} videos hold several video streams, such as {path}: stream "
             f"{index.stream + 1} of {index.streams} is read, as players do"
         )
+    yield from _delays(prepared.videos)
     if prepared.dropped:
-        yield f"dropped {len(prepared.dropped)} clips shorter than {prepared.min_frames} frames"
+        names = listing([clip.clip_id for clip in prepared.dropped], 5)
+        count, least = len(prepared.dropped), prepared.min_frames
+        yield f"dropped {count} clips shorter than {least} frames: {names}"
     rate = f"{float(prepared.fps):g} frames a second" if prepared.fps else "every frame"
     yield f"pixels {prepared.pixels}, {rate}, {options.size} x {options.size} ({options.fit})"
     if options.decoder != "pyav":
@@ -85,6 +91,18 @@ def describe(prepared: Prepared, *, weights: bool = True) -> Iterator[str]:
         yield f"{seen.path} has no colour; --pixels luma reads infrared as it is."
     if weights and options.normalise == "split":
         yield "mean and std belong to this split's training clips: another split is extracted anew"
+
+
+def _delays(videos: Sequence[Video]) -> Iterator[str]:
+    """Yield that videos begin after their files, by half a frame or more."""
+    late = [v for v in videos if 2 * v.index.delay * Fraction(v.index.rate or 1) >= 1]
+    if late:
+        worst = max(late, key=lambda video: video.index.delay)
+        yield (
+            f"{len(late)} videos begin after their files, such as {worst.path} "
+            f"{float(worst.index.delay):.3f} s after: seconds count from the beginning of the "
+            "file, as players show them"
+        )
 
 
 def caveats(*, subjects_known: bool, untrained: bool) -> list[str]:

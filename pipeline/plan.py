@@ -80,7 +80,7 @@ def clip_inputs(
         if clip.lost:
             inputs.append(np.zeros((0, options.window if options.takes_windows else 1), np.int64))
             continue
-        frames = sample(videos[clip.video].index, clip.start, clip.stop, fps)
+        frames = sample(videos[clip.video].index, clip.start, clip.stop, fps, clip.shown)
         if options.takes_windows:
             repeated += len(frames) < options.window
             inputs.append(windows(frames, options.window, options.hop))

@@ -97,6 +97,20 @@ class Prepared:
         return [clip.key(self.videos, self.pixels) for clip in self.clips]
 
     @property
+    def rare(self) -> dict[str, dict[str, str]]:
+        """What few clips and videos have of `ClipKey`, by their names; for the root attributes."""
+        keys = self.clip_keys()
+        values = {
+            "shown": {key.clip_id: key.shown for key in keys if key.shown},
+            "begins": {
+                self.videos[clip.video].name: key.begins
+                for clip, key in zip(self.clips, keys, strict=True)
+                if key.begins
+            },
+        }
+        return {name: own for name, own in values.items() if own}
+
+    @property
     def lost(self) -> dict[int, str]:
         """Why no frame of a clip can be read, by the number of the clip."""
         return {number: clip.lost for number, clip in enumerate(self.clips) if clip.lost}
@@ -146,7 +160,7 @@ def prepare(
     fps = None if options.every_frame else options.fps or advised
     check_rate(videos, fps)
     min_frames = options.min_frames or dataset.min_frames
-    clips, dropped = resolve(dataset, videos, min_frames, keep_lost=keep_lost)
+    clips, dropped = resolve(dataset, videos, min_frames, fps=fps, keep_lost=keep_lost)
     training = read_training(weights.path) if weights.path else None
     if weights.path and training:
         for line in check_unseen(weights.path, training, options.source, dataset, clips, videos):

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from pipeline.video.index import VideoIndex
 
 Frames = NDArray[np.int64]
+Shown = tuple[int, int]
 
 
-def sample(index: VideoIndex, start: int, stop: int, fps: Fraction | None) -> Frames:
+def sample(
+    index: VideoIndex, start: int, stop: int, fps: Fraction | None, shown: Shown | None = None
+) -> Frames:
     """Return the frames that a clip takes.
 
     Step k takes the frame nearest to ``time(start) + k / fps``, the earlier one of two equally
@@ -27,6 +30,10 @@ def sample(index: VideoIndex, start: int, stop: int, fps: Fraction | None) -> Fr
         The interval ``[start, stop)`` in frames, not empty.
     fps : Fraction or None
         Steps per second; None takes every frame.
+    shown : (int, int) or None
+        When the clip begins and ends, in units of the time base since the first frame; then a frame
+        stands for every step from its time to that of the next, as if it were repeated at the
+        video's rate. See `pipeline.timeline.Timeline.interval`.
 
     Returns
     -------
@@ -38,11 +45,19 @@ def sample(index: VideoIndex, start: int, stop: int, fps: Fraction | None) -> Fr
     # In units of time_base / denominator, every bound and every target is an integer.
     period = 1 / (fps * index.time_base)
     end = index.pts[stop] if stop < len(index) else index.end
-    bounds = np.append(index.pts[start:stop], end) * period.denominator
+    bounds = np.append(index.pts[start:stop], end)
+    if shown is not None:
+        bounds[[0, -1]] = shown + index.pts[0]
+    bounds *= period.denominator
     count = (bounds[-1] - bounds[0]) // period.numerator + 1
     targets = bounds[0] + np.arange(count, dtype=np.int64) * period.numerator
     after = np.searchsorted(bounds, targets).clip(1, stop - start)
-    nearest = after - (targets - bounds[after - 1] <= bounds[after] - targets)
+    stays = targets - bounds[after - 1] <= bounds[after] - targets
+    if shown is not None:
+        near = min(usual_gap(index) * period.denominator, period.numerator)
+        near = np.minimum(bounds[after] - bounds[after - 1], near)
+        stays |= (2 * (bounds[after] - targets) >= near) & (targets < bounds[-1])
+    nearest = after - stays
     frames: Frames = start + nearest[nearest < stop - start]
     return frames
 
@@ -77,8 +92,18 @@ def windows(frames: Frames, window: int, hop: int) -> Frames:
     return frames[starts[:, None] + np.arange(window)]
 
 
-def frame_at(bounds: Frames, time_base: Fraction, seconds: float) -> int:
-    """Return the frame boundary nearest to a time since the first frame, the earlier of two.
+def usual_gap(index: VideoIndex) -> float:
+    """Return how long most frames are shown, in units of the time base; see `VideoIndex.rate`."""
+    gaps = np.diff(index.pts)
+    if not len(gaps):
+        return float(index.end - index.pts[0])
+    return min(float(np.mean(gaps)), float(np.median(gaps)))
+
+
+def frame_at(
+    bounds: Frames, time_base: Fraction, seconds: float, delay: Fraction = Fraction(0)
+) -> int:
+    """Return the frame boundary nearest to a time in the file, the earlier of two.
 
     Parameters
     ----------
@@ -87,6 +112,8 @@ def frame_at(bounds: Frames, time_base: Fraction, seconds: float) -> int:
     time_base : Fraction
     seconds : float
         Stands for the decimal number that Python shows.
+    delay : Fraction
+        See `VideoIndex.delay`.
 
     Returns
     -------
@@ -95,6 +122,8 @@ def frame_at(bounds: Frames, time_base: Fraction, seconds: float) -> int:
     """
     # In integers: Python's fractions take ten times as long.
     ticks, unit = Decimal(str(seconds)).as_integer_ratio()
+    if delay:
+        ticks, unit = ticks * delay.denominator - delay.numerator * unit, unit * delay.denominator
     ticks, unit = ticks * time_base.denominator, unit * time_base.numerator
     last = len(bounds) - 1
     after = int(bounds.searchsorted(min(-(-ticks // unit), int(bounds[last]))))

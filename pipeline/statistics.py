@@ -148,7 +148,8 @@ def _key(
     decoder: str,
 ) -> str:
     """Return the hash of what statistics are measured on."""
-    content = [list(clip.key(videos, mode)[1:5]) for clip in train]
+    keys = [clip.key(videos, mode) for clip in train]
+    content = [[*key[1:5], *filter(None, [key.shown])] for key in keys]
     rates = sorted({str(videos[clip.video].index.time_base) for clip in train})
     return digest(
         {
@@ -226,7 +227,7 @@ def _sampled(
     """Return which frames of which videos are looked at."""
     wanted: dict[int, list[NDArray[np.int64]]] = {}
     for clip in train:
-        frames = sample(videos[clip.video].index, clip.start, clip.stop, fps)
+        frames = sample(videos[clip.video].index, clip.start, clip.stop, fps, clip.shown)
         wanted.setdefault(clip.video, []).append(frames)
     return [
         Sampled(videos[number].anywhere(), np.unique(np.concatenate(own)), mode, decoder, skip_lost)

@@ -139,6 +139,26 @@ def write_video(
     return path
 
 
+def write_late(path: Path, pictures: np.ndarray, delay: float, *, rate: int = 25) -> Path:
+    """Encode pictures that begin `delay` seconds after their file, whose sound begins at 0."""
+    with av.open(str(path), "w") as output:
+        sound = output.add_stream("mp2", rate=48000)
+        stream = output.add_stream("libx264", rate=rate, options=LOSSLESS)
+        stream.height, stream.width = pictures.shape[1:]
+        stream.pix_fmt = "yuv420p"
+        for number in range(int(48000 * (delay + 1)) // 1152):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 2304), np.int16), "s16", "stereo")
+            samples.sample_rate, samples.pts = 48000, number * 1152
+            output.mux(sound.encode(samples))
+        output.mux(sound.encode(None))
+        for number, pixels in enumerate(pictures):
+            frame = video_frame(pixels, "yuv420p")
+            frame.pts = number + round(delay * rate)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
 def write_streams(
     path: Path, parts: Sequence[np.ndarray], marks: Sequence[Disposition], codec: str = "ffv1"
 ) -> Path:

@@ -71,6 +71,8 @@ class VideoIndex:
         Whether pictures are shown mirrored; turned they may be, too, which frames say.
     palette : bool
         Whether values name colours of a palette, for which the file states no range.
+    delay : Fraction
+        Seconds from the beginning of the file, where players begin to count, to the first frame.
     """
 
     pts: NDArray[np.int64]
@@ -87,17 +89,18 @@ class VideoIndex:
     streams: int = 1
     mirrored: bool = False
     palette: bool = False
+    delay: Fraction = Fraction(0)
 
     def __len__(self) -> int:
         return len(self.pts)
 
     @property
     def seconds(self) -> NDArray[np.float64]:
-        """Time of every frame in seconds since the first one, shape (frames,); NaN if unknown."""
+        """Seconds of every frame as a player shows them, shape (frames,); NaN if unknown."""
         if not self.timed or not len(self):
             return np.full(len(self), np.nan)
         seconds: NDArray[np.float64] = (self.pts - self.pts[0]) * float(self.time_base)
-        return seconds
+        return seconds + float(self.delay)
 
     @property
     def bounds(self) -> NDArray[np.int64]:
@@ -129,7 +132,8 @@ class VideoIndex:
     def pack(self) -> bytes:
         """Return the index as bytes: a line of JSON, then the gaps between its numbers."""
         fields = {own.name: getattr(self, own.name) for own in dataclass_fields(self)}
-        fields |= {"pts": len(self.pts), "keys": len(self.keys), "time_base": str(self.time_base)}
+        fields |= {"pts": len(self.pts), "keys": len(self.keys)}
+        fields |= {"time_base": str(self.time_base), "delay": str(self.delay)}
         gaps = [np.diff(own, prepend=0).astype("<i8").tobytes() for own in (self.pts, self.keys)]
         return zlib.compress(b"\n".join([json.dumps(fields).encode(), b"".join(gaps)]), 1)
 
@@ -140,7 +144,7 @@ class VideoIndex:
         fields = json.loads(header)
         numbers = np.frombuffer(gaps, "<i8").astype(np.int64)
         fields["pts"], fields["keys"] = map(np.cumsum, np.split(numbers, [fields["pts"]]))
-        fields["time_base"] = Fraction(fields["time_base"])
+        fields |= {name: Fraction(fields[name]) for name in ("time_base", "delay")}
         return cls(**fields)
 
 
@@ -192,13 +196,15 @@ def read_index(path: Path) -> VideoIndex:
             count = stream.frames
             check_count(path, kind, packets, count)
             end = stated_end(container, stream)
-            if _is_guessed(kind, codec, packets):
+            counted = _is_guessed(kind, codec, packets)
+            if counted:
                 packets = replace(packets, **_decoded_stamps(path, place))
             picture = _picture(stream.codec_context)
             picture |= {"stream": place, "streams": len(films(container))}
             if "mp4" in kind:
                 picture["mirrored"] = mirrored_track(path, stream.id)
             time_base = stream.time_base or Fraction(1, 1)
+            zero = container.start_time
     except (av.FFmpegError, OSError) as error:
         raise InputError(
             f"{path} cannot be read as a video: {_reason(error)}; replace it or remove its clips."
@@ -206,9 +212,20 @@ def read_index(path: Path) -> VideoIndex:
     if not packets:
         raise InputError(f"{path} holds no frames; replace it or remove its clips.")
     index = _index(path, packets, time_base, picture)
+    if not counted:
+        index = replace(index, delay=_delay(index, zero))
     check_end(path, kind, index, *end)
     check_middle(path, kind, packets, index, count)
     return replace(index, keys=index.keys[:1]) if kind in UNINDEXED else index
+
+
+def _delay(index: VideoIndex, zero: int | None) -> Fraction:
+    """Return the seconds from the beginning of a file, in microseconds, to its first frame."""
+    if zero is None:
+        return Fraction(0)
+    delay = int(index.pts[0]) * index.time_base - Fraction(zero, 1_000_000)
+    # FFmpeg rounds the beginning to microseconds.
+    return delay if delay > Fraction(1, 1_000_000) else Fraction(0)
 
 
 def _is_guessed(kind: str, codec: str, packets: Packets) -> bool:

@@ -147,7 +147,7 @@ def check_middle(path: Path, kind: str, packets: Packets, index: VideoIndex, cou
         wide = wide[nearest <= wide + MOST_REORDERED]
     if len(wide):
         first = int(wide[0])
-        seconds = float((stamps[first] - stamps[0]) * index.time_base)
+        seconds = float((stamps[first] - stamps[0]) * index.time_base + index.delay)
         raise _damaged(path, f"frames are missing behind frame {first}, at {seconds:.3f} s")
 
 

@@ -1,10 +1,19 @@
 import pytest
 
-from featstore.keys import ClipKey, canonical_json, differences, feature_key, store_key
+from featstore.keys import ClipKey, canonical_json, differences, digest, feature_key, store_key
 
 CONFIG = {"size": 224, "normalise": {"from": "split"}}
 CLIP = ClipKey("id", "00ff", "limited", 0, 30, "walk", "ann", "train")
 OTHER = CLIP._replace(clip_id="other", start=30, stop=60)
+
+
+def test_rare_fields_are_in_a_key_only_where_they_are_not_empty() -> None:
+    content = {"features": CONFIG, "classes": ["walk"], "subjects_known": True}
+    assert store_key(CONFIG, ["walk"], [CLIP]) == digest({**content, "clips": [list(CLIP)[:8]]})
+    shown, late = CLIP._replace(shown="75 125"), CLIP._replace(begins="2")
+    assert len({store_key(CONFIG, ["walk"], [clip]) for clip in (CLIP, shown, late)}) == 3
+    keys = [feature_key(CONFIG, [0.5], [0.2], clip) for clip in (CLIP, shown, late)]
+    assert keys[0] == keys[2] != keys[1]
 
 
 def test_canonical_json_is_one_text() -> None:

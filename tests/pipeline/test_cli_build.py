@@ -4,17 +4,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
 
 import featstore
+from featstore.keys import store_key
 from featstore.locks import writer_lock
 from models.backbones import build_backbone
 from pipeline.cli import main
 from pipeline.options import BATCH_SIZES, BuildOptions
 from tests.builds import ROWS, options_of, prepare, row, write_dataset
-from tests.videos import GOP_8, textured, write_table, write_video
+from tests.videos import GOP_8, textured, write_late, write_table, write_video
 
 QUICK = ("--backbone", "squeezenet1_1", "--weights", "random", "--size", "32", "--workers", "1")
 QUICK = (*QUICK, "--pixels", "luma", "--device", "cpu", "--batch-size", "8")
@@ -338,6 +340,40 @@ def test_source_s_advice_is_taken_and_short_clips_are_counted(tmp_path, monkeypa
     assert "3 clips shorter than 8 frames" in run("info", path).stdout
     provenance = json.loads(Path(f"{path}.build.json").read_text("utf-8"))
     assert provenance["seconds"]["total"] > 0
+    dropped = [f"vp{n}/run1_2018-01-01-00-00-0{n}/1/0" for n in (1, 2, 3)]
+    assert provenance["dropped_clips"] == dropped
+    assert ", ".join(dropped) in result.stdout
+
+
+def test_seconds_are_those_of_players(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One video begins 2 s after its sound; of another, one frame is held for 10 s."""
+    monkeypatch.chdir(tmp_path)
+    write_late(tmp_path / "late.mp4", textured(100), 2)
+    times = [40 * n for n in range(25)] + [11000 + 40 * n for n in range(25)]
+    write_video(tmp_path / "held.mp4", textured(50), times=times)
+    write_video(tmp_path / "a.mp4", textured(100, seed=2), rate=25)
+    lines = ["late.mp4,3,4,x,1,train", "held.mp4,3,5,x,1,train", "held.mp4,3,4,x,1,train"]
+    lines += ["a.mp4,0,1,x,2,val", "a.mp4,1,2,x,2,test"]
+    header = "video,start,end,label,subject,split"
+    (tmp_path / "t.csv").write_text("\n".join([header, *lines]).replace("x,2,test", "x,3,test"))
+    quick = ["--source", "table", "--data", "t.csv", "--backbone", "squeezenet1_1"]
+    quick += ["--weights", "random", "--size", "32", "--unit", "seconds", "--fps", "5"]
+    result = run("build", *quick)
+    assert result.exit_code == 0, result.output
+    assert "1 videos begin after their files, such as late.mp4" in result.stdout
+    store = featstore.open(result.stdout.splitlines()[-1].split(" ")[0])
+    clips = {str(name): number for number, name in enumerate(store.clip_ids)}
+    late = clips["late#3-4"]
+    assert store.frames(late).tolist() == [25, 30, 35, 40, 45]
+    np.testing.assert_allclose(store.times(late), [3, 3.2, 3.4, 3.6, 3.8], atol=0.03)
+    assert store.frames(clips["held#3-5"]).tolist() == [24] * 10
+    assert store.frames(clips["held#3-4"]).tolist() == [24] * 5
+    assert len(store.attributes["shown"]) == 2
+    assert list(store.attributes["begins"]) == ["late.mp4"]
+    known = store.subjects_known
+    features = store.attributes["features"]
+    assert store_key(features, store.classes, store.clip_keys(), subjects_known=known) == store.key
+    assert run("build", *quick).stdout.splitlines()[-1] == result.stdout.splitlines()[-1]
 
 
 def test_grey_rgb_gets_a_hint(data: Path) -> None:

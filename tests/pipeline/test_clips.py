@@ -7,6 +7,7 @@ import pytest
 
 from featstore.errors import InputError
 from pipeline.clips import counts, resolve
+from pipeline.sampling import sample
 from pipeline.sources.base import Annotation, Dataset
 from pipeline.video.catalogue import Video
 from pipeline.video.index import VideoIndex
@@ -99,10 +100,80 @@ def test_short_clips_are_dropped_and_kept_apart() -> None:
         resolve(dataset(*rows), [video("a")], 10)
 
 
-def test_a_clip_of_less_than_a_frame_is_dropped() -> None:
+def test_an_interval_inside_of_a_frame_is_that_frame() -> None:
     rows = [annotation("a", 0.001, 0.01, unit="seconds"), annotation("b", 0, 1, unit="seconds")]
-    kept, dropped = resolve(dataset(*rows), [video("a")], 1)
-    assert (intervals(kept), intervals(dropped)) == ([("b", 0, 25)], [("a", 0, 0)])
+    rows.append(annotation("c", 3.99, 3.995, unit="seconds"))
+    for fps in (None, Fraction(5)):
+        kept, dropped = resolve(dataset(*rows), [video("a")], 1, fps=fps)
+        assert intervals(kept) == [("a", 0, 1), ("b", 0, 25), ("c", 99, 100)]
+        assert dropped == []
+        assert all(clip.shown is None for clip in kept)
+
+
+def late_video(delay: Fraction) -> Video:
+    return replace(video("a"), index=replace(video("a").index, delay=delay))
+
+
+def test_seconds_count_from_the_beginning_of_the_file() -> None:
+    rows = [annotation("a", 3, 5.5, unit="seconds"), annotation("b", 1, 3, unit="seconds")]
+    kept, _ = resolve(dataset(*rows), [late_video(Fraction(2))], 1)
+    assert intervals(kept) == [("b", 0, 25), ("a", 25, 87)]
+    assert {clip.key([late_video(Fraction(2))], "luma").begins for clip in kept} == {"2"}
+    assert kept[0].key([late_video(Fraction(0))], "luma").begins == ""
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 1.9), (5, 6.1), (7, 8)])
+def test_seconds_outside_of_a_late_video(start: float, stop: float) -> None:
+    rows = dataset(annotation("late", start, stop, unit="seconds"), annotation("fine", 0, 100))
+    numbers = rf"2\.000 to 6\.000 s, and {start:g} to {stop:g} s"
+    with pytest.raises(InputError, match=f"1 of 2 clips .* late of data/a: it .* {numbers}"):
+        resolve(rows, [late_video(Fraction(2))], 1)
+    kept, _ = resolve(rows, [late_video(Fraction(2))], 1, keep_lost=True)
+    assert [bool(clip.lost) for clip in kept] == [clip.clip_id == "late" for clip in kept]
+
+
+def test_a_held_frame_is_the_frame_of_every_second() -> None:
+    """25 frames a second, but frame 24 stays on the screen from 0.96 s to 11 s."""
+    pts = np.append(np.arange(25), 275 + np.arange(25))
+    held = replace(video("a"), index=replace(video("a").index, pts=pts, end=300))
+    rows = {"in": (3, 5), "from": (4, 11.2), "to": (0.8, 4), "over": (0.8, 11.2), "off": (11, 12)}
+    notes = [annotation(name, *row, unit="seconds") for name, row in rows.items()]
+    every, _ = resolve(dataset(*notes), [held], 1)
+    kept, _ = resolve(dataset(*notes), [held], 1, fps=Fraction(5))
+    assert sorted(intervals(kept)) == sorted(intervals(every))
+    assert sorted(intervals(kept)) == [
+        ("from", 24, 30), ("in", 24, 25), ("off", 25, 50), ("over", 20, 30), ("to", 20, 25),
+    ]  # fmt: skip
+    steps = {
+        clip.clip_id: sample(held.index, clip.start, clip.stop, Fraction(5), clip.shown).tolist()
+        for clip in kept
+    }
+    assert steps == {
+        "in": [24] * 10,
+        "from": [24] * 35 + [25],
+        "to": [20] + [24] * 15,
+        "over": [20] + [24] * 50 + [25],
+        "off": [25, 30, 35, 40, 45],
+    }
+    shown = {clip.clip_id: clip.key([held], "luma").shown for clip in kept}
+    assert shown == {"in": "75 125", "from": "100 280", "to": "20 100", "over": "20 280", "off": ""}
+    assert all(clip.key([held], "luma").shown == "" for clip in every)
+
+
+def test_a_picture_that_stands_alone() -> None:
+    still = replace(video("a"), index=replace(video("a").index, pts=np.arange(1), end=250))
+    kept, _ = resolve(dataset(annotation("a", 3, 5, unit="seconds")), [still], 1, fps=Fraction(5))
+    assert intervals(kept) == [("a", 0, 1)]
+    assert sample(still.index, 0, 1, Fraction(5), kept[0].shown).tolist() == [0] * 10
+
+
+def test_dropped_frames_change_no_clip() -> None:
+    pts = np.delete(np.arange(100), [10, 11, 30, 31, 60])
+    gappy = replace(video("a"), index=replace(video("a").index, pts=pts))
+    notes = [annotation(f"{n}", n / 10, n / 10 + 0.5, unit="seconds") for n in range(34)]
+    kept, _ = resolve(dataset(*notes), [gappy], 1, fps=Fraction(10))
+    assert len(kept) == 34
+    assert all(clip.shown is None for clip in kept)
 
 
 def test_counts() -> None:

@@ -12,7 +12,7 @@ from featstore.errors import InputError
 from pipeline.video.decode import decode
 from pipeline.video.images import index_images, numbered_images
 from pipeline.video.index import VideoIndex, assumed_range, read_index
-from tests.videos import GOP_8, textured, video_frame, write_images, write_video
+from tests.videos import GOP_8, textured, video_frame, write_images, write_late, write_video
 
 
 def test_constant_rate(tmp_path: Path) -> None:
@@ -194,6 +194,22 @@ def test_longer_sound_does_not_matter(tmp_path: Path, name: str) -> None:
     with av.open(str(path)) as container:
         assert container.duration > 3e6
     assert len(read_index(path)) == 15
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+def test_seconds_count_from_the_beginning_of_the_file(tmp_path: Path, name: str) -> None:
+    index = read_index(write_late(tmp_path / name, textured(50), delay=2))
+    assert float(index.delay) == pytest.approx(2, abs=0.05)  # sound has a delay of its own
+    np.testing.assert_allclose(index.seconds, float(index.delay) + np.arange(50) / 25)
+    assert index.duration == pytest.approx(2)
+    assert VideoIndex.unpack(index.pack()).delay == index.delay
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi", "a.mpg"])
+def test_a_video_alone_begins_with_its_file(tmp_path: Path, name: str) -> None:
+    codec = {"a.mpg": "mpeg2video", "a.avi": "mpeg4"}.get(name, "libx264")
+    index = read_index(write_video(tmp_path / name, textured(50), codec=codec, rate=25))
+    assert (index.delay, index.seconds[0]) == (0, 0)
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.avi"])
