@@ -176,7 +176,9 @@ def _extract(
     inputs, repeated = clip_inputs(prepared.clips, prepared.videos, options, prepared.fps)
     check_failures(prepared, {})
     check_weights(prepared, cache)
-    table = columns(prepared.clips, prepared.videos, prepared.dataset.classes, inputs)
+    table = columns(
+        prepared.clips, prepared.videos, prepared.dataset.classes, inputs, prepared.pixels
+    )
     dim = machine.dim
     layout = Layout(table["row_size"], dim, default_chunk_rows(dim, int(table["row_size"].sum())))
     loading = time.perf_counter() - since

@@ -54,7 +54,7 @@ class Clip:
         return ClipKey(
             clip_id=self.clip_id,
             video=video.content,
-            pixel_range=_reading(video.index, mode),
+            pixel_range=reading(video.index, mode),
             start=self.start,
             stop=self.stop,
             label=self.label,
@@ -65,10 +65,11 @@ class Clip:
         )
 
 
-def _reading(index: VideoIndex, mode: PixelMode) -> str:
+def reading(index: VideoIndex, mode: PixelMode) -> str:
     """Return the range of values, and what was once read otherwise and has another key since."""
     palette = index.palette and mode == "luma"
     read = [index.pixel_range, "mirrored" * index.mirrored, "palette" * palette]
+    read.append("mislabelled" * index.mislabelled)
     return ", ".join(filter(None, read))
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from featstore import schema
 from featstore.errors import InputError
 from featstore.layout import Layout
-from pipeline.clips import Clip
-from pipeline.options import BuildOptions
+from pipeline.clips import Clip, reading
+from pipeline.options import BuildOptions, PixelMode
 from pipeline.sampling import Frames, sample, windows
 from pipeline.sources.base import SPLITS
 from pipeline.video.catalogue import Video
@@ -123,6 +123,7 @@ def columns(
     videos: Sequence[Video],
     classes: Sequence[str],
     inputs: Sequence[Frames],
+    mode: PixelMode,
 ) -> dict[str, NDArray[Any]]:
     """Return every array of a store but the features; see ``docs/store-format.md``."""
     subjects = sorted({clip.subject for clip in clips})
@@ -155,7 +156,7 @@ def columns(
         "split_name": np.array(SPLITS),
         "video_name": np.array([video.name for video in videos]),
         "video_sha256": np.array([video.content for video in videos]),
-        "video_range": np.array([video.index.pixel_range for video in videos]),
+        "video_range": np.array([reading(video.index, mode) for video in videos]),
         "frame": np.concatenate(firsts),
         "time": np.concatenate(times),
     }

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from pipeline.video.errors import DecodeError
 from pipeline.video.image_decode import image_frames
-from pipeline.video.index import VideoIndex, be_strict
+from pipeline.video.index import VideoIndex
 from pipeline.video.opening import open_video
 from pipeline.video.orientation import is_mirrored, quarter_turns
 from pipeline.video.pixels import Converter, Picture, PixelMode
+from pipeline.video.stamps import be_strict
 from pipeline.video.whole import MOST_REORDERED
 
 if TYPE_CHECKING:
@@ -84,13 +85,16 @@ def decode(
     import av
 
     wanted = map(int, frames)
-    due = next(wanted)
+    due, before = next(wanted), -1
     pixels = Converter(mode, index)
     found = image_frames(path, index, frames) if path.is_dir() else _frames(path, index, frames)
     try:
         for number, frame, damaged in _judged(found):
             if tally is not None:
                 tally()
+            if number <= before:
+                raise DecodeError(path, due, f"frame {number} came after frame {before}")
+            before = number
             if number < due:
                 continue
             if number > due or damaged:
@@ -176,7 +180,8 @@ def _frames(path: Path, index: VideoIndex, frames: NDArray[np.int64]) -> Iterato
 
     Some containers are sought by decoding time, which lies before the time stamp, so that a seek
     ends behind the key frame asked for; and pictures that are refreshed in parts are whole only
-    some frames after it. Then it is tried from further back, at last from the beginning.
+    some frames after it. Then, and where the decoder does not find a key frame there, it is tried
+    from further back, at last from the beginning.
     """
     import av
 
@@ -212,18 +217,24 @@ def _numbered(
     first: int,
     wanted: NDArray[np.int64],
 ) -> Iterator[tuple[int, Any]]:
-    """Yield decoded frames behind a seek, if it ends at or before the time stamp `start`.
+    """Yield decoded frames from the key frame with time stamp `start` on, if a seek leads there.
 
     Numbers come from the time stamps, never from counting, which is wrong after a seek.
     """
     stream = container.streams.video[index.stream]
     codec = stream.codec_context.name
-    skips = codec in CAN_SKIP
+    # Time stamps that might be those of decoding are checked frame by frame.
+    doubtful = index.in_order and stream.codec_context.has_b_frames
+    skips = codec in CAN_SKIP and not doubtful
     dense = codec in DENSE and container.format.name not in WITHOUT_LENGTHS
     if start is not None:
         container.seek(start, stream=stream)
-    for place, packet in enumerate(container.demux(stream)):
-        if place == 0 and start is not None and (packet.pts is None or packet.pts > start):
+    key = _place(index.pts, start)
+    reached = proven = start is None
+    before = -1
+    for packet in container.demux(stream):
+        reached |= packet.pts == start
+        if not reached and (packet.pts is None or packet.pts > start):
             return
         if skips:
             asked = _place(wanted, packet.pts) >= 0
@@ -232,6 +243,14 @@ def _numbered(
             number = _place(index.pts, frame.pts)
             if number < 0:
                 raise DecodeError(path, first, f"time stamp {frame.pts} is not indexed")
+            if doubtful and before >= 0 and number != before + 1:
+                raise DecodeError(path, first, f"frame {number} came after frame {before}")
+            before = number
+            if not proven and number < key:
+                continue
+            if not proven and not (number == key and frame.key_frame) and codec != "h264":
+                return
+            proven = True
             yield number, frame
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from array import array
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from dataclasses import fields as dataclass_fields
 from fractions import Fraction
@@ -18,7 +16,8 @@ from numpy.typing import NDArray
 from featstore.errors import InputError
 from pipeline.video.opening import open_video
 from pipeline.video.orientation import mirrored_track
-from pipeline.video.packets import UNORDERED, Packets, numbers, read_packets
+from pipeline.video.packets import Packets, numbers, read_packets
+from pipeline.video.stamps import are_guessed, counted_stamps, in_order, mislead
 from pipeline.video.streams import films, video_stream
 from pipeline.video.whole import check_count, check_end, check_middle, stated_end
 
@@ -29,13 +28,6 @@ LIMITED_RANGE_TAG = 1  # AVCOL_RANGE_MPEG
 LUMA_CODECS = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9", "av1")
 # These have no table of key frames, and behind a seek FFmpeg guesses some of their time stamps.
 UNINDEXED = ("mpeg", "mpegts")
-# FFmpeg guesses wrongly how frames of these are reordered where a format does not say.
-REORDERED = ("h264", "hevc")
-# Nothing but the pictures: where some are lost, the others cannot be counted.
-RAW = ("h264", "hevc", "vvc", "mpegvideo", "m4v", "h263", "vc1", "obu", "mjpeg")
-# Decoders of other codecs fill in what is missing without a mark, unless told to stop at damage.
-MARK_DAMAGE = ("h264", "mpeg1video", "mpeg2video", "mpeg4")
-STRICT = "crccheck+bitstream+buffer+explode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +41,11 @@ class VideoIndex:
     keys : ndarray of int64
         Positions in `pts` of the key frames, only the first where the file cannot be sought by
         them; empty where decoded frames carry no time stamp and are counted from the beginning.
+    mislabelled : bool
+        Whether the file's own key frames or time stamps mislead: frames that it calls key frames
+        are none or cannot be told, packets hold several frames, or time stamps are of decoding.
+    in_order : bool
+        Whether packets lie in the order of their time stamps.
     time_base : Fraction
         Seconds a unit.
     end : int
@@ -90,6 +87,8 @@ class VideoIndex:
     mirrored: bool = False
     palette: bool = False
     delay: Fraction = Fraction(0)
+    mislabelled: bool = False
+    in_order: bool = False
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -192,13 +191,15 @@ def read_index(path: Path) -> VideoIndex:
             stream = video_stream(path, container)
             place = container.streams.video.index(stream)
             packets = read_packets(path, container, stream)
-            kind, codec = container.format.name, stream.codec_context.name
+            kind = container.format.name
             count = stream.frames
             check_count(path, kind, packets, count)
             end = stated_end(container, stream)
-            counted = _is_guessed(kind, codec, packets)
-            if counted:
-                packets = replace(packets, **_decoded_stamps(path, place))
+            guessed = are_guessed(kind, stream.codec_context.name, packets)
+            misled = not guessed and mislead(path, stream, packets)
+            if counted := guessed or misled:
+                stamps = counted_stamps(path, kind, place, packets)
+                packets = replace(packets, mislabelled=misled, **stamps)
             picture = _picture(stream.codec_context)
             picture |= {"stream": place, "streams": len(films(container))}
             if "mp4" in kind:
@@ -211,7 +212,7 @@ def read_index(path: Path) -> VideoIndex:
         ) from None
     if not packets:
         raise InputError(f"{path} holds no frames; replace it or remove its clips.")
-    index = _index(path, packets, time_base, picture)
+    index = _index(path, packets, time_base, picture, counted=counted)
     if not counted:
         index = replace(index, delay=_delay(index, zero))
     check_end(path, kind, index, *end)
@@ -228,13 +229,8 @@ def _delay(index: VideoIndex, zero: int | None) -> Fraction:
     return delay if delay > Fraction(1, 1_000_000) else Fraction(0)
 
 
-def _is_guessed(kind: str, codec: str, packets: Packets) -> bool:
-    """Tell whether the packets' time stamps may be wrong."""
-    return not packets.stamped or kind in RAW or (kind in UNORDERED and codec in REORDERED)
-
-
 def _index(
-    path: Path, packets: Packets, time_base: Fraction, picture: dict[str, Any]
+    path: Path, packets: Packets, time_base: Fraction, picture: dict[str, Any], *, counted: bool
 ) -> VideoIndex:
     stamps = numbers(packets.pts)
     order = np.argsort(stamps, kind="stable")
@@ -248,7 +244,11 @@ def _index(
         )
     last = packets.last or (int(np.median(gaps)) if len(gaps) else 1)
     keys = np.flatnonzero(np.frombuffer(packets.keys, np.uint8)[order])
-    return VideoIndex(pts, keys, time_base, int(pts[-1]) + last, **picture)
+    if not len(keys) and not counted:
+        keys = np.zeros(1, np.int64)
+    end = int(pts[-1]) + last
+    picture |= {"mislabelled": packets.mislabelled, "in_order": in_order(stamps)}
+    return VideoIndex(pts, keys, time_base, end, **picture)
 
 
 def _picture(context: Any) -> dict[str, Any]:
@@ -265,46 +265,6 @@ def _picture(context: Any) -> dict[str, Any]:
         "pixel_range": assumed_range(name, bits, tag, context.name),
         "palette": name == "pal8" and tag != FULL_RANGE_TAG,
     }
-
-
-def _decoded_stamps(path: Path, place: int) -> dict[str, Any]:
-    """Return time stamps for every frame of a file whose packets have none, from decoding it."""
-    import av
-
-    with open_video(path) as container:
-        stream = container.streams.video[place]
-        be_strict(stream.codec_context, seeks=False)
-        rate = stream.average_rate or Fraction(1)
-        tick = max(1, round(1 / (rate * (stream.time_base or 1 / rate))))
-        count = 0
-        with suppress(av.FFmpegError):
-            for frame in container.decode(stream):
-                if frame.is_corrupt:
-                    break
-                count += 1
-            else:
-                return _counted(count, tick)
-    raise InputError(
-        f"{path} is damaged at frame {count}, behind which its frames cannot be counted; replace "
-        "it or remove its clips."
-    )
-
-
-def _counted(count: int, tick: int) -> dict[str, Any]:
-    times = array("q", range(0, count * tick, tick))
-    return {"pts": times, "last": tick, "keys": bytearray(count)}
-
-
-def be_strict(context: Any, *, seeks: bool) -> None:
-    """Have a decoder mark damage that it finds, or stop at it.
-
-    Behind a seek, those that mark it are not to stop at frames that are predicted from others
-    before the seek, which are not shown.
-    """
-    # With threads a frame, FFmpeg may return a damaged frame before it has marked it.
-    context.thread_count = 1
-    if not seeks or context.name not in MARK_DAMAGE:
-        context.options = {"err_detect": STRICT}
 
 
 def _reason(error: Exception) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.video.bitstream import Bits, bits_of
+
 NO_STAMP = -(2**63)  # AV_NOPTS_VALUE
 # In these, one packet follows the other, but for headers of fewer bytes than `HOLE_BYTES`.
 SEAMLESS = ("matroska,webm", "flv", "avi", "nut", "asf")
@@ -28,6 +30,8 @@ def _numbers() -> array[int]:
 class Packets:
     """Of every packet that holds a frame, in the order of the file; an hour takes a few megabytes.
 
+    A packet whose picture is never shown holds no frame.
+
     Attributes
     ----------
     pts : array of int64
@@ -37,7 +41,11 @@ class Packets:
     latest, last : int
         Largest time stamp, and how long its frame is shown; 0 where that is not known.
     keys : bytearray
-        1 for key frames.
+        1 for key frames: packets that the file calls so, and whose bits agree.
+    mislabelled : bool
+        Whether the file calls a packet a key frame whose bits do not agree, or cannot be read.
+    packed : bool
+        Whether one packet holds several frames, whose time stamps the decoder then mixes up.
     whole : array of int64
         Decoding times of all packets that are not cut off, hidden and empty ones included.
     holes : array of int64
@@ -53,6 +61,8 @@ class Packets:
     latest: int = NO_STAMP
     last: int = 0
     keys: bytearray = field(default_factory=bytearray)
+    mislabelled: bool = False
+    packed: bool = False
     whole: array[int] = field(default_factory=_numbers)
     holes: array[int] = field(default_factory=_numbers)
     missing: array[int] = field(default_factory=_numbers)
@@ -66,25 +76,29 @@ class Packets:
         """Whether every frame has a time stamp."""
         return NO_STAMP not in self.pts
 
-    def add(self, packet: Any, *, unordered: bool) -> None:
+    def add(self, packet: Any, bits: Bits, *, unordered: bool) -> None:
         """Add a packet of the video."""
         if packet.is_corrupt and packet.size and self.cut < 0:
             self.cut = len(self)
         if packet.dts is not None and not packet.is_corrupt:
             self.whole.append(packet.dts)
-        if packet.size and not packet.is_discard:
+        if packet.size and not packet.is_discard and bits.shows(packet):
             pts = NO_STAMP if packet.pts is None else packet.pts
             self.pts.append(pts)
             if pts >= self.latest:
                 self.latest, self.last = pts, packet.duration or 0
             if unordered:
                 self.dts.append(NO_STAMP if packet.dts is None else packet.dts)
-            self.keys.append(packet.is_keyframe)
+            key = packet.is_keyframe and bits.begins(packet)
+            self.keys.append(key)
+            self.mislabelled |= packet.is_keyframe and not key and len(self.keys) > 1
+            self.packed |= bits.joins(packet)
 
 
 def read_packets(path: Path, container: Any, stream: Any) -> Packets:
     """Read all packets of one stream, and where in the file those of the others lie."""
     packets = Packets()
+    bits = bits_of(stream.codec_context)
     kind = container.format.name
     hole = HOLE_BYTES + (_asf_block(path) if kind == "asf" else 0)
     end = None
@@ -95,7 +109,7 @@ def read_packets(path: Path, container: Any, stream: Any) -> Packets:
                 packets.missing.append(packet.pos - end)
             end = max(end or 0, packet.pos + packet.size)
         if packet.stream_index == stream.index:
-            packets.add(packet, unordered=kind in UNORDERED)
+            packets.add(packet, bits, unordered=kind in UNORDERED)
     return packets
 
 

@@ -125,6 +125,8 @@ def _check_kind(path: Path, index: VideoIndex) -> None:
         kind = "a video whose frames carry no time stamps"
     if not kind and index.mirrored:
         kind = "a video that is shown mirrored"
+    if not kind and index.mislabelled:
+        kind = "a video whose key frames are not those that the file names"
     if kind:
         raise InputError(f"{path} is {kind}, which torchcodec cannot read; give --decoder pyav.")
 

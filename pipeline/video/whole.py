@@ -154,7 +154,8 @@ def check_middle(path: Path, kind: str, packets: Packets, index: VideoIndex, cou
 def _before_holes(kind: str, packets: Packets, own: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the time stamps of the frames that lie before holes in the file, or before its end."""
     behind, missing = numbers(packets.holes), numbers(packets.missing)
-    before = own[np.maximum(behind - 1, 0)]
+    # Where frames are counted, they may be fewer than packets.
+    before = own[np.clip(behind - 1, 0, len(own) - 1)]
     if kind == "avi":  # a dropped frame is an empty packet
         missing = missing - EMPTY_PACKET * (own[np.minimum(behind, len(own) - 1)] - before)
     before = before[missing > HOLE_BYTES]

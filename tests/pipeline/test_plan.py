@@ -65,7 +65,7 @@ def test_clips_shorter_than_a_window_are_counted(frames: int, repeats: int) -> N
 def test_columns() -> None:
     clips = [clip(0, 5, 8, "run", "val"), clip(1, 0, 10, "nap", "test")]
     inputs, _ = clip_inputs(clips, VIDEOS, options("r3d_18", window=4, hop=4), None)
-    table = columns(clips, VIDEOS, ("nap", "eat", "run"), inputs)
+    table = columns(clips, VIDEOS, ("nap", "eat", "run"), inputs, "luma")
     found = {name: values.tolist() for name, values in table.items()}
     assert found == {
         "clip_id": ["0:5-8", "1:0-10"],
