@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from featstore.container import SUFFIXES, ZARR_SUFFIX, read_attributes, suffix_of
 from featstore.errors import FeatstoreError, InputError, StoreNotFoundError
 from featstore.files import is_remote, replacing
+from featstore.urls import without_credentials
 
 LAST = ".last"
 MIN_PREFIX = 6
@@ -112,8 +113,9 @@ def find(root: Path, wanted: str | None = None) -> Path | str:
 
 def remember_last(root: Path, store: Path | str) -> None:
     """Note the store that a build ended with, for commands that name none."""
+    name = store.name if isinstance(store, Path) else without_credentials(store)
     with suppress(OSError), replacing(root / LAST) as temporary:  # the folder may be read-only
-        temporary.write_text(store.name if isinstance(store, Path) else store, "utf-8")
+        temporary.write_text(name, "utf-8")
 
 
 def _named(root: Path) -> list[Path]:
@@ -125,8 +127,11 @@ def _named(root: Path) -> list[Path]:
 def _default(root: Path, found: list[Entry]) -> Path | str:
     last = root / LAST
     name = last.read_text("utf-8", "replace") if last.is_file() else ""
-    if is_remote(name):
-        return name
+    if is_remote(name):  # whoever may write here must not choose what is fetched
+        raise InputError(
+            f"The last build in {root} went to {name}; name that store with --store {name}, or "
+            f"another one: {_listing(found)}"
+        )
     if len(found) == 1:
         return found[0].path
     for entry in found:

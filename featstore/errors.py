@@ -13,12 +13,14 @@ Every message names what is wrong, the value, and what to do next. The command l
 and ends with exit code 2; no traceback is shown for any of them.
 """
 
+from featstore.urls import without_credentials
+
 
 class FeatstoreError(Exception):
     """Base of every error that a user can mend."""
 
     def __str__(self) -> str:  # FileNotFoundError would show an errno tuple
-        return str(self.args[0]) if self.args else ""
+        return without_credentials(str(self.args[0])) if self.args else ""
 
 
 class InputError(FeatstoreError, ValueError):

@@ -17,6 +17,7 @@ from featstore.keys import RARE, ClipKey
 from featstore.layout import Layout
 from featstore.rows import Rows, rows_of
 from featstore.stream import Batch, Clips, gather, stream
+from featstore.urls import without_credentials
 
 if TYPE_CHECKING:
     import pandas
@@ -109,7 +110,8 @@ class Store:
         chunk_rows: int,
     ) -> None:
         """Take attributes and columns in."""
-        self.path, self.attributes = path, attributes
+        self.path = path if isinstance(path, Path) else without_credentials(path)
+        self.attributes = attributes
         self.key: str = attributes["key"]
         self.title: str = attributes["title"]
         self.subjects_known: bool = attributes["subjects_known"]
@@ -158,8 +160,8 @@ class Store:
         return f"<featstore.Store {self.title!r}: {len(self)} clips, {shape} features>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        path = self.path.absolute() if isinstance(self.path, Path) else self.path
-        return _reopen, (path, self._check)
+        place = self.container.place  # with the credentials of a URL, which `path` is without
+        return _reopen, (place.absolute() if isinstance(place, Path) else place, self._check)
 
     def __getitem__(self, clip: int) -> NDArray[np.float32]:
         """Return one clip's features: read-only, of the stored dtype, shape (steps, dim).

@@ -15,6 +15,7 @@ from featstore.catalogue import is_built, store_path
 from featstore.container import SUFFIXES
 from featstore.errors import CorruptStoreError
 from featstore.keys import ClipKey, store_key
+from featstore.urls import without_credentials
 from pipeline.clips import Clip, resolve
 from pipeline.options import SUFFIX_OF, BuildOptions, PixelMode, feature_configuration
 from pipeline.plan import check_rate
@@ -75,6 +76,11 @@ class Prepared:
         if self.options.bucket:
             return f"{self.options.bucket.rstrip('/')}/{self.slug}-{self.key[:12]}{suffix}"
         return self._path(suffix)
+
+    @property
+    def shown_path(self) -> str:
+        """The path, or the URL without credentials."""
+        return without_credentials(str(self.path))
 
     @property
     def built(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from featstore.errors import FeatstoreError
+from featstore.urls import without_credentials
 from pipeline.cli.build import build, stats, why
 from pipeline.cli.compare import compare
 from pipeline.cli.convert import export, import_
@@ -30,7 +31,7 @@ class Group(click.Group):
             message = str(error)
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
-            message = f"{place}{error.strerror or error}"
+            message = without_credentials(f"{place}{error.strerror or error}")
         click.echo(f"Error: {message if message.endswith(('.', '?')) else message + '.'}", err=True)
         sys.exit(2)
 

@@ -127,6 +127,7 @@ def why(stores: tuple[str, ...], **given: Any) -> None:
 
 
 def _why_build(path: Any, given: dict[str, Any]) -> None:
+    from featstore.urls import without_credentials
     from pipeline.forward import load_forward
     from pipeline.prepare import cache_of, prepare
     from pipeline.why import differs_from, work
@@ -136,7 +137,8 @@ def _why_build(path: Any, given: dict[str, Any]) -> None:
     try:
         prepared = prepare(options, cache, click.echo)
         if prepared.existing is not None and path is None:
-            click.echo(f"{prepared.existing} has exactly this: nothing would be computed")
+            existing = without_credentials(str(prepared.existing))
+            click.echo(f"{existing} has exactly this: nothing would be computed")
             return
         for line in differs_from(prepared, path, cache):
             click.echo(line)
@@ -187,9 +189,9 @@ def _log(as_json: bool) -> Callable[[str], None]:
 def _finish(prepared: Prepared, as_json: bool, table: str | None) -> None:
     if as_json:
         known, untrained = prepared.dataset.subjects_known, prepared.weights.untrained
-        found = {"path": str(prepared.path), "key": prepared.key}
+        found = {"path": prepared.shown_path, "key": prepared.key}
         click.echo(json.dumps({**found, "subjects_known": known, "untrained": untrained}))
     elif table is not None:
         click.echo(table)
     else:
-        click.echo(f"{prepared.path} {prepared.key}")
+        click.echo(f"{prepared.shown_path} {prepared.key}")

@@ -43,6 +43,7 @@ def export(
     from featstore.destinations import codec_for, format_of
     from featstore.files import is_remote
     from featstore.store import open_store
+    from featstore.urls import without_credentials
     from pipeline.provenance import copy_provenance
 
     form = format_of(dest, form)
@@ -54,7 +55,7 @@ def export(
         facts: dict[str, Any] = {"exported": opened.key}
         copy_provenance(opened.path, Path(dest), **facts, **(_float16(error)))
     _say_error(error)
-    click.echo(f"{dest} {key}")
+    click.echo(f"{without_credentials(str(dest))} {key}")
 
 
 @click.command("import")

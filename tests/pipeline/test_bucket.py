@@ -1,5 +1,6 @@
 """Builds straight into a bucket."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 import featstore
 import featstore.layout
 from featstore.beginnings import Beginnings
+from featstore.catalogue import find, remember_last
 from featstore.errors import InputError
 from featstore.files import Bucket, files_at
 from featstore.writer import StoreWriter
@@ -144,3 +146,42 @@ def test_what_a_sealed_build_left_is_removed_by_the_next(
     assert any(".units/" in name for name in files_at(place).names())
     store = build(options)
     assert {name.split("/")[0] for name in files_at(place).names()} == {Path(str(store.path)).name}
+
+
+def test_credentials_in_a_url_are_used_but_neither_shown_nor_kept(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.chdir(tmp_path)
+    place = f"memory://me:secret@host/{tmp_path.name}"  # the system in memory takes it for a name
+    flags = ["--source", "table", "--data", str(data), "--backbone", "squeezenet1_1"]
+    flags += ["--size", "32", "--weights", "random", "--pixels", "luma", "--store", place]
+    built = CliRunner().invoke(main, ["build", *flags], catch_exceptions=False)
+    again = CliRunner().invoke(main, ["build", *flags], catch_exceptions=False)
+    assert (built.exit_code, again.exit_code) == (0, 0), built.output + again.output
+    url = again.output.splitlines()[-1].split()[0]
+    assert url.startswith(f"memory://host/{tmp_path.name}/")
+    secret_url = url.replace("://", "://me:secret@")
+    store = pickle.loads(pickle.dumps(featstore.open(secret_url)))  # noqa: S301
+    assert str(store.path) == url
+    quick = ["--recipe", "linear", "--set", "train.epochs=1", "--out", "run"]
+    ran = CliRunner().invoke(main, ["train", "--store", secret_url, *quick], catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    assert url in Path("run/config.yaml").read_text("utf-8")
+    missing = CliRunner().invoke(main, ["info", f"{secret_url}-not"])
+    assert missing.exit_code == 2
+    shown = [built.output, again.output, ran.output, missing.output]
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any("secret" in text for text in shown)
+    assert not any(b"secret" in content for content in written)
+
+
+def test_a_url_that_the_last_build_left_is_named_and_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "features"
+    root.mkdir()
+    remember_last(root, "s3://bucket/x-abababababab.zarr")
+    monkeypatch.setattr(Bucket, "read", lambda *_: pytest.fail("opened"))
+    with pytest.raises(InputError, match=r"--store s3://bucket/x-abababababab\.zarr"):
+        find(root)
