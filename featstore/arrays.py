@@ -26,9 +26,11 @@ from numpy.typing import NDArray
 
 from featstore.contents import Contents
 from featstore.errors import InputError
+from featstore.escaping import as_cell
 from featstore.npy import open_npy
 
 VERSION: Final = 1
+ESCAPED: Final = 2  # the version of a folder in whose table `as_cell` changed a cell
 VERSION_KEY: Final = "featstore_export"
 TABLE, DESCRIPTION = "clips.csv", "store.json"
 STEP_FILES: Final = {"frame": "frame.npy", "time": "time.npy"}
@@ -82,9 +84,9 @@ def write_arrays(folder: Path, contents: Contents, chunks: Iterable[NDArray[Any]
                 stream.write(chunk[max(0, begin - first) : end - first].data)
     for column, file in STEP_FILES.items():
         np.save(folder / file, contents.columns[column])
-    _write_table(folder / TABLE, contents, names)
+    version = _write_table(folder / TABLE, contents, names)
     classes = contents.columns["label_name"].tolist()
-    description = {VERSION_KEY: VERSION, "classes": classes, "attributes": contents.attributes}
+    description = {VERSION_KEY: version, "classes": classes, "attributes": contents.attributes}
     text = json.dumps(description, indent=2, ensure_ascii=False)
     (folder / DESCRIPTION).write_text(text + "\n", "utf-8")
     os.sync()  # one call for thousands of small files
@@ -100,7 +102,8 @@ def _write_header(stream: BinaryIO, contents: Contents, steps: int) -> None:
     np.lib.format.write_array_header_1_0(stream, header)
 
 
-def _write_table(path: Path, contents: Contents, names: list[str]) -> None:
+def _write_table(path: Path, contents: Contents, names: list[str]) -> int:
+    """Write the table, and return the version that it has."""
     columns, known = contents.columns, contents.attributes["subjects_known"]
 
     def named(column: str) -> list[str]:
@@ -119,11 +122,14 @@ def _write_table(path: Path, contents: Contents, names: list[str]) -> None:
         "status": columns["status"].tolist(),
         "first": contents.layout.offsets[:-1].tolist(),
     }
+    plain = list(zip(*table.values(), strict=True))
+    rows = [[as_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in plain]
     with path.open("w", encoding="utf-8", newline="") as stream:
         # Quoted, for a carriage return in a name would else end the row.
         writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(table)
-        writer.writerows(zip(*table.values(), strict=True))
+        writer.writerows(rows)
+    return VERSION if list(map(tuple, rows)) == plain else ESCAPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +143,15 @@ class Exported:
         Root attributes of the store that was exported.
     frame, time : ndarray, shape (steps,)
         Of all clips; mapped.
+    escaped : bool
+        Whether the cells of its table are those of `featstore.escaping.as_cell`.
     """
 
     classes: tuple[str, ...]
     attributes: Mapping[str, Any]
     frame: NDArray[Any]
     time: NDArray[Any]
+    escaped: bool
 
 
 def read_exported(folder: Path) -> Exported | None:
@@ -165,9 +174,10 @@ def read_exported(folder: Path) -> Exported | None:
             f"{path} is not what `featstore export` wrote ({error!r}); export again, or remove it "
             "to import the arrays without it."
         ) from None
-    if version != VERSION:
+    if version not in (VERSION, ESCAPED):
         raise InputError(
-            f"{path} has version {version}, and this featstore reads {VERSION}; upgrade featstore."
+            f"{path} has version {version}, and this featstore reads up to {ESCAPED}; upgrade "
+            "featstore."
         )
     frame, time = (open_npy(folder / name) for name in STEP_FILES.values())
-    return Exported(classes, attributes, frame, time)
+    return Exported(classes, attributes, frame, time, version == ESCAPED)

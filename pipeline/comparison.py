@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipeline.certainty import SCORE_NAMES
 from pipeline.compare_runs import Difference, Group
 from pipeline.intervals import FEW_SUBJECTS, LEVEL, RESAMPLES
-from pipeline.markdown import count_of, percent, percents, points, table
+from pipeline.markdown import count_of, listed, percent, percents, plain, points, table
 from pipeline.significance import SIGNIFICANT
 
 _HOLDS = {
@@ -28,13 +28,13 @@ def comparison(differences: Sequence[Difference], part: str) -> str:
     part : {"val", "test"}
     """
     first = differences[0].first
-    lines = [f"# Against {first.name} on {part}", "", _protocol(differences), ""]
+    lines = [f"# Against {plain(first.name)} on {part}", "", _protocol(differences), ""]
     lines += [f"- {sentence(own)}" for own in differences]
-    lines += [f"- {note}" for own in differences if (note := _stores(first, own.other))]
-    lines += [f"- {note}" for own in differences for note in _conditions(first, own.other)]
+    lines += [f"- {note}" for own in differences if (note := plain(_stores(first, own.other)))]
+    lines += [f"- {plain(note)}" for own in differences for note in _conditions(first, own.other)]
     lines += ["", *_scores(differences), ""]
     for own in differences:
-        lines += [f"## {own.other.name}: classes", "", *_classes(own), ""]
+        lines += [f"## {plain(own.other.name)}: classes", "", *_classes(own), ""]
     return "\n".join(lines)
 
 
@@ -45,9 +45,9 @@ def sentence(own: Difference) -> str:
         for name, scores in own.scores.items()
     ]
     sure = [row for row in own.classes if row["p"] < SIGNIFICANT]
-    named = ", ".join(f"{row['class']} ({points(row['difference'])})" for row in sure)
+    named = plain(listed([f"{row['class']} ({points(row['difference'])})" for row in sure]))
     where = f"by class it holds on {named}" if sure else "it holds on no single class"
-    return f"**{own.other.name}**: {'; '.join(parts)}; {where}."
+    return f"**{plain(own.other.name)}**: {'; '.join(parts)}; {where}."
 
 
 def _protocol(differences: Sequence[Difference]) -> str:
@@ -65,8 +65,8 @@ def _protocol(differences: Sequence[Difference]) -> str:
         )
     if once:
         lines.append(
-            f"A single run of a split, as in {', '.join(once)}, says nothing of the chance in "
-            "training: give several seeds."
+            f"A single run of a split, as in {plain(listed(once))}, says nothing of the chance "
+            "in training: give several seeds."
         )
     if not own.subjects:
         lines.append("Subjects are not known to these runs, so nothing is said of other people.")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from featstore.escaping import visible
 from featstore.store import Store
 from models.catalogue import BACKBONES
 from pipeline.clips import counts
@@ -41,7 +42,7 @@ def table(rows: Sequence[Sequence[object]]) -> str:
     decode  12
     write    3
     """
-    texts = [[str(cell) for cell in row] for row in rows]
+    texts = [[visible(str(cell)) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in texts) for i in range(len(texts[0]))]
     return "\n".join(
         "  ".join(

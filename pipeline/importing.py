@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from featstore.arrays import DESCRIPTION, STEP_FILES, TABLE, Exported, read_expo
 from featstore.catalogue import remember_last
 from featstore.codecs import Codec
 from featstore.errors import InputError
+from featstore.escaping import of_cell
 from featstore.keys import store_key
 from featstore.layout import Layout, default_chunk_rows
 from featstore.locks import writer_lock
@@ -51,6 +53,8 @@ def prepare_import(options: ImportOptions, log: Log) -> Imported:
     )
     # Names in our own table are exact; in a table from a spreadsheet, blanks around them are not.
     rows = read_table(options.labels, ("label", "split"), strip=not own_table)
+    if own_table and exported is not None and exported.escaped:
+        rows = [replace(row, cells={k: of_cell(v) for k, v in row.cells.items()}) for row in rows]
     _check_columns(rows)
     files, arrays, notes = _arrays(options, rows, exported)
     if options.source.is_file():

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+from featstore.escaping import visible
+
+# Within a word an underscore means nothing, and neither does an ampersand that begins no entity.
+_MARKUP = re.compile(r"[\\`*\[\]~|]|(?<![^\W_])_|_(?![^\W_])")
+_ENTITY = re.compile(r"&(?=#?\w+;)")
+
+
+class Markup(str):
+    """Text that is Markdown already, such as a link, which `table` leaves as it is."""
+
+
+def plain(text: str) -> str:
+    r"""Return Markdown that shows a text as it is: no HTML, no link, no emphasis, on one line.
+
+    Examples
+    --------
+    >>> print(plain("<b>[a](b)</b> `c` d_e"))
+    &lt;b&gt;\[a\](b)&lt;/b&gt; \`c\` d_e
+    """
+    escaped = _MARKUP.sub(r"\\\g<0>", _ENTITY.sub("&amp;", visible(text)))
+    return escaped.replace("<", "&lt;").replace(">", "&gt;")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     r"""Give the lines of a table; its first column is text, the others are numbers.
+
+    Cells are shown as they are, see `plain`, but for `Markup`.
 
     Examples
     --------
@@ -14,7 +39,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     ['| class | clips |', '| --- | ---: |', '| a\\|b | 3 |']
     """
     rule = ["---", *["---:"] * (len(header) - 1)]
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    escaped = [[cell if isinstance(cell, Markup) else plain(cell) for cell in row] for row in rows]
     return [f"| {' | '.join(cells)} |" for cells in (header, rule, *escaped)]
 
 

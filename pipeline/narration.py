@@ -10,6 +10,7 @@ from pipeline.certainty import SCORE_NAMES
 from pipeline.checks import Parts
 from pipeline.config import Recipe, Train
 from pipeline.imbalance import classes_without_clips
+from pipeline.markdown import listed
 from pipeline.metrics import Metrics
 
 
@@ -31,7 +32,7 @@ def introduction(store: Store, recipe: Recipe, parts: Parts, *, size: int) -> li
         f"recipe {recipe.name}: {size:,} weights",
     ]
     if absent := classes_without_clips(store.labels[parts["train"]], store.classes):
-        lines.append(f"no training clips, so never learnt: {', '.join(absent)}")
+        lines.append(f"no training clips, so never learnt: {listed(absent)}")
     if not len(parts["test"]):
         lines.append("no test clips: only val is scored")
     if not store.subjects_known:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.baselines_report import no_better
 from pipeline.certainty import SCORE_NAMES, interval_lines
-from pipeline.markdown import count_of, percent, table
+from pipeline.markdown import Markup, count_of, listed, percent, plain, table
 from pipeline.report import UNLABELLED
 from pipeline.run import PARTS, SCORES
 
@@ -26,8 +26,8 @@ def render(summary: Mapping[str, Any]) -> str:
     scores = {part: own["scores"] for part, own in pooled.items() if own}
     splits = count_of(len(summary["splits"]), "split")
     sections = [
-        [f"# {summary['recipe']}: {count_of(runs, 'run')}, {seeds} on {splits}"],
-        ["## Protocol", "", *(f"- {line}" for line in protocol(summary))],
+        [f"# {plain(summary['recipe'])}: {count_of(runs, 'run')}, {seeds} on {splits}"],
+        ["## Protocol", "", *(f"- {plain(line)}" for line in protocol(summary))],
         ["## Results", "", *_results(summary)],
         ["## Intervals of all runs together", "", *interval_lines(scores, pooled, people=people)],
         ["## Splits", "", *_splits(summary)],
@@ -88,7 +88,7 @@ def _left_out(split: Mapping[str, Any]) -> list[str]:
     for part, classes in absent.items():
         if classes:
             count = count_of(len(classes), "class", "classes")
-            lines.append(f"{title}: {count} without {part} clips: {', '.join(classes)}.")
+            lines.append(f"{title}: {count} without {part} clips: {listed(classes)}.")
     failed = ", ".join(
         f"{count} of {part}" for part, count in split["failed_clips"].items() if count
     )
@@ -127,7 +127,7 @@ def _no_better(split: Mapping[str, Any]) -> list[str]:
     part = "test" if split["clips"]["test"] else "val"
     means = {name: split[part][name]["mean"] for name in SCORES}
     lines = no_better(means, split["baselines"], part)
-    return [f"- {split['title']}: {line[0].lower()}{line[1:]}" for line in lines]
+    return [plain(f"- {split['title']}: {line[0].lower()}{line[1:]}") for line in lines]
 
 
 def _splits(summary: Mapping[str, Any]) -> list[str]:
@@ -149,7 +149,8 @@ def _pair(own: Mapping[str, Any]) -> str:
 def _runs(summary: Mapping[str, Any]) -> list[str]:
     rows = [
         [
-            *(f"[{run['folder']}]({run['folder']}/report.md)", str(run["best_epoch"])),
+            Markup(f"[{run['folder']}]({run['folder']}/report.md)"),
+            str(run["best_epoch"]),
             *(percent(run[part][name]) for part in PARTS for name in SCORES[:2]),
         ]
         for run in summary["runs"]

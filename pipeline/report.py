@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.baselines_report import baseline_lines, no_better
 from pipeline.certainty import SCORE_NAMES, calibration_lines, interval_lines
-from pipeline.markdown import count_of, percent, points, table
+from pipeline.markdown import count_of, listed, percent, plain, points, table
 from pipeline.metrics import cells_of, most_confused
 from pipeline.run import PARTS, SCORES, read_metrics
 
@@ -55,11 +55,11 @@ def report(run: Path) -> str:
         if (run / "figures" / f"{name}.png").is_file()
     ]
     sections = [
-        f"# {metrics['recipe']} on {metrics['title']}",
+        f"# {plain(metrics['recipe'])} on {plain(metrics['title'])}",
         _protocol(metrics),
         "\n".join(["## Results", "", *_results(metrics), *_beside(metrics)]),
         *_calibration(metrics),
-        "\n".join(["## Observations", "", *(f"- {line}" for line in observations(metrics))]),
+        "\n".join(["## Observations", "", *(f"- {plain(line)}" for line in observations(metrics))]),
         "\n".join([f"## Most confused on {part}", "", *_confused(metrics[part])]),
         "\n".join([f"## Classes on {part}", "", *_classes(metrics[part])]),
         "\n\n".join(["## Figures", *figures]),
@@ -129,13 +129,13 @@ def _on_classes(metrics: dict[str, Any], part: str) -> list[str]:
         if absent:
             lines.append(
                 f"{_of_classes(absent)} without {name} clips, left out of its averages: "
-                f"{', '.join(absent)}."
+                f"{listed(absent)}."
             )
     never = [row["class"] for row in rows if row["support"] and not row["predicted"]]
     if never:
-        lines.append(f"{_of_classes(never)} never predicted on {part}: {', '.join(never)}.")
+        lines.append(f"{_of_classes(never)} never predicted on {part}: {listed(never)}.")
     if absent := train["classes_without_clips"]:
-        lines.append(f"{_of_classes(absent)} without training clips: {', '.join(absent)}.")
+        lines.append(f"{_of_classes(absent)} without training clips: {listed(absent)}.")
     return lines
 
 
@@ -170,12 +170,12 @@ def _sources(metrics: dict[str, Any]) -> list[str]:
     """Say what features were trained on: of one store, or of each of several."""
     features = metrics.get("features", {})
     if not (stores := metrics.get("stores")):
-        return [_features(features)] if features else []
+        return [plain(_features(features))] if features else []
     how = "a head each, logits averaged" if metrics["fusion"] == "logits" else "side by side"
     lines = [f"Features of {len(stores)} stores, {how}; steps joined by time."]
     for number, own in enumerate(stores, start=1):
-        said = _features(features["fused"][str(number)])
-        lines.append(f"Store {number}: {own['title']}, `{own['key']}`. {said}")
+        said = plain(_features(features["fused"][str(number)]))
+        lines.append(f"Store {number}: {plain(own['title'])}, `{own['key']}`. {said}")
     return lines
 
 
@@ -200,7 +200,8 @@ def _results(metrics: dict[str, Any]) -> list[str]:
     if baseline is None:
         rows = [[SCORE_NAMES[key], *(percent(metrics[p][key]) for p in PARTS)] for key in SCORES]
         return table(["", *PARTS], rows)
-    lines = [f"Baseline: {baseline['name']} ({baseline['recipe']}, seed {baseline['seed']}).", ""]
+    named = f"{plain(baseline['name'])} ({plain(baseline['recipe'])}, seed {baseline['seed']})"
+    lines = [f"Baseline: {named}.", ""]
     if baseline["store_key"] != metrics["store_key"]:
         lines += [
             f"**It names another store**, `{baseline['store_key']}`: the difference is one of "

@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from featstore.errors import BusyError, InputError
+from featstore.escaping import as_cell, of_cell
 from featstore.files import delete
 from featstore.keys import differences
 from featstore.locks import open_lock, try_lock
@@ -210,14 +211,21 @@ def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows that all have the keys of the first; floats get six significant digits."""
+    """Write rows that all have the keys of the first; floats get six significant digits.
+
+    No text is a formula to a spreadsheet; see `featstore.escaping.as_cell`.
+    """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow(
-                {key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()}
-            )
+            writer.writerow({key: _cell(value) for key, value in row.items()})
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return as_cell(value) if isinstance(value, str) else value
 
 
 def read_metrics(run: Path) -> dict[str, Any]:
@@ -262,12 +270,16 @@ def read_predictions(run: Path) -> list[dict[str, str]]:
     path = run / "predictions.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+            rows = [_texts(row) for row in csv.DictReader(file)]
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read ({error}); train the run again") from None
     if missing := sorted({name for row in rows for name in PREDICTED if row.get(name) is None}):
         raise InputError(f"{path}: rows lack {', '.join(missing)}; train the run again")
     return rows
+
+
+def _texts(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: of_cell(v) if isinstance(v, str) else v for name, v in row.items()}
 
 
 def compare_with(baseline: Path, clips: Mapping[str, set[tuple[str, str]]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pipeline.cli.demo import demo_data
 from pipeline.cli.finetune import finetune
 from pipeline.cli.stores import gc, info, ls, rm, verify
 from pipeline.cli.sweep import sweep
+from pipeline.cli.terminal import say
 from pipeline.cli.train import evaluate, report, train
 
 
@@ -32,7 +33,7 @@ class Group(click.Group):
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             message = without_credentials(f"{place}{error.strerror or error}")
-        click.echo(f"Error: {message if message.endswith(('.', '?')) else message + '.'}", err=True)
+        say(f"Error: {message if message.endswith(('.', '?')) else message + '.'}", err=True)
         sys.exit(2)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.flags import DEFAULT, build_options, feature_flags
+from pipeline.cli.terminal import say
 from pipeline.options import BATCH_SIZES
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def why(stores: tuple[str, ...], **given: Any) -> None:
         _why_build(paths[0] if paths else None, given)
     elif len(paths) == 2:
         for line in between(*map(open_store, paths)):
-            click.echo(line)
+            say(line)
     else:
         raise click.UsageError(f"Two stores are compared, and {len(paths)} are given.")
 
@@ -135,16 +136,16 @@ def _why_build(path: Any, given: dict[str, Any]) -> None:
     options = build_options(given)
     cache = cache_of(options.store)
     try:
-        prepared = prepare(options, cache, click.echo)
+        prepared = prepare(options, cache, say)
         if prepared.existing is not None and path is None:
             existing = without_credentials(str(prepared.existing))
-            click.echo(f"{existing} has exactly this: nothing would be computed")
+            say(f"{existing} has exactly this: nothing would be computed")
             return
         for line in differs_from(prepared, path, cache):
-            click.echo(line)
+            say(line)
         forward = load_forward(options, prepared.pixels, prepared.weights)
         for line in work(prepared, cache, forward.numerics):
-            click.echo(line)
+            say(line)
     finally:
         cache.close()
 
@@ -173,25 +174,25 @@ def stats(as_json: bool, **given: Any) -> None:
     finally:
         cache.close()
     if as_json:
-        click.echo(json.dumps(statistics.as_json()))
+        say(json.dumps(statistics.as_json()))
         return
     numbers = f"{statistics.frames} frames of {statistics.clips} training clips"
-    click.echo(f"measured on {statistics.pixels} pixels of {numbers}")
+    say(f"measured on {statistics.pixels} pixels of {numbers}")
     mean, std = (",".join(f"{v:.6f}" for v in vs) for vs in (statistics.mean, statistics.std))
-    click.echo(f"mean {mean}\nstd  {std}")
+    say(f"mean {mean}\nstd  {std}")
 
 
 def _log(as_json: bool) -> Callable[[str], None]:
     """Return what prints for people: on standard error where a program reads standard output."""
-    return lambda line: click.echo(line, err=as_json)
+    return lambda line: say(line, err=as_json)
 
 
 def _finish(prepared: Prepared, as_json: bool, table: str | None) -> None:
     if as_json:
         known, untrained = prepared.dataset.subjects_known, prepared.weights.untrained
         found = {"path": prepared.shown_path, "key": prepared.key}
-        click.echo(json.dumps({**found, "subjects_known": known, "untrained": untrained}))
+        say(json.dumps({**found, "subjects_known": known, "untrained": untrained}))
     elif table is not None:
-        click.echo(table)
+        say(table)
     else:
-        click.echo(f"{prepared.shown_path} {prepared.key}")
+        say(f"{prepared.shown_path} {prepared.key}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from pipeline.cli.terminal import say
+
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True)
@@ -24,4 +26,4 @@ def compare(runs: tuple[str, ...], part: str, seed: int) -> None:
     if len(runs) < 2:
         raise InputError(f"{runs[0]} has nothing to be compared with; name another run behind it.")
     groups = [read_group(run, part) for run in runs]
-    click.echo(comparison(differences(groups, seed=seed), part))
+    say(comparison(differences(groups, seed=seed), part))

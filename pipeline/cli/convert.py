@@ -9,6 +9,7 @@ import click
 
 from featstore.codecs import COMPRESSIONS, DTYPES
 from pipeline.cli.flags import Rate
+from pipeline.cli.terminal import say
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path)
@@ -55,7 +56,7 @@ def export(
         facts: dict[str, Any] = {"exported": opened.key}
         copy_provenance(opened.path, Path(dest), **facts, **(_float16(error)))
     _say_error(error)
-    click.echo(f"{without_credentials(str(dest))} {key}")
+    say(f"{without_credentials(str(dest))} {key}")
 
 
 @click.command("import")
@@ -89,17 +90,17 @@ def import_(**given: Any) -> None:
     from pipeline.imported import ImportOptions
     from pipeline.importing import describe_import, import_store, prepare_import
 
-    imported = prepare_import(ImportOptions(**given), click.echo)
+    imported = prepare_import(ImportOptions(**given), say)
     for line in describe_import(imported):
-        click.echo(line)
+        say(line)
     for line in caveats(subjects_known=imported.dataset.subjects_known, untrained=False):
-        click.echo(line)
+        say(line)
     if imported.there:
         remember_last(imported.options.store, imported.path)
-        click.echo("already there: nothing to do")
+        say("already there: nothing to do")
     else:
-        _say_error(import_store(imported, click.echo))
-    click.echo(f"{imported.path} {imported.key}")
+        _say_error(import_store(imported, say))
+    say(f"{imported.path} {imported.key}")
 
 
 def _float16(error: dict[str, float] | None) -> dict[str, Any]:
@@ -109,4 +110,4 @@ def _float16(error: dict[str, float] | None) -> dict[str, Any]:
 def _say_error(error: dict[str, float] | None) -> None:
     if error:
         relative, largest = error["relative_rms"], error["largest_absolute"]
-        click.echo(f"float16 error: {relative:.2g} relative (rms), {largest:.2g} at most")
+        say(f"float16 error: {relative:.2g} relative (rms), {largest:.2g} at most")

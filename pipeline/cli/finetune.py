@@ -9,6 +9,7 @@ import click
 
 from pipeline.cli.build import STORE
 from pipeline.cli.flags import build_options, feature_flags
+from pipeline.cli.terminal import say
 
 # Fields of `pipeline.finetune.Tuning`; a test holds the defaults together.
 TUNING_FLAGS = (
@@ -65,5 +66,5 @@ def finetune(out: Path, **given: Any) -> None:
     from pipeline.finetune.tuning import FIELDS
 
     tuning = Tuning(**{name: given.pop(name) for name in FIELDS})
-    written = run(build_options(given), tuning, out=out, log=click.echo)
-    click.echo(f"weights {written}")
+    written = run(build_options(given), tuning, out=out, log=say)
+    say(f"weights {written}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from featstore.errors import InputError, StoreNotFoundError
+from pipeline.cli.terminal import say
 from pipeline.titles import OF_SPLIT
 
 if TYPE_CHECKING:
@@ -154,17 +155,15 @@ def train_splits(
     for number, store in stores.items():
         of = "" if number is None else f"split {number}: "
         for own in store.stores:
-            click.echo(f"store  {of}{own.path} ({own.title})")
+            say(f"store  {of}{own.path} ({own.title})")
 
     def trainer(store: Any, folder: Path, seed: int) -> None:
-        train(
-            store, recipe, out=folder, seed=seed, device=device, baseline=baseline, log=click.echo
-        )
-        register_run(store, folder, recipe=recipe.name, seed=seed, log=click.echo)
+        train(store, recipe, out=folder, seed=seed, device=device, baseline=baseline, log=say)
+        register_run(store, folder, recipe=recipe.name, seed=seed, log=say)
 
     if out is None:
         first = next(iter(stores.values()))
         numbers = [str(number) for number in stores if number is not None]
         name = f"{recipe.name}-{first.key[:8]}-seeds{seeds[0]}to{seeds[-1]}"
         out = Path("runs") / (f"{name}-splits{'.'.join(numbers)}" if numbers else name)
-    return train_all(stores, recipe, seeds, out=out, trainer=trainer, log=click.echo)
+    return train_all(stores, recipe, seeds, out=out, trainer=trainer, log=say)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.terminal import say
+
 FOLDER = click.Path(path_type=Path, file_okay=False)
 STORE = click.option(
     "--store", type=FOLDER, default=Path("features"), show_default=True, help="Folder of stores."
@@ -34,11 +36,11 @@ def ls(store: Path) -> None:
     found = list(entries(store))
     damaged = list(unreadable(store))
     if found:
-        click.echo(listing(store, found))
+        say(listing(store, found))
     elif not damaged:
-        click.echo(f"There is no store in {store}; run `featstore build`.")
+        say(f"There is no store in {store}; run `featstore build`.")
     for reason in damaged:
-        click.echo(reason)
+        say(reason)
 
 
 @click.command()
@@ -50,7 +52,7 @@ def info(store: str, root: Path) -> None:
     from featstore.store import open_store
     from pipeline.describe import details
 
-    click.echo(details(open_store(find(root, store))))
+    say(details(open_store(find(root, store))))
 
 
 @click.command()
@@ -67,11 +69,11 @@ def verify(store: str, root: Path) -> None:
     path = find(root, store)
     found = list(findings(path))
     for finding in found:
-        click.echo(str(finding))
+        say(str(finding))
     if found:
-        click.echo(f"{path} is damaged: the build command that made it mends it with --repair")
+        say(f"{path} is damaged: the build command that made it mends it with --repair")
         sys.exit(1)
-    click.echo(f"{path} is whole")
+    say(f"{path} is whole")
 
 
 @click.command()
@@ -96,7 +98,7 @@ def rm(store: str, root: Path, yes: bool) -> None:
     check_free(target)
     runs = known_runs(target.path.parent, target.key) if target.key else []
     for line in removal(target, runs):
-        click.echo(line)
+        say(line)
     if not yes:
         if not sys.stdin.isatty():
             raise InputError(
@@ -106,7 +108,7 @@ def rm(store: str, root: Path, yes: bool) -> None:
         click.confirm("Remove it?", abort=True)
     size = size_of(target.path)
     remove_store(target, [provenance_path(target.path)])
-    click.echo(f"removed {target.path.name}, {human_size(size)}")
+    say(f"removed {target.path.name}, {human_size(size)}")
 
 
 @click.command()
@@ -126,6 +128,6 @@ def gc(store: Path, dry_run: bool) -> None:
         raise InputError(f"There is no folder {store}; name the folder of stores with --store.")
     found = []
     for leftover in sweep(store, dry_run=dry_run):
-        click.echo(leftover_line(leftover))
+        say(leftover_line(leftover))
         found.append(leftover)
-    click.echo(swept(found, dry_run=dry_run) if found else f"nothing to remove in {store}")
+    say(swept(found, dry_run=dry_run) if found else f"nothing to remove in {store}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.terminal import say
 from pipeline.cli.train import find_stores
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ def sweep(
     searched = stage.load_space(space)
     store = open_stores(find_stores(stores, {}), allow_missing=allow_missing)
     for own in store.stores:
-        click.echo(f"store  {own.path} ({own.title})")
+        say(f"store  {own.path} ({own.title})")
     for line in missing_clips(store):
-        click.echo(line)
+        say(line)
     out = out or Path("sweeps") / f"{space.stem}-{store.key[:8]}"
     winner = stage.sweep(
         store,
@@ -69,10 +70,10 @@ def sweep(
         dask=dask,
         seed=seed,
         device=device,
-        log=click.echo,
+        log=say,
     )
-    click.echo(f"winner trial {winner.trial}, {out / 'best.yaml'}")
-    click.echo(f"report {out / 'report.md'}")
+    say(f"winner trial {winner.trial}, {out / 'best.yaml'}")
+    say(f"report {out / 'report.md'}")
     if look_at_test:
         _final(store, out, winner.recipe.name, seed, device)
 
@@ -86,10 +87,10 @@ def _final(store: Store, out: Path, recipe: str, seed: int, device: str) -> None
     from pipeline.usage import register_run
 
     new = not (out / "final").exists()
-    run = final(store, out, device=device, log=click.echo)
+    run = final(store, out, device=device, log=say)
     if new:
-        register_run(store, run, recipe=recipe, seed=seed, log=click.echo)
+        register_run(store, run, recipe=recipe, seed=seed, log=say)
     test = read_metrics(run)["test"]
     for key, name in SCORE_NAMES.items():
-        click.echo(f"test {name:20} {percent(test[key])}")
-    click.echo(f"report {run / 'report.md'}")
+        say(f"test {name:20} {percent(test[key])}")
+    say(f"report {run / 'report.md'}")

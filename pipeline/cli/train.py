@@ -15,6 +15,7 @@ from pipeline.cli.splits import (
     sibling,
     train_splits,
 )
+from pipeline.cli.terminal import say
 from pipeline.cli.together import refuse_several_runs, together
 from pipeline.recipes import DEFAULT
 
@@ -82,11 +83,11 @@ def train(
         }
         every = range(seed, seed + (seeds or 1))
         text = train_splits(opened, loaded, every, out=out, device=device, baseline=baseline)
-        click.echo(f"report {text}")
+        say(f"report {text}")
         return
     store = open_stores(find_stores(stores, given), allow_missing=allow_missing)
     for own in store.stores:
-        click.echo(f"store  {own.path} ({own.title})")
+        say(f"store  {own.path} ({own.title})")
     from pipeline.checks import checked_parts
     from pipeline.results import configuration
     from pipeline.train import device_of
@@ -105,11 +106,11 @@ def train(
         seed=seed,
         device=device,
         baseline=baseline,
-        log=click.echo,
+        log=say,
     )
     if processes().first:
-        register_run(store, folder, recipe=loaded.name, seed=seed, log=click.echo)
-    click.echo(f"report {folder / 'report.md'}")
+        register_run(store, folder, recipe=loaded.name, seed=seed, log=say)
+    say(f"report {folder / 'report.md'}")
 
 
 @click.command()
@@ -138,12 +139,12 @@ def evaluate(
     else:
         store = own_store(run)
     for own in store.stores:
-        click.echo(f"store  {own.path} ({own.title})")
+        say(f"store  {own.path} ({own.title})")
     for line in missing_clips(store):
-        click.echo(line)
+        say(line)
     found = rescore(run, store, part, device=device)
     for line in [*scores(part, found.metrics, found.loss), *certainty(run, store, part, found)]:
-        click.echo(line)
+        say(line)
 
 
 @click.command()
@@ -153,7 +154,7 @@ def report(run: Path) -> None:
     from pipeline.protocol import is_summary, summarise
     from pipeline.report import report as render
 
-    click.echo(summarise(run).read_text("utf-8") if is_summary(run) else render(run))
+    say(summarise(run).read_text("utf-8") if is_summary(run) else render(run))
 
 
 def _find_splits(
@@ -200,7 +201,7 @@ def _find(store: str | None, given: dict[str, Any]) -> Path | str:
     options = build_options(given, store=named)
     cache = cache_of(named)
     try:
-        prepared = prepare(options, cache, click.echo)
+        prepared = prepare(options, cache, say)
     finally:
         cache.close()
     if prepared.existing is None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.certainty import SCORE_NAMES
 from pipeline.figures import BLUE, GREY, ORANGE
-from pipeline.markdown import count_of, percent, table
+from pipeline.markdown import count_of, percent, plain, table
 from pipeline.progress import human_time
 from pipeline.run import write_csv
 from pipeline.sweep.space import Space
@@ -60,7 +60,7 @@ def write_outputs(
     for name, figure in figures.items():
         figure.savefig(out / "figures" / f"{name}.png", dpi=120)
     sections = [
-        [f"# Sweep of {space.base.name} on {title}"],
+        [f"# Sweep of {plain(space.base.name)} on {plain(title)}"],
         [f"- {line}" for line in summary(rows, monitor, seed)],
         [f"## The best {SHOWN}", "", *_best(space, rows, monitor)],
         ["## Winner", "", "`best.yaml` is its recipe, for `featstore train --recipe`."],
@@ -82,7 +82,7 @@ def summary(rows: Sequence[Row], monitor: str, seed: int) -> list[str]:
         f"trained with seed {seed}.",
         f"The winner's score is the best of {count_of(len(rows), 'look')} at val, so it flatters. "
         "No trial looked at test: `--final` does, once, with the winner.",
-        *(f"Failed: {reason}." for reason in reasons),
+        *(f"Failed: {plain(reason)}." for reason in reasons),
     ]
 
 

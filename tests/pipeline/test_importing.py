@@ -20,6 +20,7 @@ from tests.builds import silent
 from tests.stores import contents, write_store
 
 DIM = 3
+FORMULA = ("=", "+", "-", "@", "\t")  # to a spreadsheet
 PARTS = {"a": "train", "b": "train", "c": "val", "d": "test"}
 ROWS = [{"clip_id": name, "label": f"is {name}", "split": part} for name, part in PARTS.items()]
 
@@ -84,7 +85,7 @@ def test_folder_becomes_a_store(source: Path, labels: Path) -> None:
     assert recomputed == store.key
 
 
-@pytest.mark.parametrize("names", ["é/ü", 'a/b/c,"d"\n e ', "  "])
+@pytest.mark.parametrize("names", ["é/ü", 'a/b/c,"d"\n e ', "  ", "=1+1", "-", "'=1", "'a", "@\tx"])
 @pytest.mark.parametrize("form", ["zarr", "hdf5"])
 def test_round_trip_by_npy_is_exact(tmp_path: Path, names: str, form: str) -> None:
     sizes = [3, 4, 1, 6, 1, 1]
@@ -99,6 +100,8 @@ def test_round_trip_by_npy_is_exact(tmp_path: Path, names: str, form: str) -> No
     store = featstore.open(write_store(tmp_path / "a.zarr", made))
     folder = tmp_path / "out"
     export(store, folder, "npy", codec_for(store, "npy", None, None))
+    with (folder / "clips.csv").open(encoding="utf-8", newline="") as stream:
+        assert not any(cell.startswith(FORMULA) for row in csv.reader(stream) for cell in row)
     again = imported(folder, folder / "clips.csv", format=form)
     assert again.path.suffix == {"zarr": ".zarr", "hdf5": ".h5"}[form]
     assert again.classes == store.classes
@@ -111,6 +114,22 @@ def test_round_trip_by_npy_is_exact(tmp_path: Path, names: str, form: str) -> No
     second = tmp_path / "out2"
     export(again, second, "npy", codec_for(again, "npy", None, None))
     assert imported(second, second / "clips.csv", format=form).key == again.key
+
+
+@pytest.mark.parametrize("name", ["'=1", "plain"])
+def test_exports_of_before_are_read_as_they_were(tmp_path: Path, name: str) -> None:
+    """They escaped nothing, so an apostrophe there is one of the name."""
+    made = contents(chunk_rows=4)
+    made = replace(made, columns=made.columns | {"label_name": np.array(["sit", name, "never"])})
+    store = featstore.open(write_store(tmp_path / "a.zarr", made))
+    export(store, tmp_path / "out", "npy", codec_for(store, "npy", None, None))
+    table, described = (tmp_path / "out" / file for file in ("clips.csv", "store.json"))
+    table.write_text(table.read_text("utf-8").replace("''=1", "'=1"), "utf-8")
+    described.write_text(
+        described.read_text("utf-8").replace('"featstore_export": 2', '"featstore_export": 1')
+    )
+    assert '"featstore_export": 1' in described.read_text("utf-8")
+    assert imported(tmp_path / "out", table).classes == store.classes
 
 
 def test_round_trip_keeps_float16_failed_clips_and_unknown_subjects(tmp_path: Path) -> None:

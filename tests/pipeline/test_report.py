@@ -195,3 +195,16 @@ def test_folders_that_are_no_run(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text(json.dumps(old))
     with pytest.raises(InputError, match="lacks train"):
         report(tmp_path)
+
+
+def test_names_are_no_markup(tmp_path: Path) -> None:
+    """Runs of before may hold any name."""
+    names = ("<script>alert(1)</script>", "[x](javascript:1)", "two\nlines", "`a`|\x1b[31m")
+    run = {part: metrics_of(own).as_dict(names) for part, own in (("val", VAL), ("test", TEST))}
+    train = metrics()["train"] | {"classes_without_clips": [names[3]]}
+    text = written(tmp_path, title=names[0], recipe=names[1], train=train, **run)
+    assert "<script" not in text
+    assert "[x](" not in text
+    assert "\nlines" not in text.replace("\\nlines", "")
+    assert "\x1b" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text

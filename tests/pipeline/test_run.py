@@ -161,3 +161,15 @@ def test_who_waits_for_a_run_that_ends_does_not_share_its_folder(tmp_path: Path)
             pass
     os.close(waiting)
     assert not folder.exists()
+
+
+def test_text_in_predictions_is_no_formula_and_reads_back(tmp_path: Path) -> None:
+    labels = ["=1+1", "+a", "-b", "@c", "\td", "'=e", "'f", "g"]
+    rows = [
+        {"clip": label, "part": "test", "label": label, "prediction": label, "probability": 0.5}
+        for label in labels
+    ]
+    write_csv(tmp_path / "predictions.csv", rows)
+    written = (tmp_path / "predictions.csv").read_text("utf-8").splitlines()
+    assert not any(line.startswith(("=", "+", "-", "@", "\t")) for line in written)
+    assert [row["label"] for row in read_predictions(tmp_path)] == labels
