@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import InputError
+from pipeline.video.containers import check_container
 from pipeline.video.opening import open_video
 from pipeline.video.orientation import mirrored_track
 from pipeline.video.packets import Packets, numbers, read_packets
@@ -194,6 +195,7 @@ def read_index(path: Path) -> VideoIndex:
             kind = container.format.name
             count = stream.frames
             check_count(path, kind, packets, count)
+            check_container(path, kind, stream, packets)
             end = stated_end(container, stream)
             guessed = are_guessed(kind, stream.codec_context.name, packets)
             misled = not guessed and mislead(path, stream, packets)

@@ -89,7 +89,7 @@ def test_a_lost_packet_of_a_transport_stream(tmp_path: Path) -> None:
     content = path.read_bytes()
     middle = len(content) // 2 // 188 * 188
     path.write_bytes(content[:middle] + content[middle + 188 :])
-    with pytest.raises(InputError, match=r"is damaged: part of frame \d+ is missing"):
+    with pytest.raises(InputError, match="is damaged: packets of the video are missing"):
         read_index(path)
 
 
@@ -97,9 +97,9 @@ def test_a_lost_packet_of_a_transport_stream(tmp_path: Path) -> None:
     ("name", "last", "reason"),
     [
         ("a.mkv", 24, "frames are missing behind frame 19, at 0.6"),
-        ("a.flv", 24, "frames are missing behind frame 19, at 0.6"),
+        ("a.flv", 24, r"byte \d+ begins no tag"),
         ("a.nut", 24, "frames are missing behind frame 19, at 0.6"),
-        ("a.avi", 21, "it holds 5[89] of its 60 frames"),
+        ("a.avi", 21, r"byte \d+ begins no chunk"),
     ],
 )
 def test_lost_frames_between_others(tmp_path: Path, name: str, last: int, reason: str) -> None:

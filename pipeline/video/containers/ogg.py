@@ -1,0 +1,66 @@
+"""Ogg: pages with a sequence number and a checksum, https://www.rfc-editor.org/rfc/rfc3533."""
+
+from __future__ import annotations
+
+import zlib
+from typing import BinaryIO
+
+from pipeline.video.containers.mapped import mapped
+
+MAGIC = b"OggS"
+HEADER = 27  # bytes, before a table of as many lengths as its last byte says
+FIRST, LAST = 2, 4  # flags
+# What the first page of a stream that is no video begins with.
+NO_VIDEO = (
+    b"\x01vorbis",
+    b"OpusHead",
+    b"Speex   ",
+    b"\x7fFLAC",
+    b"fishead\0",
+    b"CMML",
+    b"\x80kate",
+)
+MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def ogg_damage(file: BinaryIO) -> str:
+    """Return what is wrong with the pages of the videos in a file; empty if nothing is."""
+    due: dict[int, int] = {}  # the sequence number that comes next, by stream
+    ignored: set[int] = set()
+    place, ended, lost = 0, True, 0
+    with mapped(file) as content:
+        while (start := content.find(MAGIC, place)) >= 0:
+            lost += start - place
+            length = _page_length(content[start : start + HEADER + 255])
+            page = content[start : start + length]
+            if len(page) < length or checksum(page) != int.from_bytes(page[22:26], "little"):
+                lost += len(MAGIC)
+                place = start + len(MAGIC)
+                continue
+            place = start + length
+            flags, serial = page[5], int.from_bytes(page[14:18], "little")
+            number = int.from_bytes(page[18:22], "little")
+            if flags & FIRST:
+                due[serial] = number
+                if page[HEADER + page[26] :].startswith(NO_VIDEO):
+                    ignored.add(serial)
+            if serial in ignored:
+                continue
+            if number != due.get(serial):
+                return f"pages are missing or repeated before byte {start}"
+            due[serial], ended, lost = (number + 1) % 2**32, bool(flags & LAST), 0
+        lost += len(content) - place
+    return "its last page is missing" if lost and not ended else ""
+
+
+def checksum(page: bytes) -> int:
+    """Return the CRC of a page: of mirrored bits, as zlib has it, but neither end inverted."""
+    blank = page[:22] + bytes(4) + page[26:]
+    crc = zlib.crc32(blank.translate(MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{crc:032b}"[::-1], 2)
+
+
+def _page_length(head: bytes) -> int:
+    """Return the length of a page; at least that of its header."""
+    lengths = head[HEADER : HEADER + head[26]] if len(head) >= HEADER else b""
+    return HEADER + len(lengths) + sum(lengths)
