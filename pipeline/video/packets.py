@@ -54,6 +54,8 @@ class Packets:
         How many bytes these are.
     cut : int
         How many frames lie before the first packet of which data are missing; -1 if there is none.
+    filled : int
+        How many packets are not empty, hidden ones included.
     """
 
     pts: array[int] = field(default_factory=_numbers)
@@ -67,6 +69,7 @@ class Packets:
     holes: array[int] = field(default_factory=_numbers)
     missing: array[int] = field(default_factory=_numbers)
     cut: int = -1
+    filled: int = 0
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -82,6 +85,7 @@ class Packets:
             self.cut = len(self)
         if packet.dts is not None and not packet.is_corrupt:
             self.whole.append(packet.dts)
+        self.filled += packet.size > 0
         if packet.size and not packet.is_discard and bits.shows(packet):
             pts = NO_STAMP if packet.pts is None else packet.pts
             self.pts.append(pts)

@@ -44,7 +44,7 @@ def check_container(path: Path, kind: str, stream: Any, packets: Packets) -> Non
         elif "mp4" in kind:
             damage = mp4_damage(file)
         elif kind == "avi":
-            damage = avi_damage(file, stream.index, len(packets))
+            damage = avi_damage(file, stream.index, packets.filled)
         elif kind == "flv":
             damage = flv_damage(file)
         elif "matroska" in kind:
