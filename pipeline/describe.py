@@ -90,6 +90,12 @@ def describe(prepared: Prepared, *, weights: bool = True) -> Iterator[str]:
     seen = next(video for video in prepared.videos if not video.unreadable)
     if prepared.pixels == "rgb" and looks_grey(seen.path, seen.index):
         yield f"{seen.path} has no colour; --pixels luma reads infrared as it is."
+    deep = [v for v in prepared.videos if v.index.bits > 8] if prepared.pixels == "rgb" else []
+    if deep:
+        yield (
+            f"{len(deep)} of {len(prepared.videos)} videos have values of more than 8 bits, such "
+            f"as {deep[0].path} with {deep[0].index.bits}; --pixels rgb cuts them to 8."
+        )
     if weights and options.normalise == "split":
         yield "mean and std belong to this split's training clips: another split is extracted anew"
 

@@ -29,6 +29,7 @@ from pipeline.statistics import Statistics
 from pipeline.timings import FRAMES_WAITED, Timings
 from pipeline.video.catalogue import Video
 from pipeline.video.decode import Lost, decode, decode_all
+from pipeline.video.limits import decoders_at_once
 from pipeline.video.pieces import PIECE_FRAMES, pieces
 from pipeline.video.pixels import Picture
 from pipeline.video.torch_decode import decoding
@@ -138,11 +139,17 @@ class Extractor:
         try:
             with (
                 self._lanes.open(),
-                read_ahead(streams, threads=self._options.workers, most=waiting) as blocks,
+                read_ahead(streams, threads=self._threads(work), most=waiting) as blocks,
             ):
                 yield from self._computed(work, blocks, tick)
         except torch.OutOfMemoryError:
             raise InputError(_too_large(self._shape[0], self._device)) from None
+
+    def _threads(self, work: Sequence[list[Segment]]) -> int:
+        """Return how many pieces are decoded at once: fewer where pictures are huge."""
+        indexes = {segment.video: self.videos[segment.video].index for u in work for segment in u}
+        largest = max((index.width * index.height for index in indexes.values()), default=0)
+        return decoders_at_once(self._options.workers, largest)
 
     def _computed(
         self, work: Sequence[list[Segment]], blocks: Iterator[Block | Lost], tick: Tick

@@ -18,6 +18,7 @@ from models.catalogue import BACKBONES, TIMM
 from pipeline.option_values import folder, one_of, rate, text, whole_number, yes_or_no
 from pipeline.sources.base import Source
 from pipeline.threads import processors
+from pipeline.video.limits import MAX_PIXELS
 
 Fit = Literal["squash", "crop", "pad"]
 PixelMode = Literal["luma", "rgb"]
@@ -48,7 +49,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
 # What makes each field one type, or refuses it.
 CHECKS: tuple[tuple[Iterable[str], Callable[[str, Any], Any]], ...] = (
     (("store",), folder),
-    (("size", "window", "hop", "workers", "batch_size", "min_frames"), whole_number),
+    (
+        ("size", "window", "hop", "workers", "batch_size", "min_frames", "max_pixels"),
+        whole_number,
+    ),
     (("fps", "image_fps"), rate),
     (("every_frame", "repair", "retry_failed", "allow_mixed_numerics"), yes_or_no),
     (("bucket", "backbone", "weights", "normalise", "max_failures", "device"), text),
@@ -109,6 +113,8 @@ class BuildOptions:
         Go on from, or copy, features whose last bits may differ.
     device, batch_size, workers
         How features are computed.
+    max_pixels : int
+        That a picture may have; larger ones are refused before they are decoded.
     """
 
     source: Source
@@ -138,6 +144,7 @@ class BuildOptions:
     device: str = "auto"
     batch_size: int | None = None
     workers: int = field(default_factory=default_workers)
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         for names, checked in CHECKS:

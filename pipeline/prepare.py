@@ -157,6 +157,7 @@ def prepare(
         named,
         cache,
         image_rate=options.image_fps,
+        max_pixels=options.max_pixels,
         workers=options.workers,
         keep_unreadable=keep_lost,
         log=log,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+PART = 2048  # columns of the weights made at once
 
 
 def resize(values: Tensor, height: int, width: int) -> Tensor:
@@ -44,8 +47,15 @@ def _sums_of_rows(values: Tensor, rows: int) -> Tensor:
 @torch.inference_mode(False)
 def _weights(old: int, new: int, pictures: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return which of the old rows the new ones are made of, where each begins, and weights."""
-    identity = torch.eye(old, dtype=torch.float64)[None, None]
-    matrix = _interpolated(identity, new, old)[0, 0].float().repeat(pictures, 1)
+    # In parts, for the square of a large side fills the memory.
+    count = -(-old // PART)
+    bounds = [old * part // count for part in range(count + 1)]
+    identity = (
+        torch.eye(old, end - begin, dtype=torch.float64).roll(begin, 0)
+        for begin, end in pairwise(bounds)
+    )
+    parts = [_interpolated(own[None, None], new, own.shape[1])[0, 0].float() for own in identity]
+    matrix = torch.cat(parts, 1).repeat(pictures, 1)
     row, taken = matrix.nonzero(as_tuple=True)
     first = torch.searchsorted(row, torch.arange(len(matrix)))
     return taken + row // new * old, first, matrix[row, taken]

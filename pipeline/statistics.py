@@ -21,6 +21,7 @@ from pipeline.read_ahead import read_ahead
 from pipeline.sampling import sample
 from pipeline.video.cache import Cache
 from pipeline.video.catalogue import Video, check_unchanged
+from pipeline.video.limits import decoders_at_once
 from pipeline.video.pieces import pieces
 from pipeline.video.torch_decode import decoding
 
@@ -208,7 +209,8 @@ def _totals(
         for work in works
         for frames in pieces(work.video.index, work.frames, work.decoder)
     )
-    with read_ahead(streams, threads=workers) as counted:
+    largest = max((w.video.index.width * w.video.index.height for w in works), default=0)
+    with read_ahead(streams, threads=decoders_at_once(workers, largest)) as counted:
         yield counted
 
 

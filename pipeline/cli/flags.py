@@ -95,6 +95,8 @@ FEATURE_FLAGS = (
     click.option("--workers", type=int,
                  help="Videos, or pieces of them, decoded at once.  [default: the "
                  "processors, up to 16]"),
+    click.option("--max-pixels", type=int, help="Pixels that a picture may have.  "
+                 "[default: 134217728, as 16384 x 8192]"),
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from pipeline.sources.names import on_disk
 from pipeline.video.cache import Cache, content_hash, signature
 from pipeline.video.images import index_images
 from pipeline.video.index import VideoIndex, empty_index, read_index
+from pipeline.video.limits import MAX_PIXELS, check_size
 
 if TYPE_CHECKING:
     from pipeline.cluster import Cluster
@@ -59,6 +60,7 @@ def read_videos(
     cache: Cache,
     *,
     image_rate: Fraction | None,
+    max_pixels: int = MAX_PIXELS,
     workers: int,
     keep_unreadable: bool = False,
     log: Log,
@@ -73,6 +75,8 @@ def read_videos(
     cache : Cache
     image_rate : Fraction or None
         Rate of folders of numbered images.
+    max_pixels : int
+        That a picture may have.
     workers : int
         Files read at once.
     keep_unreadable : bool
@@ -105,9 +109,10 @@ def read_videos(
     for name, path in sorted(named.items()):
         try:
             if path.is_dir():
-                index = index_images(path, image_rate)
+                index = index_images(path, image_rate, max_pixels)
             else:
                 index = _index_of(path, indexes, packed, hashes)
+                check_size(path, index.width, index.height, max_pixels)
             videos.append(Video(name, path, hashes[path], index))
         except InputError as error:
             if not keep_unreadable:

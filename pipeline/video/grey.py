@@ -21,6 +21,8 @@ def looks_grey(path: Path, index: VideoIndex) -> bool:
 
     Flat pictures, such as the black ones that many videos begin with, tell nothing.
     """
+    if index.pixel_format.startswith("gray"):
+        return True
     neutral = False
     frames = np.array([number for number in LOOKED_AT if number < len(index)])
     with suppress(DecodeError):  # no clip may need these frames, and this is but a hint

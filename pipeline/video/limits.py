@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from featstore.errors import InputError
 
 # 16,384 x 8,192: a panorama of 16K. Pillow warns from 89 million pixels on and refuses 179 million.
 MAX_PIXELS = 2**27
+# What decoding and preparing one picture takes at most, by the pixel: as decoded, as RGB, and three
+# times as float32.
+BYTES_A_PIXEL = 40
+SHARE_OF_MEMORY = 4
 
 
 def check_size(path: Path, width: int, height: int, most: int) -> None:
@@ -27,3 +33,28 @@ def check_size(path: Path, width: int, height: int, most: int) -> None:
 def most_pixels(width: int, height: int) -> int:
     """Return how many pixels any later picture of a video may have whose first one was accepted."""
     return max(MAX_PIXELS, width * height)
+
+
+def decoders_at_once(workers: int, pixels: int, memory: int | None = None) -> int:
+    """Return how many threads may decode, so that their pictures take a quarter of the memory.
+
+    Parameters
+    ----------
+    workers : int
+        The most threads.
+    pixels : int
+        Of the largest picture.
+    memory : int, optional
+        Bytes; by default, of this machine.
+
+    Examples
+    --------
+    >>> [decoders_at_once(16, pixels, 64 * 2**30) for pixels in (2_000_000, 2**27)]
+    [16, 3]
+    """
+    if memory is None:
+        with suppress(AttributeError, ValueError, OSError):  # another system
+            memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if memory is None:
+        return workers
+    return max(1, min(workers, memory // SHARE_OF_MEMORY // max(1, pixels * BYTES_A_PIXEL)))

@@ -12,10 +12,11 @@ from PIL import Image
 
 from pipeline.video.decode import decode
 from pipeline.video.errors import DecodeError
+from pipeline.video.grey import looks_grey
 from pipeline.video.images import index_images
 from pipeline.video.index import VideoIndex, read_index
 from pipeline.video.tiff import pixel_tags_only
-from tests.videos import luma, textured
+from tests.videos import luma, textured, write_video
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (16, 1))
 COLOUR = np.stack([RAMP, RAMP[::-1, ::-1] // 2, np.roll(RAMP, 20, 1)], axis=2)
@@ -145,3 +146,17 @@ class TestTiff:
     def test_other_files_stay_as_they_are(self) -> None:
         for data in (b"", b"II*\0", b"II*\0\x08\0\0\0\x09\0", b"\x89PNG"):
             assert pixel_tags_only(data) == data
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_grey_has_no_colour(tmp_path: Path, bits: int) -> None:
+    counts = (7300 + 4 * RAMP.astype(np.uint16)) if bits == 16 else RAMP
+    Image.fromarray(counts).save(tmp_path / "1.png")
+    assert looks_grey(tmp_path, index_images(tmp_path, None))
+
+
+def test_colour_of_10_bits_is_colour(tmp_path: Path) -> None:
+    path = write_video(
+        tmp_path / "a.mkv", np.stack([COLOUR] * 2), codec="ffv1", pixel_format="yuv444p10le"
+    )
+    assert not looks_grey(path, read_index(path))
