@@ -17,6 +17,10 @@ from pipeline.video.index import VideoIndex
 from pipeline.video.pixels import PixelMode
 
 RATE_TOLERANCE = 0.05
+# Seconds look like frames of the first quarter of a video, or of less where it is not slow, in
+# nearly all videos: one row may be wrong.
+UNIT_SHARE = 0.25
+UNIT_VIDEOS = 0.9
 # Why a clip failed whose frames decode.
 NOT_FINITE = "its features are not finite"
 
@@ -108,6 +112,8 @@ def resolve(
     """
     places = {video.name: number for number, video in enumerate(videos)}
     _check_rates(dataset, videos)
+    if dataset.unit_assumed:
+        _check_unit(dataset, [videos[places[own.video]] for own in dataset.annotations])
     clips = []
     timeline = cache(lambda number: Timeline.of(videos[number].index))
     for annotation in dataset.annotations:
@@ -196,6 +202,29 @@ def _check_copies(clips: Sequence[Clip], videos: Sequence[Video]) -> None:
                 f"{videos[video].path} ({part}) and {videos[clip.video].path} ({clip.split}) are "
                 "the same video; remove one of the two."
             )
+
+
+def _check_unit(dataset: Dataset, videos: Sequence[Video]) -> None:
+    """Refuse intervals that nobody said to be in frames, and that are likely to be in seconds."""
+    ends: dict[str, tuple[float, Video]] = {}
+    for annotation, video in zip(dataset.annotations, videos, strict=True):
+        if annotation.stop is not None and video.index.timed and not video.unreadable:
+            end, _ = ends.get(video.name, (0.0, video))
+            ends[video.name] = max(end, annotation.stop), video
+    likely = [
+        (end, video)
+        for end, video in ends.values()
+        if end <= min(video.index.duration + 1, UNIT_SHARE * len(video.index))
+    ]
+    if likely and len(likely) >= UNIT_VIDEOS * len(ends):
+        end, video = max(likely, key=lambda own: own[0])
+        index = video.index
+        raise InputError(
+            f"In {len(likely)} of {len(ends)} videos all clips lie in the first frames, such as "
+            f"{video.path}: read as frames, the last clip ends at {end:g} of {len(index)} frames; "
+            f"as seconds, at {end:g} of {index.duration:.3f} s. Give --unit seconds, or --unit "
+            "frames if they are frames."
+        )
 
 
 def _check_rates(dataset: Dataset, videos: Sequence[Video]) -> None:

@@ -32,12 +32,17 @@ from pipeline.progress import Progress
 from pipeline.provenance import write_provenance
 from pipeline.sources.assemble import assemble, part_name
 from pipeline.sources.base import SPLITS, Dataset
+from pipeline.sources.columns import check_interval_columns, unused_columns
 from pipeline.sources.draft import Draft
 from pipeline.sources.labels import ClassList, read_classes
 from pipeline.sources.names import normal
 from pipeline.sources.rows import Row, read_table
 
 Log = Callable[[str], None]
+COLUMNS = (
+    "file", "clip_id", "video", "label", "subject", "split", "start", "stop", "steps", "first",
+    "status",
+)  # fmt: skip
 
 
 def prepare_import(options: ImportOptions, log: Log) -> Imported:
@@ -55,7 +60,8 @@ def prepare_import(options: ImportOptions, log: Log) -> Imported:
     rows = read_table(options.labels, ("label", "split"), strip=not own_table)
     if own_table and exported is not None and exported.escaped:
         rows = [replace(row, cells={k: of_cell(v) for k, v in row.cells.items()}) for row in rows]
-    _check_columns(rows)
+    columns = rows[0].cells.keys()
+    check_interval_columns(options.labels, columns, "stop")
     files, arrays, notes = _arrays(options, rows, exported)
     if options.source.is_file():
         arrays = [shortened(row, array) for row, array in zip(rows, arrays, strict=True)]
@@ -77,7 +83,8 @@ def prepare_import(options: ImportOptions, log: Log) -> Imported:
         (clip.key() for clip in clips),
         subjects_known=dataset.subjects_known,
     )
-    return Imported(options, dataset, clips, codec, key, notes + rounding(clips))
+    notes += [*unused_columns(columns, COLUMNS, ("subject",)), *rounding(clips)]
+    return Imported(options, dataset, clips, codec, key, notes)
 
 
 def import_store(imported: Imported, log: Log) -> dict[str, float] | None:
@@ -154,18 +161,6 @@ def _rows(
         offset, array = int(layout.offsets[number]), clips[number].array
         parts.append(array.read(max(0, first - offset), min(array.steps, last - offset)))
     return np.concatenate(parts)
-
-
-def _check_columns(rows: Sequence[Row]) -> None:
-    columns, table = rows[0].cells.keys(), rows[0].file
-    for wrong in ("end", "end_frame", "stop_frame"):
-        if wrong in columns and "stop" not in columns:
-            raise InputError(
-                f'{table} has a column "{wrong}"; rename it to stop: the first frame that is no '
-                "part of the clip."
-            )
-    if ("start" in columns) != ("stop" in columns):
-        raise InputError(f"{table} has only one of the columns start and stop; add the other.")
 
 
 def _arrays(

@@ -65,6 +65,8 @@ class Dataset:
         Frame rate that the annotations assume, where the source knows it.
     pixels : {"luma", "rgb"}
         Advised pixel mode.
+    unit_assumed : bool
+        Whether nobody said that intervals are in frames.
     min_frames : int
         Clips with fewer video frames than this are dropped, and counted.
     notes : tuple of str
@@ -78,6 +80,7 @@ class Dataset:
     fps: float | None = None
     video_rate: float | None = None
     pixels: Literal["luma", "rgb"] = "rgb"
+    unit_assumed: bool = False
     min_frames: int = 1
     notes: tuple[str, ...] = ()
 
@@ -119,7 +122,7 @@ class Source(ABC):
         """Refuse a value that is not among its field's choices."""
         for entry in fields(cast("Any", self)):
             choices, value = entry.metadata.get("choices"), getattr(self, entry.name)
-            if choices and value not in choices:
+            if choices and value is not None and value not in choices:
                 raise InputError(
                     f'--{entry.name.replace("_", "-")} "{value}" is unknown; '
                     f"choose from {', '.join(choices)}"

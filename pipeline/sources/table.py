@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from featstore.errors import InputError
 from pipeline.sources.assemble import Fold, assemble, chosen_fold, part_name
 from pipeline.sources.base import Dataset, Source, Split, option
+from pipeline.sources.columns import check_interval_columns, unused_columns
 from pipeline.sources.draft import Draft
 from pipeline.sources.files import locate, without_suffix
 from pipeline.sources.labels import listing, nearest, read_classes
 from pipeline.sources.rows import Row, read_table
 
-OPTIONAL = ("start", "end", "subject", "split", "clip_id")
+OPTIONAL = ("subject", "split", "clip_id")
+COLUMNS = ("video", "label", "start", "end", *OPTIONAL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table(Source):
     """Clips from a CSV file with the columns ``video,start,end,label,subject,split``.
 
-    Videos are found relative to the CSV's folder. Without ``start,end`` a row is a whole video;
-    without ``subject`` every video is its own subject.
+    A column ``stop`` is read as ``end``. Videos are found relative to the CSV's folder. Without
+    ``start,end`` a row is a whole video; without ``subject`` every video is its own subject.
     """
 
     name: ClassVar[str] = "table"
@@ -34,30 +35,33 @@ class Table(Source):
     split: int | None = option(None, help="Number of the split: N of the column split_N.")
     folds: int | None = option(None, help="Split by subject into this many folds.")
     fold: int | None = option(None, help="Fold that becomes test, from 0; the next becomes val.")
-    unit: str = option(
-        "frames", help="Unit of start and end in a table.", choices=("frames", "seconds")
+    unit: str | None = option(
+        None,
+        help="Unit of start and end in a table (default: frames).",
+        choices=("frames", "seconds"),
     )
     classes: Path | None = option(None, help="Class list: a file with one name per line.")
 
     def read(self) -> Dataset:
         """Read the table; see `Source.read`."""
-        rows = read_table(self.data, ("video", "label"))
+        rows = [_with_end(row) for row in read_table(self.data, ("video", "label"))]
         columns = rows[0].cells.keys()
-        _check_interval_columns(self.data, columns)
+        check_interval_columns(self.data, columns, "end")
         fold = chosen_fold(self.folds, self.fold)
         parts = self._parts(columns, fold)
-        notes = _unused_columns(columns)
+        notes = unused_columns(columns, COLUMNS, OPTIONAL)
         if "split" in columns and (parts is not None or fold is not None):
             flag = "--splits" if fold is None else "--folds"
             notes.append(f"{flag} replaces the column split of {self.data.name}.")
         title = f"{self.data.resolve().parent.name} {self.data.stem}"
-        return assemble(
+        dataset = assemble(
             [self._draft(row, parts) for row in rows],
             title=title if self.split is None else f"{title} split {self.split}",
             classes=read_classes(self.classes) if self.classes else None,
             fold=fold,
             notes=notes,
         )
+        return replace(dataset, unit_assumed=self.unit is None)
 
     def _parts(self, columns: Collection[str], fold: Fold | None) -> Mapping[str, Split] | None:
         """Part of each subject, where a file says it, after checking that one way is chosen."""
@@ -139,6 +143,16 @@ def read_splits(path: Path, number: int | None) -> dict[str, Split]:
     return parts
 
 
+def _with_end(row: Row) -> Row:
+    """Return a row whose column ``stop``, as stores and their exports have it, is ``end``."""
+    if "stop" not in row.cells:
+        return row
+    if "end" in row.cells:
+        raise InputError(f'{row.file} has the columns "end" and "stop"; remove one of them')
+    cells = {"end" if name == "stop" else name: cell for name, cell in row.cells.items()}
+    return replace(row, cells=cells)
+
+
 def _interval(row: Row, unit: Literal["frames", "seconds"]) -> tuple[float | None, float | None]:
     if not row.cells.get("start") and not row.cells.get("end"):
         return None, None
@@ -150,27 +164,3 @@ def _interval(row: Row, unit: Literal["frames", "seconds"]) -> tuple[float | Non
 
 def _shown(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else repr(value)
-
-
-def _check_interval_columns(path: Path, columns: Collection[str]) -> None:
-    for column, other in (("start", "end"), ("end", "start")):
-        if column in columns and other not in columns:
-            raise InputError(
-                f'{path} has a column "{column}" but no column "{other}"; add it, '
-                "or remove both for whole videos"
-            )
-
-
-def _unused_columns(columns: Collection[str]) -> list[str]:
-    """Notes on columns that look like a misspelt optional one, which would be silently lost."""
-    notes = []
-    for wanted in OPTIONAL:
-        close = [
-            column
-            for column in columns
-            if wanted in column.split("_")
-            or difflib.get_close_matches(wanted, [column], cutoff=0.8)
-        ]
-        if close and wanted not in columns:
-            notes.append(f'Column "{close[0]}" is not used; rename it if it is "{wanted}".')
-    return notes

@@ -195,3 +195,32 @@ def test_only_what_is_read_otherwise_than_before_has_another_key(how, luma, rgb)
     videos = [replace(plain, index=replace(plain.index, **how))]
     clip = resolve(dataset(annotation("x", 0, 9)), videos, 1)[0][0]
     assert [clip.key(videos, mode).pixel_range for mode in ("luma", "rgb")] == [luma, rgb]
+
+
+def test_seconds_that_would_pass_for_frames_are_asked_for() -> None:
+    """137 s of 25 frames a second: 3,425 frames."""
+    videos = [video(name, 3425) for name in ("a", "b")]
+    rows = [annotation(f"{n}{v.name}", n, n + 20, name=v.name) for n in (3, 117) for v in videos]
+    with pytest.raises(InputError, match=r"137 of 3425 frames; .* 137 of 137\.000 s") as raised:
+        resolve(dataset(*rows, unit_assumed=True), videos, 1)
+    assert "--unit seconds" in str(raised.value)
+    assert "--unit frames" in str(raised.value)
+    assert len(resolve(dataset(*rows), videos, 1)[0]) == 4
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [annotation("a", 3, 137), annotation("b", 5, 200, name="b")],
+        [annotation("a", 3, 1000), annotation("b", 3000, 3425, name="b")],
+        [annotation("a", None, None)],
+    ],
+)
+def test_intervals_that_are_no_seconds_are_frames(rows: list[Annotation]) -> None:
+    videos = [video(name, 3425) for name in ("a", "b")]
+    assert len(resolve(dataset(*rows, unit_assumed=True), videos, 1)[0]) == len(rows)
+
+
+def test_slow_images_may_be_counted() -> None:
+    slow = video("a", 100, rate=2)
+    assert resolve(dataset(annotation("a", 0, 40), unit_assumed=True), [slow], 1)[0]

@@ -337,7 +337,7 @@ BAD_ROWS: dict[str, tuple[list[dict], str]] = {
     "no split": ([{"clip_id": "a", "label": "x"}], 'has no column "split"'),
     "no id": ([{"label": "x", "split": "train"}], "add a column file, clip_id or video"),
     "end": ([row | {"start": 1, "end": 2} for row in ROWS], "rename it to stop"),
-    "only start": ([row | {"start": 1} for row in ROWS], "only one of the columns"),
+    "only start": ([row | {"start": 1} for row in ROWS], 'no column "stop"'),
     "interval": ([row | {"start": 9, "stop": 9} for row in ROWS], "is not before end"),
     "steps": ([row | {"steps": 9} for row in ROWS], r"row 2: steps is 9, and .*a\.npy has 2"),
     "status": ([row | {"status": 7} for row in ROWS], "status is 7"),

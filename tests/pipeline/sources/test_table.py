@@ -164,7 +164,16 @@ def test_frames_may_be_written_with_a_point(write) -> None:
         ("ann,train", "ann,training", 'row 2: part "training" is unknown'),
         ("a.mp4,0,10,walk,ann", "a.mp4,0,10,walk,", 'row 2: column "subject" is empty'),
         ("a.mp4,0,10,walk", "a.mp4,0,10,", 'row 2: column "label" is empty'),
-        ("video,start,end", "video,start,stop", 'a column "start" but no column "end"'),
+        ("video,start,end", "video,start,length", 'a column "start" but no column "end"'),
+        ("video,start,end", "video,begin,finish", 'a column "begin" .* rename it to start'),
+        ("video,start,end", "video,start,finish", 'a column "finish" .* rename it to end'),
+        ("video,start,end", "video,start_time,end_time", 'a column "start_time" .* to start'),
+        ("video,start,end", "video,from,to", 'a column "from" .* rename it to start'),
+        ("video,start,end", "video,t0,t1", 'a column "t0" .* rename it to start'),
+        ("video,start,end", "video,Onset (s),Offset (s)", 'a column "onset .s." .* to start'),
+        ("video,start,end", "video,frame_start,frame_stop", 'a column "frame_start" .* to start'),
+        ("video,start,end", "video,note,end", 'a column "end" but no column "start"'),
+        ("video,start,end,label", "video,stop,end,label", 'columns "end" and "stop"'),
         ("video,start", "file,start", 'no column "video"'),
     ],
 )
@@ -231,3 +240,22 @@ def test_real_thermal(real_data) -> None:
         assert any(note.startswith("Classes without training clips") for note in dataset.notes)
         tested += [clip.clip_id for clip in dataset.annotations if clip.split == "test"]
     assert len(tested) == len(set(tested)) == 86
+
+
+def test_stop_is_end(write) -> None:
+    ends, stops = write("clips.csv", TABLE), write("stops.csv", changed("end", "stop"))
+    assert Table(data=stops).read().annotations == Table(data=ends).read().annotations
+
+
+def test_other_columns_are_named_in_one_line(write) -> None:
+    lines = [f"{line},sun,4,2" for line in TABLE.splitlines()[1:]]
+    header = "video,start,end,label,subject,split,weather,end_weather,total"
+    dataset = Table(data=write("clips.csv", "\n".join([header, *lines]))).read()
+    assert dataset.notes == ("Columns that are not used: weather, end_weather, total.",)
+
+
+def test_whether_the_unit_is_assumed(write) -> None:
+    data = write("clips.csv", TABLE)
+    assert Table(data=data).read().unit_assumed
+    assert not Table(data=data, unit="frames").read().unit_assumed
+    assert not Table(data=data, unit="seconds").read().unit_assumed
