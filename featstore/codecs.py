@@ -66,7 +66,7 @@ class Codec:
         compressor = self._compressor()
         try:
             plain = content if compressor is None else compressor.decode(content)
-        except RuntimeError as error:  # what numcodecs raises on damaged bytes
+        except (RuntimeError, MemoryError) as error:  # what numcodecs raises on damaged bytes
             raise ValueError(str(error)) from None
         chunk = np.frombuffer(plain, np.dtype(self.dtype).newbyteorder("<")).reshape(shape)
         chunk.flags.writeable = False

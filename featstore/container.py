@@ -29,11 +29,14 @@ class Damage(NamedTuple):
         ``is missing``, ``was changed``, ``was added`` or what else is wrong.
     chunk : int or None
         The number of the features' chunk, if it is one.
+    foreign : bool
+        Whether it is a file that is no part of the store, which is whole without it.
     """
 
     name: str
     what: str
     chunk: int | None
+    foreign: bool = False
 
 
 class Container(Protocol):

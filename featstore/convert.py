@@ -257,7 +257,7 @@ class _Zip:
     def names(self) -> Iterator[str]:
         return iter(self._opened.namelist())
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         return self._opened.read(name)
 
     def write(self, name: str, content: bytes | memoryview) -> None:

@@ -6,6 +6,7 @@ writing move whole files; a write is whole or not there.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import zipfile
@@ -37,8 +38,11 @@ class Files(Protocol):
     def names(self) -> Iterator[str]:
         """Yield the names of all files, in no order."""
 
-    def read(self, name: str) -> bytes:
-        """Return a file's bytes; `FileNotFoundError` if there is none of this name."""
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """Return a file's bytes; `FileNotFoundError` if there is none of this name.
+
+        `OSError` if there are more than `most`, and then they are not read.
+        """
 
     def write(self, name: str, content: bytes | memoryview) -> None:
         """Write a file, whole or not at all."""
@@ -84,9 +88,11 @@ class Folder:
             below = Path(folder).relative_to(self.path)
             yield from ((below / name).as_posix() for name in files)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         """Return a file's bytes."""
-        return (self.path / name).read_bytes()
+        with (self.path / name).open("rb") as stream:
+            _check_size(os.fstat(stream.fileno()).st_size, most)
+            return stream.read()
 
     def write(self, name: str, content: bytes | memoryview, *, last: bool = False) -> None:
         """Write a file under a temporary name and rename it; `sync_tree` or `last` make it last.
@@ -146,10 +152,11 @@ class Archive:
         """Yield the names of all files in the archive."""
         return (name for name in self._zip.namelist() if not name.endswith("/"))
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         """Return a file's bytes."""
         opened = self._zip
         try:
+            _check_size(opened.getinfo(name).file_size, most)
             return opened.read(name)
         except KeyError:
             raise FileNotFoundError(f"{name} is not in {self._path}") from None
@@ -199,11 +206,14 @@ class Bucket:
             found = []
         return (name.removeprefix(f"{root}/") for name in found)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         """Return an object's bytes."""
         system, root = self._place
         with _network_errors():
-            return bytes(system.cat_file(f"{root}/{name}"))
+            end = None if most is None else most + 1
+            content = bytes(system.cat_file(f"{root}/{name}", end=end))
+        _check_size(len(content), most)
+        return content
 
     def remove(self, name: str) -> None:
         """Remove an object."""
@@ -222,6 +232,11 @@ class Bucket:
                 f"{self.url}/{name} cannot be written ({error}); look at the bucket's name, the "
                 "credentials and the network."
             ) from None
+
+
+def _check_size(size: int, most: int | None) -> None:
+    if most is not None and size > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes")
 
 
 @contextmanager

@@ -15,28 +15,28 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featstore import schema
-from featstore.codecs import Codec
+from featstore.codecs import DTYPES, Codec
 from featstore.container import Damage, chunk_name, not_found
-from featstore.errors import CorruptStoreError, FeatstoreError, InputError
-from featstore.files import Folder, copy_into, sync
+from featstore.errors import CorruptStoreError, FeatstoreError
 from featstore.maps import Piece, can_map
-from featstore.seal import REMEDY, check_seal, sealed, sha256
+from featstore.seal import MOST_ROOT, REMEDY, check_seal, sha256
+from featstore.validate import check_attributes, check_columns, check_shape, names_array
 
 if TYPE_CHECKING:
     import h5py
 
-    from featstore.contents import Contents
 
 # What HDF5 1.10 reads; fixed, so that the bytes do not depend on the library.
 LIBRARY = ("v110", "v110")
 READ_BYTES = 2**20
 PAGE = 4096  # of the file: where the user block ends and chunks begin
+STRING_SIZE = 16  # of a reference to a text of any length
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -47,6 +47,8 @@ class Hdf5Container:
         self.place = place
         self.attributes, self._block = _read_block(place)
         self._seal: dict[str, Any] = self.attributes["seal"]
+        if not _is_sealed_hdf5(self._seal):
+            raise CorruptStoreError(f"{place}: its seal is not that of an HDF5 store; {REMEDY}.")
 
     @property
     def codec(self) -> Codec:
@@ -65,12 +67,29 @@ class Hdf5Container:
             raise CorruptStoreError(
                 f"{self.place} was changed after the store was sealed; {REMEDY}."
             )
+        where = str(self.place)
         with self._open() as file:
-            return {name: _column(file, name) for name in schema.ARRAYS}
+            try:
+                columns = {name: _column(file, name, where) for name in schema.ARRAYS}
+                steps = int(file[schema.FEATURES].shape[0])
+            except (
+                KeyError,
+                OSError,
+                RuntimeError,
+                AttributeError,
+                TypeError,
+                ValueError,
+            ) as error:
+                if isinstance(error, CorruptStoreError):
+                    raise
+                raise self._unreadable(error) from None
+        check_columns(columns, steps, where)
+        check_shape(self.attributes, (steps, self.chunk_shape[1]), where)
+        return columns
 
     def chunk_bytes(self, number: int) -> bytes:
         """Return a chunk of features as it is stored."""
-        return _read(self._extents[number])
+        return read_piece(self._extents[number])
 
     def pieces(self) -> list[Piece] | None:
         """Return where the chunks lie."""
@@ -94,13 +113,21 @@ class Hdf5Container:
         """Return the place of every chunk in the file, in the order of the rows."""
         with self._open() as file:
             try:
-                dataset = file[schema.FEATURES]
+                dataset = _dataset(file, schema.FEATURES)
                 rows, dim = self.chunk_shape
+                _check_features(dataset, rows, dim, self.codec, len(self._seal["files"]))
                 places = [
                     dataset.id.get_chunk_info_by_coord((number * rows, 0))
                     for number in range(len(self._seal["files"]))
                 ]
-            except (KeyError, OSError, RuntimeError, AttributeError, ValueError) as error:
+            except (
+                KeyError,
+                OSError,
+                RuntimeError,
+                AttributeError,
+                TypeError,
+                ValueError,
+            ) as error:
                 raise self._unreadable(error) from None
         length = rows * dim * self.codec.item_size
         pieces = [Piece(self.place, info.byte_offset, length) for info in places]
@@ -130,23 +157,21 @@ def _read_block(place: Path) -> tuple[dict[str, Any], int]:
     """Return the attributes in a file's user block, and the length of the block."""
     try:
         with place.open("rb") as stream:
-            size = PAGE
+            size = _block_size(stream)
+            stream.seek(0)
             block = stream.read(size)
-            while len(block) == size and stream.read(len(SIGNATURE)) != SIGNATURE:
-                stream.seek(0)
-                size *= 2
-                block = stream.read(size)
     except FileNotFoundError:
         raise not_found(place) from None
     # Zeros are what `pack` leaves there until the rest of the file lasts.
-    if len(block) < size or block.startswith(SIGNATURE) or not block.strip(b"\0"):
+    if not block.strip(b"\0"):
         raise not_found(f"{place}, which has no user block of a featstore HDF5 file")
     try:
         attributes = json.loads(block)
         check_seal(attributes, str(place))
+        check_attributes(attributes, str(place))
     except FeatstoreError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptStoreError(
             f"The first {size} bytes of {place} are not the metadata of a store ({error}); "
             f"{REMEDY}."
@@ -154,6 +179,38 @@ def _read_block(place: Path) -> tuple[dict[str, Any], int]:
     if block != _block_text(attributes, size):
         raise CorruptStoreError(f"{place}: its user block was changed; {REMEDY}.")
     return attributes, size
+
+
+def _block_size(stream: BinaryIO) -> int:
+    """Return the length of the user block, 0 if there is none; reads a few bytes for each power."""
+    size = PAGE
+    while size <= MOST_ROOT:
+        stream.seek(size)
+        signature = stream.read(len(SIGNATURE))
+        if signature == SIGNATURE:
+            return size
+        if len(signature) < len(SIGNATURE):  # the end of the file
+            return 0
+        size *= 2
+    return 0
+
+
+def _is_sealed_hdf5(seal: Mapping[str, Any]) -> bool:
+    files, shape = seal["files"], seal.get("chunk")
+    return (
+        seal.get("dtype") in DTYPES
+        and isinstance(shape, list)
+        and len(shape) == 2
+        and all(type(size) is int and size > 0 for size in shape)
+        and all(chunk_name(number) in files for number in range(len(files)))
+    )
+
+
+def read_piece(piece: Piece) -> bytes:
+    """Return the bytes of a range of a file."""
+    with piece.path.open("rb") as stream:
+        stream.seek(piece.offset)
+        return stream.read(piece.length)
 
 
 def _block_text(attributes: Mapping[str, Any], size: int) -> bytes:
@@ -175,134 +232,44 @@ def _rest(place: Path, block: int, extents: list[Piece]) -> str:
     return digest.hexdigest()
 
 
-def _column(file: h5py.File, name: str) -> NDArray[Any]:
-    values = file[name][...]
-    if schema.ARRAYS[name][0] != "string":
-        return np.asarray(values)
-    return np.array([value.decode() for value in values], np.str_)
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """Return a dataset whose numbers lie in this file, where the seal has checksums of them.
 
-
-def pack(
-    path: Path,
-    files: Folder,
-    contents: Contents,
-    attributes: Mapping[str, Any],
-    chunks: Mapping[str, str],
-) -> None:
-    """Write an HDF5 file from the chunks of a finished Zarr store; it lasts when this returns.
-
-    Parameters
-    ----------
-    path : Path
-        Where it goes; what is there is replaced.
-    files : Folder
-        Holds the chunks.
-    contents : Contents
-    attributes : mapping
-        Root attributes without the seal.
-    chunks : mapping of str to str
-        Checksums of the chunks.
+    Raises
+    ------
+    ValueError
+        If it is a link, a virtual dataset, or one with external storage.
     """
-    shape = [contents.layout.chunk_rows, contents.layout.dim]
-    stored = {"dtype": contents.codec.dtype, "chunk": shape}
-    blank = sealed(attributes, chunks, rest="0" * 64, **stored)
-    size = PAGE
-    while size < len(_block_text(blank, 0)):
-        size *= 2
-    path.unlink(missing_ok=True)
-    extents = _write_hdf5(path, files, contents, attributes, size)
-    _check_packed(extents, chunks)
-    complete = sealed(attributes, chunks, rest=_rest(path, size, extents), **stored)
-    sync(path)
-    with path.open("r+b") as stream:  # last: without it, the file is no store
-        stream.write(_block_text(complete, size))
-    sync(path)
-
-
-def _write_hdf5(
-    path: Path, files: Folder, contents: Contents, attributes: Mapping[str, Any], block: int
-) -> list[Piece]:
     import h5py
 
-    layout, codec = contents.layout, contents.codec
-    with h5py.File(
-        path,
-        "x",  # follows no link
-        libver=LIBRARY,
-        userblock_size=block,
-        # Chunks begin on pages; what is smaller lies where it fits.
-        alignment_threshold=PAGE,
-        alignment_interval=PAGE,
-    ) as file:
-        file.attrs.update({name: _plain(value) for name, value in attributes.items()})
-        scales = _Dimensions(file)
-        for name, (dtype, dimension, own) in schema.ARRAYS.items():
-            values = contents.columns[name]
-            kind = h5py.string_dtype() if dtype == "string" else np.dtype(dtype).newbyteorder("<")
-            stored = values.astype(object) if dtype == "string" else values
-            dataset = file.create_dataset(name, data=stored, dtype=kind)
-            dataset.attrs.update(own)
-            scales.attach(dataset, [dimension])
-        features = file.create_dataset(
-            schema.FEATURES,
-            shape=(layout.steps, layout.dim),
-            chunks=(layout.chunk_rows, layout.dim),
-            dtype=np.dtype(codec.dtype).newbyteorder("<"),
-            fillvalue=np.nan,
-            dcpl=_reserving(),
-        )
-        scales.attach(features, ["step", "feature"])
-    with h5py.File(path, "r") as file:
-        dataset = file[schema.FEATURES].id
-        infos = [dataset.get_chunk_info_by_coord((first, 0)) for first, _ in layout.units()]
-        pieces = [Piece(path, info.byte_offset, info.size) for info in infos]
-    with path.open("r+b") as stream:
-        for number, piece in enumerate(pieces):
-            copy_into(stream, piece.offset, files.path / chunk_name(number))
-    return pieces
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is missing or a link")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+        raise ValueError(f"{name} is no dataset")
+    if dataset.is_virtual or dataset.external:
+        raise ValueError(f"{name} lies in another file")
+    return dataset
 
 
-def _check_packed(pieces: list[Piece], chunks: Mapping[str, str]) -> None:
-    """Read the chunks that were packed and compare them: the seal is of what is on the disk."""
-    for number, piece in enumerate(pieces):
-        if sha256(_read(piece)) != chunks[chunk_name(number)]:
-            raise InputError(
-                f"{chunk_name(number)} was changed while {piece.path.name} was packed: something "
-                "else writes files in its folder; run the same command again."
-            )
+def _check_features(dataset: h5py.Dataset, rows: int, dim: int, codec: Codec, chunks: int) -> None:
+    """Check that the features are as the seal says, uncompressed."""
+    dtype = np.dtype(codec.dtype).newbyteorder("<")
+    steps = dataset.shape[0]
+    is_same = dataset.chunks == (rows, dim) and dataset.shape == (steps, dim)
+    filters = dataset.id.get_create_plist().get_nfilters()
+    if not is_same or dataset.dtype != dtype or -(-steps // rows) != chunks or filters:
+        raise ValueError(f"{dataset.name} is not what the seal says")
 
 
-def _read(piece: Piece) -> bytes:
-    with piece.path.open("rb") as stream:
-        stream.seek(piece.offset)
-        return stream.read(piece.length)
-
-
-def _reserving() -> Any:
-    """Return the creation property that gives chunks their place in the file, and no content."""
-    import h5py
-
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    return properties
-
-
-class _Dimensions:
-    """Names dimensions as netCDF-4 does, so that xarray finds them."""
-
-    def __init__(self, file: h5py.File) -> None:
-        self._file = file
-
-    def attach(self, dataset: h5py.Dataset, names: list[str]) -> None:
-        for axis, name in enumerate(names):
-            size = dataset.shape[axis]
-            if name not in self._file:
-                scale = self._file.create_dataset(name, shape=(size,), dtype=">f4")
-                scale.make_scale(f"This is a netCDF dimension but not a netCDF variable.{size:10d}")
-            dataset.dims[axis].attach_scale(self._file[name])
-
-
-def _plain(value: Any) -> Any:
-    """Return what an HDF5 attribute holds: dicts and lists become JSON."""
-    return json.dumps(value) if isinstance(value, dict | list) or value is None else value
+def _column(file: h5py.File, name: str, where: str) -> NDArray[Any]:
+    dataset = _dataset(file, name)
+    is_string = schema.ARRAYS[name][0] == "string"
+    size = dataset.size * (STRING_SIZE if is_string else dataset.dtype.itemsize)
+    # Stored in one piece, else the dataset could be larger than the file.
+    if dataset.chunks is not None or dataset.id.get_storage_size() != size or dataset.ndim != 1:
+        raise ValueError(f"{name} is not stored in one piece")
+    values = dataset[...]
+    if not is_string:
+        return np.asarray(values)
+    return names_array([value.decode() for value in values], name, where)

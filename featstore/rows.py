@@ -154,7 +154,13 @@ class DecodedRows:
     def _decode(self, number: int) -> Features:
         content = self._container.chunk_bytes(number)
         check_chunk(self._container, number, memoryview(content))
-        return self._codec.decode(content, self._shape)
+        try:
+            return self._codec.decode(content, self._shape)
+        except ValueError as error:
+            raise CorruptStoreError(
+                f"{self._container.place}: chunk {number} of the features is not what the store "
+                f"says ({error}); {REMEDY}."
+            ) from None
 
 
 def check_chunk(container: Container, number: int, content: memoryview) -> None:

@@ -16,6 +16,9 @@ from featstore import schema
 from featstore.errors import CorruptStoreError
 from featstore.keys import digest
 
+# Root attributes take about 100 bytes for every 8 MiB of features.
+MOST_ROOT = 2**28
+
 
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, hexadecimal."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from featstore.container import Container, open_container
+from featstore.container import open_container
 from featstore.errors import CorruptStoreError
 from featstore.store import Store
 
@@ -25,12 +25,15 @@ class Finding:
         What is wrong with it.
     clips, videos : list of str
         Whose features lie there; empty for other parts, or where the names are damaged too.
+    foreign : bool
+        Whether it is a file that is no part of the store, which is whole without it.
     """
 
     name: str
     what: str
     clips: list[str]
     videos: list[str]
+    foreign: bool = False
 
     def __str__(self) -> str:
         if not self.clips:
@@ -41,7 +44,12 @@ class Finding:
 
 
 def verify(place: Path | str) -> Iterator[Finding]:
-    """Compare every byte of a store with its seal and yield what disagrees.
+    """Compare every byte of a store with its seal, and the arrays with the schema.
+
+    Yields
+    ------
+    Finding
+        What disagrees.
 
     Raises
     ------
@@ -52,7 +60,12 @@ def verify(place: Path | str) -> Iterator[Finding]:
     """
     container = open_container(place)
     damages = list(container.damages())
-    store = _opened(container) if damages else None
+    store: Store | None = None
+    try:
+        store = Store(container)
+    except CorruptStoreError as error:
+        if all(damage.foreign for damage in damages):
+            yield Finding("the store", f"cannot be opened ({error})", [], [])
     for damage in damages:
         clips, videos = [], []
         if store is not None and damage.chunk is not None:
@@ -61,14 +74,7 @@ def verify(place: Path | str) -> Iterator[Finding]:
             concerned = list(store.layout.clips_of(first, min(first + rows, store.layout.steps)))
             clips = store.clip_ids[concerned].tolist()
             videos = list(dict.fromkeys(store.videos[concerned].tolist()))
-        yield Finding(damage.name, damage.what, clips, videos)
-
-
-def _opened(container: Container) -> Store | None:
-    try:
-        return Store(container)
-    except CorruptStoreError:  # the names are damaged too
-        return None
+        yield Finding(damage.name, damage.what, clips, videos, damage.foreign)
 
 
 def _some(what: str, names: list[str]) -> str:

@@ -206,7 +206,7 @@ class StoreWriter:
             return
         sealed_store = built = temporary(self._final, BUILDING)
         if self._final.suffix == HDF5_SUFFIX:
-            from featstore.hdf5_format import pack
+            from featstore.hdf5_writer import pack
 
             sealed_store = temporary(self._final, PACKING)
             pack(sealed_store, Folder(built), self._contents, self._attributes, chunks)

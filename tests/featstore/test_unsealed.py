@@ -24,12 +24,12 @@ def test_an_unsealed_store_is_none(tmp_path, suffix: str) -> None:
 
 
 def test_a_store_packed_halfway_is_none(tmp_path, monkeypatch) -> None:
-    from featstore import hdf5_format
+    from featstore import hdf5_writer
 
     def crash(*_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(hdf5_format, "_rest", crash)
+    monkeypatch.setattr(hdf5_writer, "_rest", crash)
     with pytest.raises(KeyboardInterrupt):
         write_store(tmp_path / "s.h5", contents(SIZES))
     assert not (tmp_path / "s.h5").exists()
