@@ -59,7 +59,8 @@ def groups(
 
 def _chunks(layout: Layout, clips: Clips) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the first and the last chunk that each clip lies in."""
-    first = layout.offsets[clips] // layout.chunk_rows
+    # A clip without rows may lie behind the last one.
+    first = np.minimum(layout.offsets[clips], max(0, layout.steps - 1)) // layout.chunk_rows
     return first, np.maximum(first, (layout.offsets[clips + 1] - 1) // layout.chunk_rows)
 
 

@@ -7,7 +7,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ Features = NDArray[Any]  # float32, or float16 as stored
 
 # What decoded chunks may take: those of a group of blocks, and of the next one, read ahead.
 CACHE_BYTES = 576 * 2**20
+READERS = 4
 
 
 class Rows(Protocol):
@@ -51,9 +52,13 @@ class MappedRows:
     layout : Layout
     pieces : list of Piece
         The chunks.
+    checked : bool
+        Compare each chunk with its checksum when one of its rows is first asked for.
     """
 
-    def __init__(self, container: Container, layout: Layout, pieces: list[Piece]) -> None:
+    def __init__(
+        self, container: Container, layout: Layout, pieces: list[Piece], *, checked: bool = False
+    ) -> None:
         try:
             content = map_pieces(pieces)
         except (OSError, ValueError) as error:
@@ -64,20 +69,56 @@ class MappedRows:
             ) from None
         dtype = np.dtype(container.codec.dtype).newbyteorder("<")
         self.array = content.view(dtype).reshape(-1, layout.dim)[: layout.steps]
+        self._container, self._content, self._chunk_rows = container, content, layout.chunk_rows
+        self._length = pieces[0].length if pieces else 0
+        # None once there is nothing left to check, which is then all that a read looks at.
+        self._unchecked = np.ones(len(pieces), bool) if checked else None
 
     def span(self, start: int, stop: int) -> Features:
         """Return a view of the rows from `start` to `stop`."""
+        if self._unchecked is not None and start < stop:
+            chunks = np.arange(start // self._chunk_rows, (stop - 1) // self._chunk_rows + 1)
+            self._check(self._unchecked, chunks)
         return self.array[start:stop]
 
     def take(self, index: NDArray[np.int64]) -> Features:
         """Return a copy of rows."""
+        if self._unchecked is not None:
+            self._check(self._unchecked, np.unique(index // self._chunk_rows))
         return self.array.take(index, axis=0)
 
     def windows(self, firsts: NDArray[np.int64], width: int) -> Features:
         """Return a copy of runs of rows, which is made a run and not a row at a time."""
+        if not width:  # clips without rows, one of which may lie behind the last row
+            return np.empty((len(firsts), 0, self.array.shape[1]), self.array.dtype)
+        if self._unchecked is not None:
+            first = firsts // self._chunk_rows
+            last = (firsts + width - 1) // self._chunk_rows
+            reach = np.arange(int((last - first).max(initial=0)) + 1)
+            chunks = np.minimum(first[:, None] + reach, last[:, None])
+            self._check(self._unchecked, np.unique(chunks))
         runs = sliding_window_view(self.array, width, axis=0)  # (steps, dim, width), no copy
         copied: Features = runs.transpose(0, 2, 1)[firsts]
         return copied
+
+    def _check(self, unchecked: NDArray[np.bool_], chunks: NDArray[np.int64]) -> None:
+        """Compare those chunks with their checksums that were not before."""
+        missing = chunks[unchecked[chunks]].tolist()
+        if not missing:
+            return
+
+        def check(number: int) -> None:
+            part = self._content[number * self._length : (number + 1) * self._length]
+            check_chunk(self._container, number, part.data)
+            unchecked[number] = False
+
+        if len(missing) == 1:
+            check(missing[0])
+        else:
+            with ThreadPoolExecutor(READERS) as pool:
+                list(pool.map(check, missing))
+        if not unchecked.any():
+            self._unchecked = None
 
 
 class DecodedRows:
@@ -106,10 +147,12 @@ class DecodedRows:
 
     def span(self, start: int, stop: int) -> Features:
         """Return the rows from `start` to `stop`: a view where they lie in one chunk."""
+        if start >= stop:
+            return np.empty((0, self._shape[1]), self._codec.dtype)
         size = self._shape[0]
         parts = [
             self._chunk(number)[max(0, start - number * size) : stop - number * size]
-            for number in range(start // size, max(start // size + 1, -(-stop // size)))
+            for number in range(start // size, -(-stop // size))
         ]
         if len(parts) == 1:
             return parts[0]
@@ -121,7 +164,8 @@ class DecodedRows:
         """Return a copy of rows."""
         taken = np.empty((*index.shape, self._shape[1]), self._codec.dtype)
         for place, rows in zip(taken, index, strict=True):
-            place[...] = self.span(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
+            if len(rows):
+                place[...] = self.span(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
         return taken
 
     def windows(self, firsts: NDArray[np.int64], width: int) -> Features:
@@ -177,12 +221,12 @@ def check_chunk(container: Container, number: int, content: memoryview) -> None:
 def rows_of(container: Container, layout: Layout, *, checked: bool) -> MappedRows | DecodedRows:
     """Return the rows of a store in the fastest way that its place and format allow.
 
-    Where they are to be `checked`, that is by whole chunks, as they are compared with the seal.
+    Chunks are compared with the seal where they are decoded, and where they are to be `checked`.
     """
-    pieces = None if checked else container.pieces()
-    if pieces is None:
+    pieces = container.pieces()
+    if not pieces:
         return DecodedRows(container, layout)
     try:
-        return MappedRows(container, layout, pieces)
+        return MappedRows(container, layout, pieces, checked=checked)
     except OSError:  # the system allows no more maps
         return DecodedRows(container, layout)

@@ -35,8 +35,8 @@ def open_store(path: str | Path, *, check: bool = False) -> Store:
         A folder that ends in ``.zarr``, an HDF5 file, a zip archive of a Zarr store, or a URL such
         as ``s3://bucket/name.zarr``.
     check : bool
-        Read features by whole chunks, each compared with its checksum, instead of mapping them.
-        Compressed and remote chunks are always read so.
+        Compare each chunk of features with its checksum when it is first read. Compressed and
+        remote chunks always are.
 
     Raises
     ------

@@ -52,7 +52,7 @@ def gather(store: Store, clips: Clips, steps: int | None = None) -> Batch:
         Positions in the store, in the order of the batch.
     steps : int, optional
         Resample every clip to so many steps, evenly spread over its own; by default clips are
-        padded to the longest of the batch.
+        padded to the longest of the batch. A clip without rows is padding in both cases.
     """
     clips = positions(clips, len(store))
     if steps is not None and steps < 1:
@@ -60,9 +60,8 @@ def gather(store: Store, clips: Clips, steps: int | None = None) -> Batch:
     firsts, sizes = store.offsets[clips], store.row_size[clips]
     width = int(sizes.max(initial=0)) if steps is None else steps
     if steps is not None:
-        mask = np.ones((len(clips), width), bool)
-        index = firsts[:, None] + resampled(sizes[:, None], steps)
-        features = store.rows.take(index).astype(np.float32, copy=False)
+        mask = np.broadcast_to(sizes[:, None] > 0, (len(clips), width)).copy()
+        features = _resampled(store, firsts, sizes, steps)
     else:
         mask = np.arange(width) < sizes[:, None]
         if len(clips) and mask.all():  # one gather is quicker than a copy a clip
@@ -113,6 +112,18 @@ def _padded(store: Store, firsts: Clips, sizes: Clips, width: int) -> NDArray[np
         place[:size] = span(first, first + size)
         place[size:] = 0
     return features
+
+
+def _resampled(store: Store, firsts: Clips, sizes: Clips, steps: int) -> NDArray[np.float32]:
+    """Gather clips of `steps` rows; a clip without rows has none to repeat, and gets zeros."""
+    has_rows = sizes > 0
+    index = firsts[has_rows, None] + resampled(sizes[has_rows, None], steps)
+    features = store.rows.take(index).astype(np.float32, copy=False)
+    if has_rows.all():
+        return features
+    padded = np.zeros((len(sizes), steps, store.dim), np.float32)
+    padded[has_rows] = features
+    return padded
 
 
 def resampled(available: int | Clips, wanted: int) -> NDArray[np.int64]:

@@ -46,7 +46,7 @@ class TorchDataset(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         rows = self._store[int(self._clips[index])]
-        if self._steps is not None:
+        if self._steps is not None and len(rows):
             rows = rows[resampled(len(rows), self._steps)]
         return torch.from_numpy(np.array(rows, np.float32)), int(self.labels[index])
 

@@ -46,6 +46,11 @@ class Processes:
         return self.rank == 0
 
     @property
+    def checks(self) -> bool:
+        """Whether this one compares features with their checksums, for all on this machine."""
+        return self.count == 1 or int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+    @property
     def here(self) -> int:
         """How many of them share this machine."""
         return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.count > 1 else 1

@@ -149,7 +149,7 @@ class Feed:
     def _hold(self) -> _Held:
         sizes = self.store.row_size[self._wanted]
         if self._steps is not None:
-            sizes = np.full(len(sizes), self._steps)
+            sizes = np.where(sizes > 0, self._steps, 0)
         ends = np.cumsum(sizes)
         rows = torch.empty((int(ends[-1]), self.store.dim), device=self.device)
         first = 0

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from pipeline.config import Recipe
 
 
-def open_stores(paths: Sequence[Path | str], *, allow_missing: bool = False) -> Store:
+def open_stores(
+    paths: Sequence[Path | str], *, allow_missing: bool = False, check: bool = False
+) -> Store:
     """Open one store, or several as one.
 
     Parameters
@@ -22,13 +24,15 @@ def open_stores(paths: Sequence[Path | str], *, allow_missing: bool = False) -> 
     paths : sequence of Path or str
     allow_missing : bool
         As in `featstore.fuse`.
+    check : bool
+        Compare features with their checksums when they are first read, as `featstore.open`.
 
     Raises
     ------
     StoreNotFoundError, SchemaError, CorruptStoreError, InputError
         As `featstore.open` and `featstore.fuse`.
     """
-    stores = [open_store(path) for path in paths]
+    stores = [open_store(path, check=check) for path in paths]
     return stores[0] if len(stores) == 1 else fuse(stores, allow_missing=allow_missing)
 
 

@@ -121,4 +121,4 @@ def find_damage(path: Path, log: Callable[[str], None]) -> Damaged | None:
     for damage in found:
         log(f"{damage.name} {damage.what}")
     chunks = frozenset(damage.chunk for damage in found if damage.chunk is not None)
-    return Damaged(container, [damage.name for damage in found if not damage.foreign], chunks)
+    return Damaged(container, [damage.name for damage in found], chunks)

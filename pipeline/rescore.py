@@ -118,8 +118,14 @@ def read_config(run: Path) -> dict[str, Any]:
     return config
 
 
-def own_store(run: Path) -> Store:
+def own_store(run: Path, *, check: bool = False) -> Store:
     """Open the store that a run was trained on, or its stores as one.
+
+    Parameters
+    ----------
+    run : Path
+    check : bool
+        As for `featstore.open`.
 
     Raises
     ------
@@ -129,7 +135,8 @@ def own_store(run: Path) -> Store:
     trained = read_config(run)["store"]
     paths = trained["path"] if isinstance(trained["path"], list) else [trained["path"]]
     try:
-        return open_stores(paths, allow_missing=True)  # what was missing was allowed then
+        # What was missing was allowed then.
+        return open_stores(paths, allow_missing=True, check=check)
     except StoreNotFoundError:
         raise InputError(
             f"the run's own store is no longer at {' or '.join(paths)} "

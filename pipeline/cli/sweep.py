@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli.terminal import say
-from pipeline.cli.train import find_stores
+from pipeline.cli.train import NO_CHECK, find_stores
 
 if TYPE_CHECKING:
     from featstore import Store
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--final", "look_at_test", is_flag=True,
               help="Evaluate the winner on test, which is done once.")  # fmt: skip
+@NO_CHECK
 def sweep(
     space: Path,
     stores: tuple[str, ...],
@@ -45,6 +46,7 @@ def sweep(
     out: Path | None,
     device: str,
     look_at_test: bool,
+    no_check: bool,
 ) -> None:
     """Train a recipe with other values of the fields that SPACE, a YAML file, names.
 
@@ -55,7 +57,7 @@ def sweep(
     from pipeline.fusion import missing_clips, open_stores
 
     searched = stage.load_space(space)
-    store = open_stores(find_stores(stores, {}), allow_missing=allow_missing)
+    store = open_stores(find_stores(stores, {}), allow_missing=allow_missing, check=not no_check)
     for own in store.stores:
         say(f"store  {own.path} ({own.title})")
     for line in missing_clips(store):

@@ -19,6 +19,10 @@ from pipeline.cli.terminal import say
 from pipeline.cli.together import refuse_several_runs, together
 from pipeline.recipes import DEFAULT
 
+NO_CHECK = click.option(
+    "--no-check", is_flag=True, help="Do not compare features with their checksums."
+)
+
 
 @click.command()
 @click.option("--store", "stores", multiple=True,
@@ -40,6 +44,7 @@ from pipeline.recipes import DEFAULT
 @click.option("--baseline", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="A run that the report compares with.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@NO_CHECK
 @several_splits
 @feature_flags
 @together
@@ -53,11 +58,13 @@ def train(
     out: Path | None,
     baseline: Path | None,
     device: str,
+    no_check: bool,
     **given: Any,
 ) -> None:
     """Train a temporal classifier on the features of a store, or of several.
 
-    The same command again goes on where a killed training was, to the same weights.
+    The same command again goes on where a killed training was, to the same weights. Features are
+    compared with their checksums when they are first read.
 
     The store is named by --store, or found by the flags that it was built with, which reads the
     annotations and looks whether videos have changed. Training itself opens no video.
@@ -74,18 +81,19 @@ def train(
     from pipeline.fusion import open_stores
 
     loaded = load_recipe(recipe, overrides)
+    check = not no_check and processes().checks
     numbers, given["splits"] = numbers_and_file(given["splits"])
     if numbers or seeds is not None:
         refuse_several_runs(processes())
         opened = {
-            split: open_stores(paths, allow_missing=allow_missing)
+            split: open_stores(paths, allow_missing=allow_missing, check=check)
             for split, paths in _find_splits(stores, given, numbers).items()
         }
         every = range(seed, seed + (seeds or 1))
         text = train_splits(opened, loaded, every, out=out, device=device, baseline=baseline)
         say(f"report {text}")
         return
-    store = open_stores(find_stores(stores, given), allow_missing=allow_missing)
+    store = open_stores(find_stores(stores, given), allow_missing=allow_missing, check=check)
     for own in store.stores:
         say(f"store  {own.path} ({own.title})")
     from pipeline.checks import checked_parts
@@ -123,8 +131,14 @@ def train(
 @click.option("--part", type=click.Choice(["train", "val", "test"]), default="test",
               show_default=True)  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@NO_CHECK
 def evaluate(
-    run: Path, stores: tuple[str, ...], allow_missing: bool, part: str, device: str
+    run: Path,
+    stores: tuple[str, ...],
+    allow_missing: bool,
+    part: str,
+    device: str,
+    no_check: bool,
 ) -> None:
     """Print the scores of a trained run on any store of the same features and classes.
 
@@ -135,9 +149,11 @@ def evaluate(
     from pipeline.rescore import certainty, own_store, rescore
 
     if stores:
-        store = open_stores(find_stores(stores, {}), allow_missing=allow_missing)
+        store = open_stores(
+            find_stores(stores, {}), allow_missing=allow_missing, check=not no_check
+        )
     else:
-        store = own_store(run)
+        store = own_store(run, check=not no_check)
     for own in store.stores:
         say(f"store  {own.path} ({own.title})")
     for line in missing_clips(store):

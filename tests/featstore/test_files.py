@@ -152,7 +152,7 @@ def test_a_url_of_no_known_kind_is_said() -> None:
 class Unreachable:
     """What fsspec gives for a bucket that does not answer."""
 
-    def cat_file(self, name: str) -> bytes:
+    def cat_file(self, name: str, end: int | None = None) -> bytes:
         raise RuntimeError("no route to host")
 
 
@@ -171,7 +171,7 @@ def test_secrets_that_do_not_fit_are_said(bucket, monkeypatch) -> None:
         featstore.open(f"{bucket}/s.zarr")
 
 
-def refuse(self: Bucket, name: str) -> bytes:
+def refuse(self: Bucket, name: str, most: int | None = None) -> bytes:
     raise PermissionError("Access Denied.")
 
 

@@ -11,7 +11,9 @@ import featstore
 from featstore import blocks
 from featstore import rows as rows_module
 from featstore.blocks import chunks_of
-from featstore.rows import DecodedRows
+from featstore.container import chunk_name
+from featstore.rows import DecodedRows, MappedRows
+from featstore.stream import resampled
 from tests.stores import DIM, contents, write_store
 
 SIZES = np.random.default_rng(1).integers(5, 16, 1000).tolist()
@@ -120,3 +122,89 @@ def test_threads_may_read_one_store(store) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.fixture
+def mapped(tmp_path: Path) -> Path:
+    """A mapped store of 20 clips in 10 chunks of a page each."""
+    return write_store(tmp_path / "m.zarr", contents([128] * 20, chunk_rows=256))
+
+
+def flip(path: Path, number: int) -> None:
+    """Change one byte of a chunk of features."""
+    chunk = path / chunk_name(number)
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 1
+    chunk.write_bytes(content)
+
+
+READS = {
+    "clip": lambda store, clip: store[clip],
+    "padded": lambda store, clip: store.batch([clip]),
+    "resampled": lambda store, clip: store.batch([clip], steps=3),
+    "stream": lambda store, clip: list(store.stream(4, 0, clips=np.array([clip]))),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_mapped_chunk_is_checked_when_it_is_first_read(mapped: Path, read) -> None:
+    flip(mapped, 7)
+    store = featstore.open(mapped, check=True)
+    assert isinstance(store.rows, MappedRows)
+    for clip in (0, 13, 16, 19):
+        read(store, clip)
+    for _ in range(2):  # what was found wrong is not taken for checked
+        with pytest.raises(featstore.CorruptStoreError, match="chunk 7 of the features was chang"):
+            read(store, 15)
+    read(featstore.open(mapped), 15)
+
+
+def test_a_mapped_chunk_is_checked_once(mapped: Path, monkeypatch) -> None:
+    checked: list[int] = []
+    plain = rows_module.check_chunk
+    monkeypatch.setattr(
+        rows_module, "check_chunk", lambda *own: (checked.append(own[1]), plain(*own))
+    )
+    store = featstore.open(mapped, check=True)
+    for _ in range(3):
+        assert sum(len(batch.clips) for batch in store.stream(3, 0)) == 20
+    assert sorted(checked) == list(range(10))
+
+
+def test_checked_and_mapped_streams_have_one_order(mapped: Path) -> None:
+    for one, other in zip(
+        featstore.open(mapped, check=True).stream(6, 3),
+        featstore.open(mapped).stream(6, 3),
+        strict=True,
+    ):
+        assert one.clips.tolist() == other.clips.tolist()
+        np.testing.assert_array_equal(one.features, other.features)
+
+
+@pytest.mark.parametrize("chunk_rows", [256, 5], ids=["mapped", "decoded"])
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("sizes", [[128, 0, 128, 0], [0, 256, 0], [5, 0, 5, 0]], ids=str)
+def test_clips_without_rows_are_padding(tmp_path: Path, sizes, chunk_rows, check) -> None:
+    made = contents(sizes, chunk_rows=chunk_rows)
+    store = featstore.open(write_store(tmp_path / "s.zarr", made), check=check)
+    empty = np.flatnonzero(np.array(sizes) == 0)
+    for clip in empty.tolist():
+        assert store[clip].shape == (0, DIM)
+    assert store.batch(empty).features.shape == (len(empty), 0, DIM)
+    assert store.batch(empty).mask.shape == (len(empty), 0)
+    for clips in (empty, np.arange(len(sizes))):
+        batch = store.batch(clips, steps=3)
+        assert batch.features.shape == (len(clips), 3, DIM)
+        for clip, features, mask in zip(clips, batch.features, batch.mask, strict=True):
+            assert mask.tolist() == [sizes[clip] > 0] * 3
+            expected = store[clip][resampled(sizes[clip], 3)] if sizes[clip] else 0
+            np.testing.assert_array_equal(features, np.broadcast_to(expected, (3, DIM)))
+        for seed in (None, 0):
+            streamed = list(store.stream(2, seed, clips=clips, steps=3))
+            assert sum(len(batch.clips) for batch in streamed) == len(clips)
+            assert sum(len(batch.clips) for batch in store.stream(2, seed, clips=clips)) == len(
+                clips
+            )
+    dataset = store.torch_dataset(steps=3)
+    _, mask, _ = dataset.collate([dataset[clip] for clip in range(len(sizes))])
+    assert mask.any(1).tolist() == [size > 0 for size in sizes]

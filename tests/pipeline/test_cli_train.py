@@ -1,6 +1,7 @@
 """``featstore train``: which store it takes, and what it leaves."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,21 @@ def test_a_training_that_was_cut_off_keeps_its_name(stores, monkeypatch) -> None
     assert "goes on after epoch 1" in again.stdout
     assert again.stdout.splitlines()[-1] == f"report runs/{name}/report.md"
     assert not unfinished[0].exists()
+
+
+def test_features_that_changed_are_refused(stores, tmp_path: Path, monkeypatch) -> None:
+    shutil.copytree(stores[32].path, tmp_path / "features" / stores[32].path.name)
+    monkeypatch.chdir(tmp_path)
+    (path,) = Path("features").glob("*.zarr")
+    run = ("--out", "runs/before")
+    assert trained_on(train(*run)) == stores[32].key
+    chunk = path / "features/c/0/0"
+    content = bytearray(chunk.read_bytes())
+    content[0] ^= 1  # hardly changes a number
+    chunk.write_bytes(content)
+    refused(train(), "chunk 0 of the features was changed")
+    evaluated = CliRunner().invoke(main, ["evaluate", "runs/before"])
+    refused(evaluated, "chunk 0 of the features was changed")
+    assert trained_on(train("--no-check")) == stores[32].key
+    evaluated = CliRunner().invoke(main, ["evaluate", "runs/before", "--no-check"])
+    assert evaluated.exit_code == 0, evaluated.output
