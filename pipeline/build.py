@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from featstore import schema
 from featstore.beginnings import forget_units
 from featstore.catalogue import remember_last
+from featstore.errors import InputError
 from featstore.locks import writer_lock
 from pipeline.clips import counts
 from pipeline.plan import clip_inputs, columns
@@ -89,6 +91,11 @@ def build(
             forget_units(prepared.path)
         remember_last(options.store, prepared.path)
         return {}
+    if not os.access(options.store, os.W_OK):
+        raise InputError(
+            f"--store {options.store}: the folder cannot be written, and has no such store; give "
+            "another one"
+        )
     with writer_lock(options.store, prepared.key):
         began = time.perf_counter()
         seconds, facts = _make(prepared, cache, log, cluster)

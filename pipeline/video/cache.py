@@ -11,6 +11,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterable
+from contextlib import closing
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ class Cache:
     Parameters
     ----------
     path : Path
-        Made on first use, with its folder.
+        Made on first use, with its folder. Where that may only be read, as of a colleague, what
+        it holds is used, and what is learnt is forgotten.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,7 +57,7 @@ class Cache:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         database = None
         try:
-            database = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+            database = self._connect()
             # Damaged text fails by its checksum.
             database.text_factory = partial(str, encoding="utf-8", errors="replace")
             # What a power cut destroys can be learnt again, so nothing waits for the disk.
@@ -65,6 +67,18 @@ class Cache:
             if database is not None:
                 database.close()
             raise self._unusable(error) from None
+        return database
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open the file, or a copy of it in memory where it cannot be written."""
+        there = self._path.exists()
+        if os.access(self._path.parent, os.W_OK) and (not there or os.access(self._path, os.W_OK)):
+            return sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        database = sqlite3.connect(":memory:", isolation_level=None)
+        if there:
+            url = f"{self._path.absolute().as_uri()}?mode=ro"
+            with closing(sqlite3.connect(url, timeout=60, uri=True)) as kept:
+                kept.backup(database)
         return database
 
     def close(self) -> None:
