@@ -154,22 +154,31 @@ def cut_off_otherwise(out: Path, config: Mapping[str, Any]) -> list[str]:
 
 @contextmanager
 def locked(folder: Path, out: Path) -> Iterator[None]:
-    """Hold a kernel lock, which dies with its process, on a file in a folder."""
-    descriptor = open_lock(folder / LOCK)
+    """Hold a kernel lock on a file in a folder; it dies with its process."""
+    path = folder / LOCK
+    descriptor = open_lock(path)
     try:
-        try:
-            alone = try_lock(descriptor)
-            alone &= os.path.samestat(os.fstat(descriptor), (folder / LOCK).stat())
-        except FileNotFoundError:  # the other process ended just before this lock
-            alone = False
-        if not alone:
+        # The file may be one that another process removed just before this lock.
+        if not try_lock(descriptor) or not _is_at(descriptor, path):
             raise BusyError(
                 f"--out {out}: another process is training to it; wait for it, or give another "
                 "--out"
             )
-        yield
+        try:
+            yield
+        finally:
+            if _is_at(descriptor, path):  # only who holds the lock removes it
+                path.unlink()
     finally:
         os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Return whether an open file is the one of this path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False
 
 
 def _check_free(out: Path) -> None:

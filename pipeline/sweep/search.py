@@ -14,7 +14,7 @@ from featstore.keys import differences
 from pipeline.checks import checked_parts
 from pipeline.config import Recipe, load_recipe
 from pipeline.markdown import count_of
-from pipeline.run import locked, write_json, write_yaml
+from pipeline.run import LOCK, locked, write_json, write_yaml
 from pipeline.sweep.outputs import name_of, shown, write_outputs
 from pipeline.sweep.space import Space
 from pipeline.sweep.study import Row, Study, best_score, open_study, ranked
@@ -234,7 +234,7 @@ def _check_same(out: Path, store: Store, space: Space, seed: int) -> None:
     """
     ours = {"store": store.key, "seed": seed, **space.as_dict()}
     theirs = _config_of(out)
-    if theirs is None and any(out.iterdir()):
+    if theirs is None and any(path.name != LOCK for path in out.iterdir()):
         raise InputError(f"--out {out}: holds other files and no sweep; name another folder")
     if theirs is None:
         write_json(out / CONFIG, ours)
