@@ -19,6 +19,7 @@ from pipeline.cli.stores import gc, info, ls, rm, verify
 from pipeline.cli.sweep import sweep
 from pipeline.cli.terminal import say
 from pipeline.cli.train import evaluate, report, train
+from pipeline.out_of_memory import is_out_of_memory, sentence
 
 
 class Group(click.Group):
@@ -30,6 +31,10 @@ class Group(click.Group):
             return super().invoke(ctx)
         except FeatstoreError as error:
             message = str(error)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            message = sentence(ctx.invoked_subcommand or "", error)
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             message = without_credentials(f"{place}{error.strerror or error}")

@@ -27,13 +27,13 @@ def locate(root: Path, text: str) -> tuple[str, Path]:
     >>> locate(Path("data"), "./a/../b.mp4")[0]
     'b.mp4'
     """
-    video = Path(text)
-    name = posixpath.normpath(video.as_posix())
-    base = posixpath.normpath(root.absolute().as_posix())
+    name = posixpath.normpath(text)
     # The name of a video inside the data set must not depend on where the data set lies.
-    if video.is_absolute() and Path(name).is_relative_to(base):
-        name = Path(name).relative_to(base).as_posix()
-    return name, root / video
+    if name.startswith("/"):
+        base = posixpath.normpath(root.absolute().as_posix())
+        if Path(name).is_relative_to(base):
+            name = Path(name).relative_to(base).as_posix()
+    return name, root / text
 
 
 def without_suffix(video: str) -> str:

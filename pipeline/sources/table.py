@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -53,9 +54,10 @@ class Table(Source):
         if "split" in columns and (parts is not None or fold is not None):
             flag = "--splits" if fold is None else "--folds"
             notes.append(f"{flag} replaces the column split of {self.data.name}.")
+        places = cache(partial(locate, self.data.parent))  # clips share videos
         title = f"{self.data.resolve().parent.name} {self.data.stem}"
         dataset = assemble(
-            [self._draft(row, parts) for row in rows],
+            [self._draft(row, parts, places) for row in rows],
             title=title if self.split is None else f"{title} split {self.split}",
             classes=read_classes(self.classes) if self.classes else None,
             fold=fold,
@@ -78,8 +80,13 @@ class Table(Source):
             )
         return None
 
-    def _draft(self, row: Row, parts: Mapping[str, Split] | None) -> Draft:
-        video, path = locate(self.data.parent, row.text("video"))
+    def _draft(
+        self,
+        row: Row,
+        parts: Mapping[str, Split] | None,
+        places: Callable[[str], tuple[str, Path]],
+    ) -> Draft:
+        video, path = places(row.text("video"))
         subject = row.text("subject") if "subject" in row.cells else None
         split: Split | None = None
         if parts is not None:

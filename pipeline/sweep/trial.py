@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from featstore import InputError, Store
 from featstore.rows import MappedRows
@@ -22,6 +21,7 @@ from pipeline.config import Recipe, recipe_of
 from pipeline.epochs import fit
 from pipeline.feed import Feed
 from pipeline.fusion import make_head
+from pipeline.out_of_memory import is_out_of_memory
 from pipeline.train import Learner, device_of, seeded
 
 State = Literal["complete", "pruned", "fail"]  # as Optuna has them
@@ -165,16 +165,11 @@ def run(store: Store, task: Task, *, shared: bool = False) -> Outcome:
     except PrunedError:
         state = "pruned"
     except (InputError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _wants_memory(error):
+        if not isinstance(error, InputError) and not is_out_of_memory(error):
             raise
         state, why = "fail", str(error)
     seconds = time.perf_counter() - started
     return Outcome(number=task.number, state=state, scores=watch.scores, seconds=seconds, why=why)
-
-
-def _wants_memory(error: RuntimeError) -> bool:
-    """Whether torch found no memory, for which it has no error of its own on a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _train(store: Store, recipe: Recipe, task: Task, watch: _Watch, *, shared: bool) -> None:

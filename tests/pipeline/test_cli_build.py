@@ -427,3 +427,43 @@ def test_help_has_the_defaults_of_the_code() -> None:
         stated = re.search(rf"--{flag} .*?\[default: ([^]]*)\]", shown)
         assert stated is not None
         assert stated[1] == str(getattr(BuildOptions, flag)), flag
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (MemoryError(), "ran out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "CUDA out of memory"),
+        (RuntimeError("[x] DefaultCPUAllocator: you tried to allocate 5000000 bytes."), "5.00 MB"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "can't allocate"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("command", "lower"), [("build", "--batch-size"), ("train", "train.batch_size")]
+)
+def test_want_of_memory_is_one_sentence(monkeypatch, error, shown, command, lower) -> None:
+    def want(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(main.commands[command], "callback", want)
+    ran = CliRunner().invoke(main, [command])
+    assert (ran.exit_code, ran.exception.__class__) == (2, SystemExit)
+    assert shown in ran.output
+    assert lower in ran.output
+
+
+def test_other_errors_keep_their_traceback(monkeypatch) -> None:
+    def wrong(**_: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(main.commands["build"], "callback", wrong)
+    assert isinstance(CliRunner().invoke(main, ["build"]).exception, RuntimeError)
+
+
+def test_a_batch_that_memory_does_not_hold(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data")
+    flags = ["--source", "table", "--data", str(data), "--pixels", "luma", "--weights", "random"]
+    flags += ["--backbone", "squeezenet1_1", "--size", "64", "--batch-size", "1000000000"]
+    ran = CliRunner().invoke(main, ["build", *flags, "--store", str(tmp_path / "s")])
+    assert ran.exit_code == 2
+    assert "--batch-size" in ran.output
