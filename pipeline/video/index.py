@@ -18,7 +18,7 @@ from pipeline.video.containers import check_container
 from pipeline.video.opening import open_video
 from pipeline.video.orientation import mirrored_track
 from pipeline.video.packets import Packets, numbers, read_packets
-from pipeline.video.stamps import are_guessed, counted_stamps, in_order, mislead
+from pipeline.video.stamps import are_guessed, counted_stamps, first_shown, in_order, mislead
 from pipeline.video.streams import films, video_stream
 from pipeline.video.whole import check_count, check_end, check_middle, stated_end
 
@@ -194,7 +194,7 @@ def read_index(path: Path) -> VideoIndex:
             packets = read_packets(path, container, stream)
             kind = container.format.name
             count = stream.frames
-            check_count(path, kind, packets, count)
+            check_count(path, kind, place, packets, count)
             check_container(path, kind, stream, packets)
             end = stated_end(container, stream)
             guessed = are_guessed(kind, stream.codec_context.name, packets)
@@ -219,7 +219,20 @@ def read_index(path: Path) -> VideoIndex:
         index = replace(index, delay=_delay(index, zero))
     check_end(path, kind, index, *end)
     check_middle(path, kind, packets, index, count)
+    if index.keys[:1].any():
+        index = _from_first_shown(path, index)
     return replace(index, keys=index.keys[:1]) if kind in UNINDEXED else index
+
+
+def _from_first_shown(path: Path, index: VideoIndex) -> VideoIndex:
+    """Leave out frames before the first key frame that need others before the file begins."""
+    shown = first_shown(path, index.stream)
+    lost = 0 if shown is None else int(np.searchsorted(index.pts[: index.keys[0]], shown))
+    if not lost:
+        return index
+    delay = index.delay + int(index.pts[lost] - index.pts[0]) * index.time_base
+    keys = index.keys - lost
+    return replace(index, pts=index.pts[lost:], keys=keys, delay=delay, mislabelled=True)
 
 
 def _delay(index: VideoIndex, zero: int | None) -> Fraction:

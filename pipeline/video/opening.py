@@ -31,7 +31,9 @@ REFERRING = (
 _logging = Lock()
 
 
-def open_video(path: Path, *, data: bytes = b"", max_pixels: int = 0) -> Any:
+def open_video(
+    path: Path, *, data: bytes = b"", max_pixels: int = 0, untrimmed: bool = False
+) -> Any:
     """Open a video or an image for reading.
 
     FFmpeg would take ``http:/x.mp4`` for an address, ``10:30.mp4`` for a protocol, and
@@ -44,6 +46,8 @@ def open_video(path: Path, *, data: bytes = b"", max_pixels: int = 0) -> Any:
         Of a TIFF file, to be read in the place of those at `path`.
     max_pixels : int
         That a picture may have which is decoded to open the file; 0 for FFmpeg's own limit.
+    untrimmed : bool
+        Read frames, too, that an edit list of MP4 or MOV leaves out.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def open_video(path: Path, *, data: bytes = b"", max_pixels: int = 0) -> Any:
     import av
 
     try:
-        return _open(path, data, max_pixels)
+        return _open(path, data, max_pixels, untrimmed=untrimmed)
     except av.ArgumentError:
         if not (name := _refused_format(path)):
             raise
@@ -75,7 +79,7 @@ def file_url(path: Path) -> str:
     return f"file:{path.absolute()}"
 
 
-def _open(path: Path, data: bytes = b"", max_pixels: int = 0) -> Any:
+def _open(path: Path, data: bytes = b"", max_pixels: int = 0, *, untrimmed: bool = False) -> Any:
     import av
 
     options = {
@@ -83,6 +87,7 @@ def _open(path: Path, data: bytes = b"", max_pixels: int = 0) -> Any:
         "format_whitelist": _self_contained(planes=path.suffix.lower() == ".y"),
         "pattern_type": "none",  # of numbers in the names of images
         "enable_drefs": "0",  # data of MOV in other files
+        "ignore_editlist": str(int(untrimmed)),
     }
     limits: Any = [{"max_pixels": str(max_pixels)}] if max_pixels else None
     file = io.BytesIO(data) if data else file_url(path)

@@ -59,6 +59,17 @@ def _shows_in_order(path: Path, index: int) -> bool:
     return None not in shown and in_order(np.array(shown, np.int64))
 
 
+def first_shown(path: Path, place: int) -> int | None:
+    """Return the time stamp of the first frame that a decoder shows; None if there is none."""
+    import av
+
+    with open_video(path) as container, suppress(av.FFmpegError):
+        stream = container.streams.video[place]
+        stream.codec_context.thread_count = 1
+        return next((frame.pts for frame in container.decode(stream)), None)
+    return None
+
+
 def counted_stamps(path: Path, kind: str, place: int, packets: Packets) -> dict[str, Any]:
     """Return what replaces the time stamps and key frames of packets: those of counted frames.
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import InputError
+from pipeline.video.opening import open_video
 from pipeline.video.packets import HOLE_BYTES, NO_STAMP, UNORDERED, Packets, numbers
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ MOST_REORDERED = 16
 SEGMENT = b"\x18\x53\x80\x67"
 
 
-def check_count(path: Path, kind: str, packets: Packets, promised: int) -> None:
+def check_count(path: Path, kind: str, place: int, packets: Packets, promised: int) -> None:
     """Refuse an MP4, MOV or AVI whose whole packets are fewer than its header counts.
 
     AVI counts dropped frames too, so there the place of the last packet is compared.
@@ -44,10 +45,19 @@ def check_count(path: Path, kind: str, packets: Packets, promised: int) -> None:
         spare = SPARE_FRAMES * int(np.diff(stamps).max(initial=1))
     if not (kind == "avi" or "mp4" in kind) or found + spare >= promised:
         return
+    if "mp4" in kind and (found := _count_untrimmed(path, place)) >= promised:
+        return
     raise InputError(
         f"{path} is truncated: it holds {found} of its {promised} frames; replace it or remove "
         "its clips."
     )
+
+
+def _count_untrimmed(path: Path, place: int) -> int:
+    """Return how many whole packets a video stream of an MP4 has, those before a trim included."""
+    with open_video(path, untrimmed=True) as container:
+        packets = container.demux(container.streams.video[place])
+        return sum(packet.dts is not None and not packet.is_corrupt for packet in packets)
 
 
 def stated_end(container: Any, stream: Any) -> tuple[float, float]:

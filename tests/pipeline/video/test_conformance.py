@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.pipeline.video.combinations import (
     DOCUMENT,
     EQUAL,
+    FOLDER,
     REFUSED,
     Combination,
     combinations,
     documented,
 )
+from tests.pipeline.video.image_outcomes import outcome_of_images, write_folder
 from tests.pipeline.video.outcomes import Files, outcome
 
 ALL = list(combinations())
@@ -25,8 +28,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
 
 
 @pytest.mark.parametrize("combination", ALL, ids=str)
-def test_outcome(files: Files, combination: Combination) -> None:
-    found = outcome(files.path(combination))
+def test_outcome(files: Files, tmp_path: Path, combination: Combination) -> None:
+    if combination.container == FOLDER:
+        found = outcome_of_images(write_folder(tmp_path / "images", combination.coding))
+    else:
+        found = outcome(files.path(combination))
     if combination in REFUSED:
         assert REFUSED[combination] in found
     else:
