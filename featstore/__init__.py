@@ -1,6 +1,7 @@
-"""Features of video clips, extracted once and read for ever.
+"""Extract video features once, train many times.
 
-Reading a store needs this package alone, and neither torch nor the pipeline that wrote it.
+`build` and `train` run the two stages; `open` reads a store. Importing this package, and reading a
+store or a run, needs neither torch nor PyAV.
 
 Examples
 --------
@@ -20,6 +21,7 @@ from featstore.errors import (
     StoreNotFoundError,
 )
 from featstore.fused import fuse
+from featstore.stages import Comparison, Prediction, Run, build, compare, train
 from featstore.store import Store
 from featstore.store import open_store as open  # the module's verb: featstore.open(path)
 from featstore.stream import Batch
@@ -27,12 +29,18 @@ from featstore.stream import Batch
 __all__ = [
     "Batch",
     "BusyError",
+    "Comparison",
     "CorruptStoreError",
     "FeatstoreError",
     "InputError",
+    "Prediction",
+    "Run",
     "SchemaError",
     "Store",
     "StoreNotFoundError",
+    "build",
+    "compare",
     "fuse",
     "open",
+    "train",
 ]

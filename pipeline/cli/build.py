@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from pipeline.cli.flags import DEFAULT, build_options, feature_flags
+from pipeline.cli.flags import DEFAULT, feature_flags
 from pipeline.cli.terminal import say
 from pipeline.options import BATCH_SIZES
-
-if TYPE_CHECKING:
-    from pipeline.prepare import Prepared
+from pipeline.request import build_options
 
 STORE = click.option(
     "--store",
@@ -60,43 +57,15 @@ def build(dask: str | None, dry_run: bool, as_json: bool, **given: Any) -> None:
     Without flags: Drive&Act under data/driveact, view kinect_ir, split 0, resnet18. The last line
     is the store's path and key. A store that is already there is not built again.
     """
-    from featstore.container import read_attributes
-    from featstore.files import is_remote
-    from pipeline import build as stage
-    from pipeline.cluster import Cluster
-    from pipeline.describe import caveats, describe, dry_run_table, failures, timing_table
-    from pipeline.memory import keep_freed_memory
-    from pipeline.prepare import cache_of, prepare
+    from pipeline import api
 
-    keep_freed_memory()
-    place = given.pop("store")
-    if is_remote(place):
-        given["bucket"] = place
-    elif place:
-        given["store"] = Path(place)
-    options = build_options(given)
-    log = _log(as_json)
-    with (
-        closing(cache_of(options.store)) as cache,
-        Cluster(dask, log) if dask else nullcontext() as cluster,
-    ):
-        prepared = prepare(options, cache, log, cluster)
-        if options.repair or not prepared.built or dry_run:
-            from pipeline.why import differs_from
-
-            for line in (*describe(prepared), *differs_from(prepared, None, cache)):
-                log(line)
-        known, untrained = prepared.dataset.subjects_known, prepared.weights.untrained
-        for line in caveats(subjects_known=known, untrained=untrained):
-            log(line)
-        if dry_run:
-            _finish(prepared, as_json, dry_run_table(prepared))
-            return
-        seconds = stage.build(prepared, cache, log, cluster)
-    log(timing_table(prepared, seconds) if seconds else "already built: nothing to do")
-    for line in failures(read_attributes(prepared.path)):
-        log(line)
-    _finish(prepared, as_json, None)
+    built = api.build(given, log=_log(as_json), dask=dask, dry_run=dry_run)
+    if as_json:
+        shown = {"path": built.shown, "key": built.key}
+        facts = {"subjects_known": built.subjects_known, "untrained": built.untrained}
+        say(json.dumps({**shown, **facts}))
+    else:
+        say(built.dry_run or f"{built.shown} {built.key}")
 
 
 @click.command()
@@ -185,14 +154,3 @@ def stats(as_json: bool, **given: Any) -> None:
 def _log(as_json: bool) -> Callable[[str], None]:
     """Return what prints for people: on standard error where a program reads standard output."""
     return lambda line: say(line, err=as_json)
-
-
-def _finish(prepared: Prepared, as_json: bool, table: str | None) -> None:
-    if as_json:
-        known, untrained = prepared.dataset.subjects_known, prepared.weights.untrained
-        found = {"path": prepared.shown_path, "key": prepared.key}
-        say(json.dumps({**found, "subjects_known": known, "untrained": untrained}))
-    elif table is not None:
-        say(table)
-    else:
-        say(f"{prepared.shown_path} {prepared.key}")

@@ -18,12 +18,7 @@ def compare(runs: tuple[str, ...], part: str, seed: int) -> None:
     Every RUN is compared with the first on the same clips. A folder of runs, or runs with commas
     between, such as the seeds of a recipe, count as one.
     """
-    from featstore.errors import InputError
-    from pipeline.compare_runs import compare as differences
-    from pipeline.compare_runs import read_group
-    from pipeline.comparison import comparison
+    from pipeline import api
 
-    if len(runs) < 2:
-        raise InputError(f"{runs[0]} has nothing to be compared with; name another run behind it.")
-    groups = [read_group(run, part) for run in runs]
-    say(comparison(differences(groups, seed=seed), part))
+    _, text = api.compare(runs, part=part, seed=seed)
+    say(text)

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from pipeline.cli.build import STORE
-from pipeline.cli.flags import build_options, feature_flags
+from pipeline.cli.flags import feature_flags
 from pipeline.cli.terminal import say
+from pipeline.request import build_options
 
 # Fields of `pipeline.finetune.Tuning`; a test holds the defaults together.
 TUNING_FLAGS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
-from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 from types import NoneType
@@ -12,14 +11,13 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import click
 
-from featstore.errors import InputError
 from models.catalogue import BACKBONES
 from pipeline.option_values import flag_of
 from pipeline.options import DECODERS, BuildOptions
-from pipeline.sources import Source, sources
+from pipeline.request import EVERY_FRAME
+from pipeline.sources import sources
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-ALL = "all"
 # A dataclass keeps the defaults of its fields as attributes.
 DEFAULT = BuildOptions
 
@@ -49,8 +47,8 @@ class FrameRate(Rate):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a fraction, or ``all``."""
-        if str(value).lower() == ALL:
-            return ALL
+        if str(value).lower() == EVERY_FRAME:
+            return EVERY_FRAME
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
@@ -142,49 +140,3 @@ def _type(field: Field[Any], hint: Any) -> Any:
         return click.Choice(list(field.metadata["choices"]))
     plain = next((own for own in get_args(hint) if own is not NoneType), hint)
     return click.Path(path_type=Path) if plain is Path else plain
-
-
-def build_options(given: dict[str, Any], **more: Any) -> BuildOptions:
-    """Make options of the flags that were given.
-
-    Parameters
-    ----------
-    given : dict
-        Values by parameter name; None where a flag was not given. Entries that are used are
-        taken out.
-    **more
-        Further fields of BuildOptions.
-
-    Raises
-    ------
-    InputError
-        If the source is unknown, lacks a flag, or does not have one that was given.
-    """
-    known = sources()
-    name = given.pop("source", None) or "driveact"
-    if name not in known:
-        near = get_close_matches(name, known, 1, 0)
-        raise InputError(
-            f"--source is {name!r}; did you mean {near[0]!r}? There are {', '.join(known)}."
-        )
-    source = _source(known[name], {f.name for s in known.values() for f in fields(s)}, given)  # type: ignore[arg-type]
-    every_frame = given.get("fps") == ALL
-    values = {**given, **more} | ({"fps": None} if every_frame else {})
-    chosen = {key: value for key, value in values.items() if value is not None}
-    return BuildOptions(source=source, every_frame=every_frame, **chosen)
-
-
-def _source(cls: type[Source], all_fields: set[str], given: dict[str, Any]) -> Source:
-    values = {key: given.pop(key) for key in list(given) if key in all_fields}
-    values = {key: value for key, value in values.items() if value is not None}
-    own = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in own:
-            raise InputError(
-                f"{flag_of(key)} is no flag of --source {cls.name}, which has "
-                f"{', '.join(map(flag_of, own))}; leave it out, or name the source it is for."
-            )
-    for key, field in own.items():
-        if field.default is MISSING and key not in values:
-            raise InputError(f"--source {cls.name} needs {flag_of(key)}: {field.metadata['help']}")
-    return cls(**values)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.flags import build_options, feature_flags
+from pipeline.cli.flags import feature_flags
 from pipeline.cli.splits import (
     flags_of_split,
     numbers_and_file,
@@ -18,6 +18,7 @@ from pipeline.cli.splits import (
 from pipeline.cli.terminal import say
 from pipeline.cli.together import refuse_several_runs, together
 from pipeline.recipes import DEFAULT
+from pipeline.request import build_options
 
 NO_CHECK = click.option(
     "--no-check", is_flag=True, help="Do not compare features with their checksums."
@@ -76,15 +77,16 @@ def train(
     Processes that torchrun starts train one run together:
     torchrun --standalone --nproc-per-node 2 --no-python featstore train
     """
+    from pipeline import api
     from pipeline.config import load_recipe
     from pipeline.distributed import processes
     from pipeline.fusion import open_stores
 
-    loaded = load_recipe(recipe, overrides)
     check = not no_check and processes().checks
     numbers, given["splits"] = numbers_and_file(given["splits"])
     if numbers or seeds is not None:
         refuse_several_runs(processes())
+        loaded = load_recipe(recipe, overrides)
         opened = {
             split: open_stores(paths, allow_missing=allow_missing, check=check)
             for split, paths in _find_splits(stores, given, numbers).items()
@@ -93,31 +95,20 @@ def train(
         text = train_splits(opened, loaded, every, out=out, device=device, baseline=baseline)
         say(f"report {text}")
         return
+    load_recipe(recipe, overrides)  # a mistake there is said before a store is looked for
     store = open_stores(find_stores(stores, given), allow_missing=allow_missing, check=check)
-    for own in store.stores:
-        say(f"store  {own.path} ({own.title})")
-    from pipeline.checks import checked_parts
-    from pipeline.results import configuration
-    from pipeline.train import device_of
-    from pipeline.train import train as run
-    from pipeline.usage import register_run
-
-    if out is None:
-        parts, where = checked_parts(store, loaded), device_of(loaded, device)
-        config = configuration(store, loaded, parts, seed=seed, device=where)
-        out = _free(Path("runs") / f"{loaded.name}-{store.key[:8]}-seed{seed}", config)
-
-    folder = run(
+    for one in store.stores:
+        say(f"store  {one.path} ({one.title})")
+    folder = api.train(
         store,
-        loaded,
-        out=out,
+        recipe,
+        overrides=overrides,
         seed=seed,
-        device=device,
+        out=out,
         baseline=baseline,
+        device=device,
         log=say,
     )
-    if processes().first:
-        register_run(store, folder, recipe=loaded.name, seed=seed, log=say)
     say(f"report {folder / 'report.md'}")
 
 
@@ -226,19 +217,3 @@ def _find(store: str | None, given: dict[str, Any]) -> Path | str:
             f"{prepared.key[:12]}); run `featstore build` with them first."
         )
     return prepared.existing
-
-
-def _free(path: Path, config: dict[str, Any]) -> Path:
-    """Return `path`, or the first of ``path-2``, ``path-3``, ... that does not exist.
-
-    A name under which a training of this configuration was cut off is free, others of that kind
-    are not.
-    """
-    from pipeline.run import cut_off_otherwise
-
-    number = 2
-    free = path
-    while free.exists() or cut_off_otherwise(free, config):
-        free = path.with_name(f"{path.name}-{number}")
-        number += 1
-    return free

@@ -1,0 +1,259 @@
+"""Both stages from Python: `build` and `train`, `compare`, and the `Run` that a training leaves.
+
+Importing this module imports neither torch nor the pipeline; a call does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from featstore.fused import fuse
+from featstore.installation import call
+from featstore.store import Store, open_store
+
+Log = Callable[[str], None]
+
+
+class Prediction(NamedTuple):
+    """How a run classified one clip.
+
+    Attributes
+    ----------
+    clip : str
+    part : {"val", "test"}
+    label, prediction : str
+    probability : float
+        Of the prediction.
+    subject : str
+    """
+
+    clip: str
+    part: str
+    label: str
+    prediction: str
+    probability: float
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder that one training leaves, read without torch.
+
+    Attributes
+    ----------
+    path : Path
+
+    Examples
+    --------
+    >>> Run(Path("runs/none")).metrics
+    Traceback (most recent call last):
+        ...
+    featstore.errors.InputError: runs/none: not a run; it has no metrics.json
+    """
+
+    path: Path
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The content of ``metrics.json``: scores as fractions under ``val`` and ``test``."""
+        metrics: dict[str, Any] = call("pipeline.run:read_metrics", self.path)
+        return metrics
+
+    def predictions(self, part: str | None = None) -> list[Prediction]:
+        """Return the predictions of one part, or of val and test.
+
+        Parameters
+        ----------
+        part : {"val", "test"}, optional
+
+        Returns
+        -------
+        list of Prediction
+            ``pandas.DataFrame(run.predictions())`` makes a table of it.
+        """
+        rows = call("pipeline.run:read_predictions", self.path)
+        return [
+            Prediction(
+                clip=row["clip"],
+                part=row["part"],
+                label=row["label"],
+                prediction=row["prediction"],
+                probability=float(row["probability"]),
+                subject=row.get("subject") or "",
+            )
+            for row in rows
+            if part is None or row["part"] == part
+        ]
+
+    @property
+    def report(self) -> str:
+        """The report, in Markdown."""
+        return (self.path / "report.md").read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How runs differ from the first of them.
+
+    Attributes
+    ----------
+    differences : list
+        One `pipeline.compare_runs.Difference` for each of the other runs.
+    text : str
+        What they say, in Markdown; ``print`` shows it.
+    """
+
+    differences: list[Any]
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def build(
+    source: str = "driveact",
+    *,
+    store: str | Path = "features",
+    dask: str | None = None,
+    log: Log = print,
+    **options: Any,
+) -> Store:
+    """Extract features of annotated clips, and open the store that holds them.
+
+    A store that is there already is opened, and nothing is computed.
+
+    Parameters
+    ----------
+    source : str
+        How the clips are annotated: ``driveact``, ``table``, ``folders`` or ``lists``.
+    store : str or Path
+        The folder of stores, or a URL such as ``s3://bucket/prefix``.
+    dask : str, optional
+        ``local:N`` for N processes here, the address of a Dask scheduler, or its file.
+    log : callable
+        Takes one line at a time.
+    **options
+        The source's own fields, such as ``data`` and ``split``, and those of
+        `pipeline.options.BuildOptions`, such as ``backbone``, ``weights``, ``pixels``, ``fps``.
+
+    Returns
+    -------
+    Store
+
+    Raises
+    ------
+    InputError
+        If an option, an annotation, a video or the weights are wrong; the message says what to do.
+    BusyError
+        If another process is building the same store.
+
+    Examples
+    --------
+    >>> build(source="tabel", data="clips.csv")
+    Traceback (most recent call last):
+        ...
+    featstore.errors.InputError: --source is 'tabel'; did you mean 'table'? ...
+    """
+    asked = {"source": source, "store": store, **options}
+    built = call("pipeline.api:build", asked, log=log, dask=dask)
+    return open_store(built.path, check=True)
+
+
+def train(
+    store: Store | str | Path | Sequence[Store | str | Path],
+    recipe: str | Path | None = None,
+    *,
+    seed: int = 0,
+    out: str | Path | None = None,
+    set: Mapping[str, Any] | None = None,
+    baseline: Run | str | Path | None = None,
+    device: str = "auto",
+    log: Log = print,
+) -> Run:
+    """Train a temporal classifier on the features of a store, or of several.
+
+    Parameters
+    ----------
+    store : Store, path, or a sequence of these
+        Several stores are joined by clip, see `featstore.fuse`.
+    recipe : str or Path, optional
+        The name of a recipe or a YAML file.  [default: the default recipe]
+    seed : int
+    out : str or Path, optional
+        The run's folder.  [default: a free one below ``runs/``]
+    set : mapping, optional
+        Fields of the recipe to change: ``{"train.lr": 3e-4}``.
+    baseline : Run or path, optional
+        A run that the report compares with.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    log : callable
+        Takes one line at a time.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    InputError
+        If the recipe does not fit the store, or `out` is taken.
+    """
+    options = {
+        "overrides": [f"{name}={_yaml(value)}" for name, value in (set or {}).items()],
+        "seed": seed,
+        "out": None if out is None else Path(out),
+        "baseline": None if baseline is None else _folder(baseline),
+        "device": device,
+        "log": log,
+    }
+    arguments = () if recipe is None else (recipe,)
+    return Run(call("pipeline.api:train", _opened(store), *arguments, **options))
+
+
+def compare(runs: Sequence[Run | str | Path], *, part: str = "test", seed: int = 0) -> Comparison:
+    """Say whether runs differ from the first one by more than chance, and on which classes.
+
+    Parameters
+    ----------
+    runs : sequence of Run or path
+        At least two. A folder of runs, such as the seeds of a recipe, counts as one.
+    part : {"val", "test"}
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two, or they did not classify the same clips.
+    """
+    folders = [str(_folder(run)) for run in runs]
+    return Comparison(*call("pipeline.api:compare", folders, part=part, seed=seed))
+
+
+def _opened(store: Store | str | Path | Sequence[Store | str | Path]) -> Store:
+    if isinstance(store, Store):
+        return store
+    if isinstance(store, str | Path):
+        return open_store(store, check=True)
+    stores = [_opened(one) for one in store]
+    return stores[0] if len(stores) == 1 else fuse(stores)
+
+
+def _folder(run: Run | str | Path) -> Path:
+    return run.path if isinstance(run, Run) else Path(run)
+
+
+def _yaml(value: Any) -> str:
+    """Return a value as the YAML that a recipe's field is read from."""
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,166 @@
+"""What the commands and the calls of `featstore` do: build, train, evaluate a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.recipes import DEFAULT
+
+if TYPE_CHECKING:
+    from featstore.store import Store
+    from pipeline.compare_runs import Difference
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The result of a build.
+
+    Attributes
+    ----------
+    path : Path or str
+        Of the sealed store; with a dry run, where it would be.
+    shown : str
+        The path as it is printed, without a password.
+    key : str
+    subjects_known, untrained : bool
+    dry_run : str
+        The table of what would be done; empty after a build.
+    """
+
+    path: Path | str
+    shown: str
+    key: str
+    subjects_known: bool
+    untrained: bool
+    dry_run: str = ""
+
+
+def build(
+    asked: Mapping[str, Any], *, log: Log, dask: str | None = None, dry_run: bool = False
+) -> Built:
+    """Extract features of annotated clips into a store, unless they are there already.
+
+    Parameters
+    ----------
+    asked : mapping
+        Options by name, as `pipeline.request.build_options` takes them; ``store`` may be a URL.
+    log : callable
+        Takes one line.
+    dask : str, optional
+        ``local:N``, the address of a Dask scheduler, or its file.
+    dry_run : bool
+        Say what would be done, and stop.
+
+    Raises
+    ------
+    FeatstoreError
+    """
+    from featstore.container import read_attributes
+    from featstore.files import is_remote
+    from pipeline import build as stage
+    from pipeline.cluster import Cluster
+    from pipeline.describe import caveats, describe, dry_run_table, failures, timing_table
+    from pipeline.memory import keep_freed_memory
+    from pipeline.prepare import cache_of, prepare
+    from pipeline.request import build_options
+    from pipeline.why import differs_from
+
+    keep_freed_memory()
+    asked = dict(asked)
+    place = asked.pop("store", None)
+    if is_remote(place):
+        asked["bucket"] = place
+    elif place:
+        asked["store"] = Path(place)
+    options = build_options(asked)
+    with (
+        closing(cache_of(options.store)) as cache,
+        Cluster(dask, log) if dask else nullcontext() as cluster,
+    ):
+        prepared = prepare(options, cache, log, cluster)
+        if options.repair or not prepared.built or dry_run:
+            for line in (*describe(prepared), *differs_from(prepared, None, cache)):
+                log(line)
+        known, untrained = prepared.dataset.subjects_known, prepared.weights.untrained
+        for line in caveats(subjects_known=known, untrained=untrained):
+            log(line)
+        if dry_run:
+            table = dry_run_table(prepared)
+            return Built(prepared.path, prepared.shown_path, prepared.key, known, untrained, table)
+        seconds = stage.build(prepared, cache, log, cluster)
+    log(timing_table(prepared, seconds) if seconds else "already built: nothing to do")
+    for line in failures(read_attributes(prepared.path)):
+        log(line)
+    return Built(prepared.path, prepared.shown_path, prepared.key, known, untrained)
+
+
+def train(
+    store: Store,
+    recipe: str | Path = DEFAULT,
+    *,
+    overrides: Sequence[str] = (),
+    seed: int = 0,
+    out: Path | None = None,
+    baseline: Path | None = None,
+    device: str = "auto",
+    log: Log,
+) -> Path:
+    """Train a recipe on a store and return the run's folder; see `pipeline.train.train`.
+
+    Without `out` the run goes to a free folder below ``runs/``.
+    """
+    from pipeline.checks import checked_parts
+    from pipeline.config import load_recipe
+    from pipeline.distributed import processes
+    from pipeline.results import configuration
+    from pipeline.train import device_of
+    from pipeline.train import train as run
+    from pipeline.usage import register_run
+
+    loaded = load_recipe(recipe, overrides)
+    if out is None:
+        parts, where = checked_parts(store, loaded), device_of(loaded, device)
+        config = configuration(store, loaded, parts, seed=seed, device=where)
+        out = free_folder(Path("runs") / f"{loaded.name}-{store.key[:8]}-seed{seed}", config)
+    folder = run(store, loaded, out=out, seed=seed, device=device, baseline=baseline, log=log)
+    if processes().first:
+        register_run(store, folder, recipe=loaded.name, seed=seed, log=log)
+    return folder
+
+
+def free_folder(path: Path, config: dict[str, Any]) -> Path:
+    """Return `path`, or the first of ``path-2``, ``path-3``, ... that does not exist.
+
+    A name under which a training of this configuration was interrupted is free; one of another
+    configuration is not.
+    """
+    from pipeline.run import cut_off_otherwise
+
+    number = 2
+    free = path
+    while free.exists() or cut_off_otherwise(free, config):
+        free = path.with_name(f"{path.name}-{number}")
+        number += 1
+    return free
+
+
+def compare(
+    runs: Sequence[str], *, part: str = "test", seed: int = 0
+) -> tuple[list[Difference], str]:
+    """Compare runs with the first of them; return the differences, and what to say in Markdown."""
+    from featstore.errors import InputError
+    from pipeline.compare_runs import compare as differences_of
+    from pipeline.compare_runs import read_group
+    from pipeline.comparison import comparison
+
+    if len(runs) < 2:
+        named = f"{runs[0]} has" if runs else "There is"
+        raise InputError(f"{named} nothing to be compared with; name two runs or more.")
+    differences = differences_of([read_group(run, part) for run in runs], seed=seed)
+    return differences, comparison(differences, part)
