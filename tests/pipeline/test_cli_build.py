@@ -206,7 +206,7 @@ class TestBadInput:
 
     def test_past_the_end(self, data: Path) -> None:
         self.table(*ROWS, row("val.mkv", 9, 25, "val"))
-        in_one_line(build(), "1 of 6 clips end after their video", "24 frames, and 9 to 25")
+        in_one_line(build(), "1 of 6 clips lie outside of their video", "24 frames, and 9 to 25")
 
     def test_shared_subject(self, data: Path) -> None:
         self.table(*ROWS, row("val.mkv", 9, 12, "val") | {"subject": "of train"})
