@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from featstore.contents import Contents
 from featstore.errors import InputError
 from featstore.escaping import as_cell
+from featstore.json_text import read_object
 from featstore.npy import open_npy
 
 VERSION: Final = 1
@@ -164,9 +165,11 @@ def read_exported(folder: Path) -> Exported | None:
     """
     path = folder / DESCRIPTION
     try:
-        found = json.loads(path.read_bytes())
+        found = read_object(path)
         version = found[VERSION_KEY]
         classes, attributes = tuple(map(str, found["classes"])), dict(found["attributes"])
+        if not isinstance(attributes["title"], str):
+            raise TypeError(f"the title is {attributes['title']!r}")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from featstore.codecs import Codec, stored_chunk
 from featstore.container import chunk_name
 from featstore.files import Bucket, Files, Folder, is_remote
+from featstore.json_text import parse_object
 from featstore.keys import canonical_json
 from featstore.seal import sha256
 from featstore.unfinished import BUILDING, PLAN, UNITS, discard, refuse_links, temporary
 
 FAILED = "failed"
+NUMERICS, MIXED = "numerics", "mixed_numerics"
 RUN = "run"  # names the one process that may write, to others that write for it
 
 
@@ -56,9 +58,10 @@ class Beginnings:
     def plan(self) -> dict[str, Any] | None:
         """Return what the store was to be, if that is known."""
         try:
-            return dict(json.loads(self.commits.read(PLAN)))
+            plan = parse_object(self.commits.read(PLAN))
         except (FileNotFoundError, ValueError):
             return None
+        return plan if _is_plan(plan) else None
 
     def keep_plan(self, plan: Mapping[str, Any]) -> None:
         """Write down what the store is to be."""
@@ -92,7 +95,7 @@ class Beginnings:
         listed = set(self.files.names())
         for unit in range(units):
             try:
-                commit = json.loads(self.commits.read(f"{unit}.json"))
+                commit = parse_object(self.commits.read(f"{unit}.json"))
                 whole = chunk_name(unit) in listed and (
                     isinstance(self.files, Bucket)
                     or sha256(self.files.read(chunk_name(unit))) == commit.get("sha256")
@@ -127,6 +130,16 @@ class Beginnings:
 def forget_units(url: str) -> None:
     """Remove what a writer of a sealed store in a bucket was stopped before it could remove."""
     Beginnings(url).forget_units()
+
+
+def _is_plan(plan: Mapping[str, Any]) -> bool:
+    """Tell whether a file has what a writer compares; whoever edited it loses the units."""
+    attributes = plan.get("attributes")
+    return (
+        isinstance(attributes, dict)
+        and isinstance(attributes.get(NUMERICS, {}), dict)
+        and isinstance(attributes.get(MIXED, []), list)
+    )
 
 
 def write_unit(

@@ -24,6 +24,7 @@ from featstore import schema
 from featstore.codecs import DTYPES, Codec
 from featstore.container import Damage, chunk_name, not_found
 from featstore.errors import CorruptStoreError, FeatstoreError
+from featstore.json_text import parse_object
 from featstore.maps import Piece, can_map
 from featstore.seal import MOST_ROOT, REMEDY, check_seal, sha256
 from featstore.validate import check_attributes, check_columns, check_shape, names_array
@@ -166,7 +167,7 @@ def _read_block(place: Path) -> tuple[dict[str, Any], int]:
     if not block.strip(b"\0"):
         raise not_found(f"{place}, which has no user block of a featstore HDF5 file")
     try:
-        attributes = json.loads(block)
+        attributes = parse_object(block)
         check_seal(attributes, str(place))
         check_attributes(attributes, str(place))
     except FeatstoreError:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore import schema
-from featstore.beginnings import FAILED, Beginnings, write_unit
+from featstore.beginnings import FAILED, MIXED, NUMERICS, Beginnings, write_unit
 from featstore.codecs import float16_error
 from featstore.container import HDF5_SUFFIX, chunk_name
 from featstore.contents import Contents
@@ -33,7 +33,6 @@ from featstore.keys import canonical_json, differences
 from featstore.seal import sealed, sha256
 from featstore.unfinished import BUILDING, PACKING, UNITS, take_place, temporary
 
-NUMERICS, MIXED = "numerics", "mixed_numerics"
 READERS = 4
 
 

@@ -18,6 +18,7 @@ from featstore.codecs import Codec, codec_of
 from featstore.container import Damage, chunk_name, not_found
 from featstore.errors import CorruptStoreError, FeatstoreError, InputError
 from featstore.files import Folder, files_at, is_remote
+from featstore.json_text import parse_object
 from featstore.layout import Layout
 from featstore.maps import Piece, can_map
 from featstore.seal import MOST_ROOT, REMEDY, check, check_seal, sha256
@@ -169,7 +170,7 @@ class ZarrContainer:
         except OSError as error:
             raise self._unreadable(ROOT_FILE, error) from None
         try:
-            root = json.loads(text)
+            root = parse_object(text)
             attributes = root["attributes"]
             check_seal(attributes, str(self.place))
             check_attributes(attributes, str(self.place))

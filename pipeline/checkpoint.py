@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, optim
 
 from featstore import InputError
+from featstore.json_text import parse_object
 
 Tensors = dict[str, Tensor]
 Json = dict[str, Any]
@@ -50,7 +51,7 @@ def read_checkpoint(path: Path) -> tuple[Tensors, Json]:
     """
     try:
         with safe_open(path, "pt") as file:
-            values = dict(json.loads(file.metadata()["values"]))
+            values = parse_object(file.metadata()["values"])
             return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(

@@ -9,11 +9,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from featstore.errors import InputError
 from pipeline.sections import Augment, Data, Head, Recipe, Train, head_section
+from pipeline.yaml_text import parse_yaml, read_yaml, short
 
 __all__ = ["Augment", "Data", "Head", "Recipe", "Train", "load_recipe", "recipe_names", "recipe_of"]
 
@@ -42,10 +42,9 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     >>> load_recipe("bilstm", ["train.lr=3e-4"]).train.lr
     0.0003
     """
-    label, stem, text = _read(name_or_path)
-    tree = parse_yaml(text, label)
+    label, stem, tree = _read(name_or_path)
     if not isinstance(tree, dict):
-        raise InputError(f"{label}: expected a mapping of sections, got {tree!r}")
+        raise InputError(f"{label}: expected a mapping of sections, got {short(tree)}")
     tree = {"name": stem, **tree}
     check_names(tree, label)
     for override in sorted(overrides, key=lambda text: not text.strip().startswith("head.kind")):
@@ -85,47 +84,20 @@ def recipe_names() -> list[str]:
     return sorted(file.name[:-5] for file in files if file.name.endswith(".yaml"))
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which 3e-4 is a number; YAML 1.1 asks for 3.0e-4 and reads a string otherwise."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
-def _read(name_or_path: str | Path) -> tuple[str, str, str]:
-    """Return how to call the recipe in messages, its name, and its text."""
+def _read(name_or_path: str | Path) -> tuple[str, str, Any]:
+    """Return how to call the recipe in messages, its name, and what its YAML says."""
     names = recipe_names()
     if str(name_or_path) in names:
         file = resources.files("pipeline.recipes") / f"{name_or_path}.yaml"
-        return f"recipe {name_or_path}", str(name_or_path), file.read_text("utf-8")
+        label = f"recipe {name_or_path}"
+        return label, str(name_or_path), parse_yaml(file.read_text("utf-8"), label)
     path = Path(name_or_path)
     if not path.is_file():
         raise InputError(
             f"recipe {str(name_or_path)!r}: neither a file nor one of {', '.join(names)}"
             + _nearest(str(name_or_path), names)
         )
-    try:
-        return str(path), path.stem, path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"recipe {path}: cannot be read as text ({error})") from None
-
-
-def parse_yaml(text: str, label: str) -> Any:
-    """Read YAML in which 3e-4 is a number.
-
-    Raises
-    ------
-    InputError
-        If it is not YAML; the message begins with `label`.
-    """
-    try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a subclass of SafeLoader
-    except yaml.YAMLError as error:
-        raise InputError(f"{label}: not YAML ({' '.join(str(error).split())})") from None
+    return str(path), path.stem, read_yaml(path)
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
@@ -164,7 +136,7 @@ def _kind(tree: Mapping[str, Any], label: str) -> str:
     if not isinstance(kind, str) or kind not in HEADS:
         known = list(HEADS)
         raise InputError(
-            f"{label}: head.kind = {kind!r}: known are {', '.join(known)}"
+            f"{label}: head.kind = {short(kind)}: known are {', '.join(known)}"
             + _nearest(str(kind), known)
         )
     return kind
@@ -183,11 +155,11 @@ def check_names(tree: Mapping[str, Any], label: str, *, kind: str | None = None)
     names = [name for name, _ in known]
     for name, value in _leaves(tree):
         if name in sections:
-            raise InputError(f"{label}: {name} = {value!r}, but {name} is a section of fields")
+            raise InputError(f"{label}: {name} = {short(value)}, but {name} is a section of fields")
         if name not in names:
             near = _nearest(name, names) or _nearest(name.split(".")[-1], names)
             of = f" of a {kind} head" if name.startswith("head.") else ""
-            raise InputError(f"{label}: unknown field {name} (= {value!r}){of}{near}")
+            raise InputError(f"{label}: unknown field {name} (= {short(value)}){of}{near}")
 
 
 def _check_together(head: Head, label: str) -> None:
@@ -234,7 +206,7 @@ def _sentence(error: Any, sections: tuple[str, ...]) -> str:
     hint = ""
     if error["type"] == "literal_error":
         hint = _nearest(str(error["input"]), re.findall(r"'(\w+)'", error["ctx"]["expected"]))
-    return f"{name} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}{hint}"
+    return f"{name} = {short(error['input'])}: {error['msg'][0].lower()}{error['msg'][1:]}{hint}"
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:

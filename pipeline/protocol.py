@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
 from featstore.errors import InputError
+from featstore.json_text import read_object
 from featstore.keys import differences
 from pipeline.groups import read_group
 from pipeline.intervals import clip_units, intervals, point
 from pipeline.protocol_report import render
 from pipeline.run import PARTS, SCORES, read_metrics, write_json
+from pipeline.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from featstore import Store
@@ -127,10 +128,10 @@ def _check_same(folder: Path, store: Store, recipe: Recipe, seed: int) -> None:
     if not any(folder.iterdir()):
         return
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+        config = read_yaml(folder / "config.yaml")
         there = {name: config[name] for name in ("recipe", "seed")}
         there["store"] = config["store"]["key"]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: not a whole run ({error}); remove it, or give --out") from None
     wanted = {"recipe": recipe.model_dump(), "seed": seed, "store": store.key}
     changed = differences(json.loads(json.dumps(there)), json.loads(json.dumps(wanted)))
@@ -193,8 +194,8 @@ def summarise(out: Path, folders: Sequence[Path] | None = None) -> Path:
 def read_summary(out: Path) -> dict[str, Any]:
     """Read the ``metrics.json`` of a folder of runs; nothing where it is not one."""
     try:
-        summary = json.loads((out / "metrics.json").read_text("utf-8"))
-        return dict(summary) if isinstance(summary["runs"], list) else {}
+        summary = read_object(out / "metrics.json")
+        return summary if isinstance(summary["runs"], list) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from featstore.files import is_remote, replacing
+from featstore.json_text import read_object
 
 
 def provenance_path(store: Path) -> Path:
@@ -44,7 +45,7 @@ def read_provenance(store: Path | str) -> dict[str, Any]:
         return {}
     path = provenance_path(Path(store))
     try:
-        return dict(json.loads(path.read_text("utf-8")))
+        return read_object(path)
     except (OSError, ValueError, TypeError):  # not there, or damaged: it decides nothing
         return {}
 

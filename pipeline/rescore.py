@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
@@ -26,11 +25,12 @@ from pipeline.intervals import intervals
 from pipeline.report import UNLABELLED
 from pipeline.results import moments
 from pipeline.run import read_metrics
+from pipeline.run_record import RunConfig, check_fields
 from pipeline.standardise import Standardiser, Training, standardiser
 from pipeline.titles import without_number
+from pipeline.yaml_text import read_yaml, short
 
 STANDARDISE = "standardise.safetensors"
-CONFIG_STORE = {"key", "path", "features", "classes", "statistics"}
 
 
 def rescore(run: Path, store: Store, part: str, *, device: str = "auto") -> Predictions:
@@ -105,17 +105,12 @@ def read_config(run: Path) -> dict[str, Any]:
     """
     path = run / "config.yaml"
     try:
-        config = dict(yaml.safe_load(path.read_text("utf-8")))
-        if not isinstance(store := config["store"], dict):
-            raise TypeError(f"store is {store!r} and no mapping")
-        missing = CONFIG_STORE - store.keys() or {"recipe"} - config.keys()
+        config = read_yaml(path)
     except FileNotFoundError:
         raise InputError(f"{run}: not a run; it has no config.yaml") from None
-    except (OSError, yaml.YAMLError, TypeError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-    if missing:
-        raise InputError(f"{path}: lacks {', '.join(sorted(missing))}")
-    return config
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: expected a mapping of sections, got {short(config)}")
+    return check_fields(RunConfig, config, path)
 
 
 def own_store(run: Path, *, check: bool = False) -> Store:

@@ -30,16 +30,13 @@ import yaml
 from featstore.errors import BusyError, InputError
 from featstore.escaping import as_cell, of_cell
 from featstore.files import delete
+from featstore.json_text import read_object
 from featstore.keys import differences
 from featstore.locks import open_lock, try_lock
+from pipeline.run_record import RunMetrics, check_fields
 
 PARTS = ("val", "test")
 CHECKPOINT, CONFIG, LOCK = "checkpoint.safetensors", "config.json", ".lock"
-METRICS = (
-    *("title", "store_key", "recipe", "seed", "seconds", "subjects_known", "untrained", "mixup"),
-    *("best_epoch", "epochs", "stopped", "why_stopped", "attention_entropy", "one_step_val_clips"),
-    *("failed_clips", "baseline", "train", "val", "test"),
-)
 PREDICTED = ("clip", "part", "label", "prediction", "probability")
 SCORES = ("top1", "mean_class_accuracy", "macro_f1", "weighted_f1")
 
@@ -143,12 +140,13 @@ def cut_off_otherwise(out: Path, config: Mapping[str, Any]) -> list[str]:
     if not (unfinished / CHECKPOINT).exists():
         return []
     try:
-        theirs = json.loads((unfinished / CONFIG).read_text("utf-8"))
+        theirs = read_object(unfinished / CONFIG)
     except (OSError, ValueError) as error:
         return [f"{unfinished / CONFIG} cannot be read: {error}"]
     ours = json.loads(json.dumps(_without_nan(config)))
     for one in (theirs, ours):
-        one.get("store", {}).pop("path", None)
+        if isinstance(store := one.get("store"), dict):
+            store.pop("path", None)
     return differences(theirs, ours)
 
 
@@ -257,15 +255,12 @@ def read_metrics(run: Path) -> dict[str, Any]:
         If `run` is not the folder of a run.
     """
     try:
-        metrics = json.loads((run / "metrics.json").read_text("utf-8"))
-        missing = set(METRICS) - metrics.keys()
+        metrics = read_object(run / "metrics.json")
     except FileNotFoundError:
         raise InputError(f"{run}: not a run; it has no metrics.json") from None
-    except (ValueError, AttributeError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise InputError(f"{run / 'metrics.json'}: cannot be read ({error})") from None
-    if missing:
-        raise InputError(f"{run / 'metrics.json'}: lacks {', '.join(sorted(missing))}")
-    return dict(metrics)
+    return check_fields(RunMetrics, metrics, run / "metrics.json")
 
 
 def read_predictions(run: Path) -> list[dict[str, str]]:

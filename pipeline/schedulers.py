@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from featstore.errors import InputError
+from featstore.json_text import read_object
 from pipeline.threads import processors
 
 LOCAL, LOOPBACK = "local:", "127.0.0.1"
@@ -43,7 +43,7 @@ def address_of(spec: str) -> str:
     if not Path(spec).is_file():
         return spec
     try:
-        return str(json.loads(Path(spec).read_text("utf-8"))["address"])
+        return str(read_object(Path(spec))["address"])
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
             f"--dask is {spec!r}, which is no scheduler file; give the one that `dask scheduler "

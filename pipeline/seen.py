@@ -5,12 +5,12 @@ Read without torch, for every build asks.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featstore.errors import InputError
+from featstore.json_text import parse_object
 from pipeline.sources.base import SPLITS
 from pipeline.sources.names import normal
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 METADATA = "featstore"
 VERSION = 2
-FIELDS = ("title", "dataset", "subjects_known", "subjects", "videos", "mixed", "base")
 Record = dict[str, Any]
 # By what val is for, weights that val chose have seen it; val may not have been trained on either.
 HELD_OUT = {"test": ("train", "val"), "val": ("train",)}
@@ -100,17 +99,36 @@ def read_training(path: Path) -> Record | None:
     if text is None:
         return None
     try:
-        found = dict(json.loads(text))
-        newer = found["version"] > VERSION
+        record = parse_object(text)
+        newer = record["version"] > VERSION
         if not newer:
-            _ = [found[name] for name in FIELDS]
-    except (ValueError, TypeError, KeyError):
+            _check_fields(record)
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"{path} does not say what it was trained on: its metadata are damaged; finetune again."
+            f"{path} does not say what it was trained on: its metadata are damaged ({error}); "
+            "finetune again."
         ) from None
     if newer:
         raise InputError(f"{path} was finetuned by a newer featstore; update this one.")
-    return found
+    return record
+
+
+def _check_fields(record: Record) -> None:
+    """Check the fields that `check_unseen` reads.
+
+    Raises
+    ------
+    ValueError
+    """
+    from pydantic import ValidationError
+
+    from pipeline.seen_record import SeenRecord
+
+    try:
+        SeenRecord.model_validate(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def check_unseen(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from featstore.json_text import parse_object, read_object
 from featstore.store import Store
 
 REGISTER = ".runs.jsonl"
@@ -119,7 +120,7 @@ def _lines(register: Path) -> Iterator[KnownRun]:
 def _parse(line: bytes) -> KnownRun | None:
     """Return what a line says, or nothing if it is not one of ours."""
     try:
-        own = json.loads(line)
+        own = parse_object(line)
         texts = [own[name] for name in ("run", "store_key", "recipe", "finished")]
         seed = own["seed"]
     except (ValueError, TypeError, KeyError):
@@ -133,7 +134,7 @@ def _parse(line: bytes) -> KnownRun | None:
 
 def _used_stores(run: Path) -> set[str]:
     try:
-        metrics = json.loads((run / "metrics.json").read_bytes())
+        metrics = read_object(run / "metrics.json")
         return {str(metrics["store_key"]), *(str(own["key"]) for own in metrics.get("stores", []))}
     except (OSError, ValueError, TypeError, KeyError):
         return set()

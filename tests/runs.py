@@ -5,9 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.run import METRICS, write_csv, write_json
+from pipeline.run import write_csv, write_json
 
 CLASSES = ("sit", "eat", "drink")
+
+SCORES = dict.fromkeys(("top1", "mean_class_accuracy", "macro_f1", "weighted_f1"), 0.5)
+PART = {**SCORES, "classes_with_support": 0, "clips": 0, "per_class": [], "confusion": []}
+METRICS: dict[str, Any] = {
+    **dict.fromkeys(("title", "recipe", "stopped", "why_stopped"), ""),
+    **dict.fromkeys(("seed", "best_epoch", "epochs", "one_step_val_clips"), 0),
+    **dict.fromkeys(("untrained", "mixup"), False),
+    **{"seconds": 0.0, "attention_entropy": None, "baseline": None, "val": PART, "test": PART},
+    "failed_clips": dict.fromkeys(("train", "val", "test"), 0),
+    "train": {"clips": 0, "per_class": [], "classes_without_clips": []},
+}
 
 
 def write_run(
@@ -23,8 +34,7 @@ def write_run(
 ) -> Path:
     """A run over clips whose class and subject follow from their number."""
     folder.mkdir(parents=True)
-    metrics = dict.fromkeys(METRICS) | {"store_key": store * 16, "subjects_known": known}
-    metrics |= {"failed_clips": dict.fromkeys(("train", "val", "test"), 0)} | (said or {})
+    metrics = METRICS | {"store_key": store * 16, "subjects_known": known} | (said or {})
     write_json(folder / "metrics.json", metrics)
     rows = []
     for i, hit in enumerate(right.tolist(), start=first):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import hashlib
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pipeline.demo.people import Camera, Person, make_people
 from pipeline.demo.pose import Pose, between
 from pipeline.demo.schedule import Video
 from pipeline.demo.views import VIEWS, View
+from pipeline.processes import worker_processes
 from pipeline.progress import Progress
 from pipeline.threads import processors
 
@@ -95,8 +97,11 @@ def film_all(
         path.parent.mkdir(parents=True, exist_ok=True)
         person, camera = people[video.participant]
         jobs.append(_Job(path, video, person, view.camera(camera), view, seed, hold))
-    with Progress("drawing", frames, "frames", log) as progress:
-        for done in _run(jobs, workers):
+    with (
+        Progress("drawing", frames, "frames", log) as progress,
+        closing(_run(jobs, workers)) as drawn,
+    ):
+        for done in drawn:
             progress.advance(done)
 
 
@@ -128,8 +133,8 @@ def _poses(video: Video, person: Person) -> Iterator[Pose]:
 def _film_one(job: _Job) -> int:
     # A video is the unit of work and of randomness: who draws it and when cannot matter.
     video = job.video
-    run = int.from_bytes(video.file_id.encode()[-8:])
-    rng = np.random.default_rng([job.seed, 2, video.participant, run, video.frames])
+    name = int.from_bytes(hashlib.sha256(video.file_id.encode()).digest()[:8])
+    rng = np.random.default_rng([job.seed, 2, name])
     sensor = Sensor(job.camera, rng)
     partial = job.path.with_name(f".{job.path.name}")
     pictures = film(video, job.person, job.camera, job.hold)
@@ -138,17 +143,11 @@ def _film_one(job: _Job) -> int:
     return video.frames
 
 
-def _run(jobs: list[_Job], workers: int) -> Iterator[int]:
+def _run(jobs: list[_Job], workers: int) -> Generator[int, None, None]:
     """Yield the frames of each video once it is drawn."""
     if workers == 1:
         yield from map(_film_one, jobs)
         return
-    # Spawned, not forked: a caller that has threads (torch, PyAV) must not be copied mid-lock.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        try:
-            for future in as_completed([pool.submit(_film_one, job) for job in jobs]):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with worker_processes(workers) as pool:
+        for future in as_completed([pool.submit(_film_one, job) for job in jobs]):
+            yield future.result()

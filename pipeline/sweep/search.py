@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from featstore import InputError, Store
+from featstore.json_text import read_object
 from featstore.keys import differences
 from pipeline.checks import checked_parts
 from pipeline.config import Recipe, load_recipe
@@ -122,8 +124,9 @@ def sweep(
                 outcomes = in_processes(search.tasks(), store, workers)
             else:
                 outcomes = here(search.tasks(), store)
-            for outcome in outcomes:
-                search.note(outcome)
+            with closing(outcomes):  # an interrupt ends the workers at once
+                for outcome in outcomes:
+                    search.note(outcome)
             return _finish(out, store, space, study, seed)
 
 
@@ -254,7 +257,7 @@ def _config_of(out: Path) -> dict[str, Any] | None:
         If that cannot be read.
     """
     try:
-        return dict(json.loads((out / CONFIG).read_text("utf-8")))
+        return read_object(out / CONFIG)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:

@@ -21,8 +21,9 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from featstore.errors import InputError
-from pipeline.config import Recipe, check_names, load_recipe, parse_yaml, recipe_of, validated
+from pipeline.config import Recipe, check_names, load_recipe, recipe_of, validated
 from pipeline.recipes import DEFAULT
+from pipeline.yaml_text import read_yaml, short
 
 # Fields that decide what is compared, or nothing at all.
 REFUSED = {
@@ -133,12 +134,11 @@ def load_space(path: str | Path) -> Space:
         If it is not such a file, or as `space_of`.
     """
     try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error})") from None
-    tree = parse_yaml(text, str(path))
+        tree = read_yaml(Path(path))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; name a YAML file with a space") from None
     if not isinstance(tree, dict):
-        raise InputError(f"{path}: expected recipe, trials and space, got {tree!r}")
+        raise InputError(f"{path}: expected recipe, trials and space, got {short(tree)}")
     return space_of(tree, str(path))
 
 
@@ -182,7 +182,7 @@ def _options(base: Recipe, name: str, given: Any, label: str) -> Range | Choices
     place = f"{label}: {name}"
     if not isinstance(given, Mapping):
         raise InputError(
-            f"{place} is {given!r}; give {{low: ..., high: ...}} or {{choices: [...]}}"
+            f"{place} is {short(given)}; give {{low: ..., high: ...}} or {{choices: [...]}}"
         )
     if "choices" in given:
         return _choices(given, place)
@@ -193,9 +193,9 @@ def _choices(given: Mapping[str, Any], place: str) -> Choices:
     found = validated(Choices, given, place)
     for number, value in enumerate(found.choices):
         if not isinstance(value, bool | int | float | str | None):
-            raise InputError(f"{place}: {value!r} is no number, string, true, false or null")
+            raise InputError(f"{place}: {short(value)} is no number, string, true, false or null")
         if value in found.choices[:number]:
-            raise InputError(f"{place}: {value!r} is among the choices twice; leave one out")
+            raise InputError(f"{place}: {short(value)} is among the choices twice; leave one out")
     return found
 
 

@@ -185,30 +185,51 @@ def open_study(path: Path, space: Space, *, seed: int) -> Iterator[Study]:
     except ImportError:
         raise InputError("a sweep needs Optuna; pip install optuna") from None
     from sqlalchemy.engine import URL
-    from sqlalchemy.exc import DatabaseError
+    from sqlalchemy.exc import SQLAlchemyError
 
     url = URL.create("sqlite", database=str(path))
     said = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage: optuna.storages.RDBStorage | None = None
     try:
-        storage = optuna.storages.RDBStorage(url.render_as_string())
-    except DatabaseError as error:
-        raise InputError(
-            f"{path}: is no study of Optuna's ({error.orig}); name another --out, or remove it to "
-            "begin anew"
-        ) from None
-    try:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=NAME,
-            direction="minimize" if space.base.train.monitor == "loss" else "maximize",
-            load_if_exists=True,
-        )
-        yield Study(study, space, seed=seed)
+        try:
+            storage = optuna.storages.RDBStorage(url.render_as_string())
+            study = _study(storage, space, seed=seed)
+        # Of a damaged or foreign database, Optuna, SQLAlchemy and SQLite raise whatever they meet:
+        # RuntimeError, LookupError, UnicodeDecodeError, ...
+        except Exception as error:
+            raise _no_study(path, error) from None
+        try:
+            yield study
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            raise _no_study(path, error) from None
     finally:
-        storage.remove_session()
-        storage.engine.dispose()
+        if storage is not None:
+            storage.remove_session()
+            storage.engine.dispose()
         optuna.logging.set_verbosity(said)
+
+
+def _study(storage: optuna.storages.RDBStorage, space: Space, *, seed: int) -> Study:
+    """Load the study, or begin it, and read every trial once."""
+    import optuna
+
+    study = optuna.create_study(
+        storage=storage,
+        study_name=NAME,
+        direction="minimize" if space.base.train.monitor == "loss" else "maximize",
+        load_if_exists=True,
+    )
+    return Study(study, space, seed=seed)
+
+
+def _no_study(path: Path, error: Exception) -> InputError:
+    why = getattr(error, "orig", None) or error
+    lines = str(why).splitlines() or [""]
+    return InputError(
+        f"{path}: is no study of Optuna's ({type(why).__name__}: {lines[0]}); name another --out, "
+        "or remove it to begin anew"
+    )
 
 
 def _distribution(options: Range | Choices) -> BaseDistribution:

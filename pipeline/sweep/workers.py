@@ -6,12 +6,9 @@ the last ones have found, and yields outcomes in the order in which they are rea
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import pickle
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 
@@ -19,18 +16,20 @@ import torch
 
 from featstore import InputError, Store, remote
 from pipeline.cluster import Cluster
-from pipeline.sweep.trial import Outcome, Task, run
+from pipeline.processes import worker_processes
+from pipeline.sweep.trial import Outcome, Task, call, run
 
 Log = Callable[[str], None]
 CALL = "pipeline.sweep.trial:call"
+CALL_ON_ONE_THREAD = "pipeline.sweep.workers:call_on_one_thread"
 
 
-def here(tasks: Iterable[Task], store: Store) -> Iterator[Outcome]:
+def here(tasks: Iterable[Task], store: Store) -> Generator[Outcome, None, None]:
     """Make trials in this process, on a store that is open."""
     return (run(store, task) for task in tasks)
 
 
-def in_processes(tasks: Iterable[Task], store: Store, count: int) -> Iterator[Outcome]:
+def in_processes(tasks: Iterable[Task], store: Store, count: int) -> Generator[Outcome, None, None]:
     """Make trials in new processes, each of one thread, that end with this one.
 
     Raises
@@ -41,12 +40,11 @@ def in_processes(tasks: Iterable[Task], store: Store, count: int) -> Iterator[Ou
         If one of them cannot read the store.
     """
     waiting, pickled = iter(tasks), pickle.dumps(store)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin) as pool:
+    with worker_processes(count) as pool:
 
         def submit(tasks: Iterable[Task]) -> set[Future[bytes]]:
             jobs = (pickle.dumps((pickled, task)) for task in tasks)
-            return {pool.submit(remote.call, CALL, job) for job in jobs}
+            return {pool.submit(remote.call, CALL_ON_ONE_THREAD, job) for job in jobs}
 
         try:
             running = submit(islice(waiting, count))
@@ -62,19 +60,15 @@ def in_processes(tasks: Iterable[Task], store: Store, count: int) -> Iterator[Ou
             ) from None
 
 
-def _begin() -> None:
+def call_on_one_thread(job: tuple[bytes, Task]) -> Outcome:
+    """Make a trial in a worker process that shares its machine with others."""
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    return call(job)
 
 
-def _end_with_parent() -> None:
-    """Wait for the process that started this one; where it is killed, nobody else would tell."""
-    if (parent := multiprocessing.parent_process()) is not None:
-        parent.join()
-        os._exit(1)
-
-
-def on_dask(tasks: Iterable[Task], store: Store, spec: str, log: Log) -> Iterator[Outcome]:
+def on_dask(
+    tasks: Iterable[Task], store: Store, spec: str, log: Log
+) -> Generator[Outcome, None, None]:
     """Make trials on the workers of a cluster, see `pipeline.cluster.Cluster`."""
     pickled = pickle.dumps(store)
     with Cluster(spec, log) as cluster:

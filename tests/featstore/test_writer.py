@@ -84,10 +84,21 @@ def test_beginnings_of_other_contents_are_removed(final, undisturbed, other) -> 
     assert seal(writer, final) == undisturbed
 
 
-def test_an_unreadable_plan_is_none(final, undisturbed) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[:100],
+        lambda text: "[]",
+        lambda text: "{}",
+        lambda text: '{"attributes": []}',
+        lambda text: '{"attributes": {"numerics": [], "mixed_numerics": 3}}',
+        lambda text: "[" * 100_000,
+    ],
+)
+def test_an_unreadable_plan_is_none(final, undisturbed, change) -> None:
     write(StoreWriter(final, made()), [0])
     plan = temporary(final, ".units") / "plan.json"
-    plan.write_text(plan.read_text()[:100])
+    plan.write_text(change(plan.read_text()))
     writer = StoreWriter(final, made())
     assert writer.done == {}
     write(writer, units())

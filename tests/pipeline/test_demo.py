@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,8 +21,9 @@ from pipeline.demo import draw_demo
 from pipeline.demo.activities import REVERSED, Take, poses_of
 from pipeline.demo.cabin import draw_cabin
 from pipeline.demo.figure import render
+from pipeline.demo.film import film_all
 from pipeline.demo.people import make_people
-from pipeline.demo.schedule import plan_videos
+from pipeline.demo.schedule import Video, plan_videos
 from pipeline.demo.views import VIEWS
 from pipeline.sources.driveact import DriveAct
 
@@ -285,3 +290,57 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="disk full"):
         draw_demo(tmp_path / "data", clips=CLIPS, workers=1, log=lambda line: None)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_video_has_noise_of_its_own(tmp_path: Path) -> None:
+    """Two runs of one participant with equal takes differ in nothing but their noise."""
+    take = Take(activity="eating", frames=4, seed=1)
+    names = ["vp1/run1.kinect_ir", "vp1/run2.kinect_ir"]
+    videos = [Video(1, name, [(2, take)], 8) for name in names]
+    film_all(tmp_path, videos, seed=0, workers=1, log=lambda line: None)
+    one, other = ((tmp_path / f"{name}.mp4").read_bytes() for name in names)
+    assert one != other
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks into /proc")
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_processes_that_draw_end_with_their_parent(tmp_path: Path, end: signal.Signals) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", DRAW, str(tmp_path / "drawn")],
+        cwd=Path(__file__).parents[2],
+        stderr=subprocess.DEVNULL,
+    )
+    processes: set[int] = set()
+    while len(processes) < 3:  # two, and what watches multiprocessing's resources
+        assert child.poll() is None
+        processes = {int(p) for p in children(child.pid).read_text().split()}
+    while not any((tmp_path / "drawn").rglob(".*.mp4")):
+        assert child.poll() is None
+    child.send_signal(end)
+    assert child.wait() != 0
+    while any(state(pid) not in "ZX" for pid in processes):
+        time.sleep(0.01)
+
+
+DRAW = """
+import sys
+from pathlib import Path
+from pipeline.demo.activities import Take
+from pipeline.demo.film import film_all
+from pipeline.demo.schedule import Video
+if __name__ == "__main__":
+    takes = [(2, Take(activity="eating", frames=10**6, seed=1))]
+    videos = [Video(1, f"vp1/run{n}.kinect_ir", takes, 10**6) for n in range(2)]
+    film_all(Path(sys.argv[1]), videos, seed=0, workers=2, hold=10**6, log=lambda line: None)
+"""
+
+
+def children(pid: int) -> Path:
+    return Path(f"/proc/{pid}/task/{pid}/children")
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"

@@ -1,4 +1,5 @@
 import csv
+import json
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 
 import featstore
 from featstore import InputError, Store, schema
+from featstore.arrays import DESCRIPTION
 from featstore.convert import export
 from featstore.destinations import codec_for
 from featstore.keys import store_key
@@ -130,6 +132,19 @@ def test_exports_of_before_are_read_as_they_were(tmp_path: Path, name: str) -> N
     )
     assert '"featstore_export": 1' in described.read_text("utf-8")
     assert imported(tmp_path / "out", table).classes == store.classes
+
+
+@pytest.mark.parametrize("title", [None, 3, []])
+def test_a_description_without_a_title_is_a_sentence(tmp_path: Path, title: object) -> None:
+    store, folder = featstore.open(write_store(tmp_path / "a.zarr")), tmp_path / "out"
+    export(store, folder, "npy", codec_for(store, "npy", None, None))
+    described = json.loads((folder / DESCRIPTION).read_bytes())
+    del described["attributes"]["title"]
+    if title is not None:
+        described["attributes"]["title"] = title
+    (folder / DESCRIPTION).write_text(json.dumps(described))
+    with pytest.raises(InputError, match=DESCRIPTION):
+        imported(folder, folder / "clips.csv")
 
 
 def test_round_trip_keeps_float16_failed_clips_and_unknown_subjects(tmp_path: Path) -> None:

@@ -146,12 +146,15 @@ def test_own_store_that_is_gone(run: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[", "cannot be read"),
-        ("", "cannot be read"),
-        ("store: {}", "lacks"),
-        ("store: abc", "cannot be read .store is 'abc'"),
-        ("store: [abc]", "no mapping"),
-        ("store: 3", "no mapping"),
+        ("[", "not YAML"),
+        ("", "a mapping of sections, got None"),
+        ("store: {}", "lacks recipe, store.classes"),
+        ("{recipe: {}, store: abc}", "store = 'abc'"),
+        ("{recipe: {}, store: [abc]}", r"store = \['abc'\]"),
+        (
+            "recipe: {}\nstore: {key: a, path: b, features: 3, statistics: null, classes: [null]}",
+            r"config\.yaml: store\.classes\.0 = None",
+        ),
     ],
 )
 def test_folders_without_a_configuration(tmp_path: Path, text: str, message: str) -> None:

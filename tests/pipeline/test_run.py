@@ -3,6 +3,7 @@ import fcntl
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from featstore.errors import BusyError, InputError
 from featstore.locks import open_lock
 from pipeline import run
 from pipeline.run import new_run, read_metrics, read_predictions, write_csv, write_json
+from tests.runs import METRICS, PART
 
 
 def test_run_appears_whole_with_its_parents(tmp_path: Path) -> None:
@@ -173,3 +175,27 @@ def test_text_in_predictions_is_no_formula_and_reads_back(tmp_path: Path) -> Non
     written = (tmp_path / "predictions.csv").read_text("utf-8").splitlines()
     assert not any(line.startswith(("=", "+", "-", "@", "\t")) for line in written)
     assert [row["label"] for row in read_predictions(tmp_path)] == labels
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"seconds": "x"}, "seconds"),
+        ({"failed_clips": {"train": None}}, "failed_clips.train"),
+        ({"val": {}}, "val.top1"),
+        ({"test": {**PART, "confusion": [["x"]]}}, "test.confusion"),
+        ({"test": {**PART, "confusion": [[0]]}}, "confusion is not that of 0 classes"),
+        ({"test": {**PART, "confusion": {"cells": [[0, 0, 1]]}}}, "that of 0 classes"),
+        ({"train": None}, "train"),
+        ({"concerns": [3]}, "concerns.0"),
+    ],
+)
+def test_every_field_of_a_run_that_is_read_is_checked(
+    tmp_path: Path, change: dict[str, Any], field: str
+) -> None:
+    write_json(tmp_path / "metrics.json", {**METRICS, "store_key": "", "subjects_known": True})
+    assert read_metrics(tmp_path)["seed"] == 0
+    changed = {**METRICS, "store_key": "", "subjects_known": True, **change}
+    write_json(tmp_path / "metrics.json", changed)
+    with pytest.raises(InputError, match=rf"metrics\.json: .*{field}"):
+        read_metrics(tmp_path)

@@ -213,3 +213,25 @@ def test_files_that_say_nothing(tmp_path: Path) -> None:
 def test_files_that_cannot_be_understood(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         read_training(saved(tmp_path / "w.safetensors", {METADATA: text}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("base", "x"),
+        ("base", {"name": "b"}),
+        ("base", {"name": "b", "training": {}}),
+        ("subjects", 0),
+        ("subjects", {"train": []}),
+        ("videos", {"train": [0], "val": []}),
+        ("mixed", None),
+        ("title", 1),
+    ],
+)
+def test_every_field_that_is_read_is_checked(tmp_path: Path, field: str, value: Any) -> None:
+    record = Split(("v", "p", "train")).record()
+    path = tmp_path / "w.safetensors"
+    assert read_training(saved(path, {METADATA: json.dumps(record)})) == record
+    saved(path, {METADATA: json.dumps({**record, field: value})})
+    with pytest.raises(InputError, match=f"w.safetensors .*damaged .{field}"):
+        read_training(path)

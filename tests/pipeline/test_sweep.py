@@ -1,7 +1,9 @@
 """What a trial sees, what a sweep leaves, and how it goes on."""
 
 import csv
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from pipeline.run import locked, read_metrics
 from pipeline.sweep import Space, final, load_space, space_of, sweep
 from pipeline.sweep import trial as trials_module
 from pipeline.sweep.study import open_study
-from pipeline.sweep.trial import FIRST_RUNG, REDUCTION, PrunedError, halving, run
+from pipeline.sweep.trial import FIRST_RUNG, REDUCTION, Outcome, PrunedError, halving, run
 from pipeline.train import train
 from tests.fakes import ordered_store
 from tests.featstore.test_docs import DOCS
@@ -290,6 +292,30 @@ def test_a_file_in_the_place_of_the_study_is_a_sentence(tmp_path: Path, space: S
         sweep(store, space, out=out, trials=1, log=quiet)
     with pytest.raises(InputError, match="trials is 0; it must be 1 or more"):
         sweep(store, space, out=out, trials=0, log=quiet)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update alembic_version set version_num = 'v9.9.9'",
+        "update trials set state = 'PAUSED'",
+        "delete from trial_params",
+        "update trial_user_attributes set value_json = '[]'",
+        "update trial_params set param_name = cast(x'cf' as text)",
+    ],
+)
+def test_a_study_of_another_optuna_or_damaged_is_a_sentence(
+    tmp_path: Path, space: Space, change: str
+) -> None:
+    path = tmp_path / "study.db"
+    with open_study(path, space, seed=0) as study:
+        number, _ = study.ask()
+        study.tell(Outcome(number=number, state="complete", scores=[0.5]))
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(change)
+    with pytest.raises(InputError) as caught, open_study(path, space, seed=0):
+        pass
+    assert str(path) in str(caught.value)
 
 
 def test_every_seed_that_numpy_takes_will_do(tmp_path: Path, space: Space) -> None:

@@ -6,17 +6,21 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import featstore
 from featstore.errors import InputError
+from pipeline.processes import worker_processes
 from pipeline.sweep import Space, load_space, sweep
 from pipeline.sweep.study import open_study, ranked
 from pipeline.sweep.trial import Task, call, run
+from pipeline.sweep.workers import in_processes
 from tests.fakes import ordered_store
 from tests.sweeps import quiet, saved, table, task_of, trials_of, write_space
 
@@ -143,13 +147,46 @@ def die(task: Task) -> None:
 def test_a_worker_that_is_killed_is_a_sentence(
     tmp_path: Path, on_disk: featstore.Store, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.sweep.workers.CALL", "tests.pipeline.test_sweep_workers:die")
+    name = "pipeline.sweep.workers.CALL_ON_ONE_THREAD"
+    monkeypatch.setattr(name, "tests.pipeline.test_sweep_workers:die")
     with pytest.raises(InputError, match=r"a worker process was killed.* than 2: it goes on"):
         sweep(on_disk, space, out=tmp_path / "out", workers=2, log=quiet)
     monkeypatch.undo()
     lines: list[str] = []
     sweep(on_disk, space, out=tmp_path / "out", log=lines.append)
     assert lines[0] == "trials cut off, to be repeated: 2"
+
+
+def wait_forever(task: Task) -> None:
+    Path(os.environ["STARTED"]).touch()
+    threading.Event().wait()
+
+
+@pytest.mark.parametrize("at", ["a wait", "a note"])
+def test_an_interrupt_ends_the_workers_at_once(tmp_path: Path, monkeypatch, at: str) -> None:
+    """In either place a process that waits for its trials would never come to its end."""
+    monkeypatch.setenv("STARTED", str(tmp_path / "started"))
+    name = "pipeline.sweep.workers.CALL_ON_ONE_THREAD"
+    monkeypatch.setattr(name, "tests.pipeline.test_sweep_workers:wait_forever")
+
+    def interrupted(*given: Any, **more: Any) -> None:
+        wait_for((tmp_path / "started").exists)
+        raise KeyboardInterrupt
+
+    if at == "a wait":
+        monkeypatch.setattr("pipeline.sweep.workers.wait", interrupted)
+        store = cast(featstore.Store, tmp_path)  # only pickled
+        with pytest.raises(KeyboardInterrupt):
+            list(in_processes([cast(Task, None)] * 2, store, 2))
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            submit_and(interrupted)
+
+
+def submit_and(then: Callable[[], None]) -> None:
+    with worker_processes(1) as pool:
+        pool.submit(wait_forever, cast(Task, None))
+        then()
 
 
 def test_another_store_in_the_place_of_the_first_is_refused_by_workers(
