@@ -19,11 +19,13 @@ import torch
 from torch import Tensor
 
 from featstore import Batch, Store
+from featstore.rows import MappedRows
 from pipeline.distributed import processes
 from pipeline.standardise import Standardiser
 
 Clips = npt.NDArray[np.int64]
 BLOCK = 256  # clips that are read at a time to be held
+MOST_MAPPED = 256 * 2**20  # bytes held of a mapped store, which the page cache holds already
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")  # Linux
 
@@ -57,8 +59,8 @@ class Feed:
     standardise : Standardiser, optional
     held : int64 array (n,), optional
         Positions of the clips that will come again and again: they are read when the first batch
-        is asked for and held on the device, where they fit into half of its free memory.
-        Others are streamed.
+        is asked for and held on the device, where they fit into half of its free memory; on a
+        CPU at most `MOST_MAPPED` bytes of a mapped store. Others are streamed.
 
     Attributes
     ----------
@@ -79,6 +81,11 @@ class Feed:
         self._steps, self._standardise = steps, standardise
         self._wanted: Clips = np.unique(np.zeros(0, np.int64) if held is None else held)
         self._held: _Held | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """What is held of the features by now, in bytes."""
+        return 0 if self._held is None else self._held.rows.nbytes
 
     def batches(
         self,
@@ -143,8 +150,10 @@ class Feed:
         sizes = self.store.row_size[self._wanted]
         rows = int(sizes.sum()) if self._steps is None else self._steps * len(sizes)
         group = processes()  # each holds all, and all have to take their batches alike
-        half = free_memory(self.device) // (2 if self.device.type == "cuda" else 2 * group.here)
-        return group.all(rows * self.store.dim * 4 <= half)
+        most = free_memory(self.device) // (2 if self.device.type == "cuda" else 2 * group.here)
+        if self.device.type == "cpu" and isinstance(self.store.rows, MappedRows):
+            most = min(most, MOST_MAPPED)
+        return group.all(rows * self.store.dim * 4 <= most)
 
     def _hold(self) -> _Held:
         sizes = self.store.row_size[self._wanted]

@@ -84,6 +84,23 @@ def test_what_fits_is_read_once(fits: bool, monkeypatch: pytest.MonkeyPatch) -> 
     assert feed.waited > 0
 
 
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+@pytest.mark.parametrize("steps", [None, 4])
+def test_of_a_mapped_store_little_is_held(
+    tmp_path: Path, compression: str, steps: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page cache holds it already; batches, and so the weights, are the same."""
+    made = stores.contents(chunk_rows=1024, codec=Codec(compression=compression))
+    store = featstore.open(stores.write_store(tmp_path / "s.zarr", made))
+    batches = []
+    for most in (module.MOST_MAPPED, 0):
+        monkeypatch.setattr(module, "MOST_MAPPED", most)
+        feed = Feed(store, CPU, steps=steps, held=np.arange(5))
+        batches.append(taken(feed, np.arange(5), rng=np.random.default_rng(0)))
+        assert (feed.held_bytes == 0) == (most == 0 and compression == "none")
+    assert same(*batches)
+
+
 def test_compressed_stores_come_whole(tmp_path: Path) -> None:
     made = stores.contents(codec=Codec(compression="zstd"))
     store = featstore.open(stores.write_store(tmp_path / "s.zarr", made))
