@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from featstore.errors import CorruptStoreError
 from featstore.escaping import visible
 from featstore.store import Store
 from models.catalogue import BACKBONES
@@ -188,9 +189,17 @@ def timing_table(prepared: Prepared, seconds: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
+SHOWN = ("features", "statistics", "steps", "repeated_last_frame", "numerics", "untrained")
+
+
 def details(store: Store) -> str:
     """Return what a store holds, for people."""
     own = store.attributes
+    if missing := [name for name in SHOWN if name not in own]:
+        raise CorruptStoreError(
+            f"{store.path} lacks what builds and imports write ({', '.join(missing)}); whoever "
+            "wrote it has to write it again."
+        )
     statistics, features = own["statistics"], own["features"]
     rows: list[Sequence[object]] = [
         ["path", store.path],

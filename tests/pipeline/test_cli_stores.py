@@ -19,6 +19,7 @@ from pipeline.config import load_recipe
 from pipeline.provenance import provenance_path
 from pipeline.train import train
 from tests.builds import ROWS, build, options_of, silent, write_dataset
+from tests.stores import write_store
 
 KEPT = [row for row in ROWS if row["end"] - row["start"] >= 4]
 STEPS = sum(row["end"] - row["start"] for row in KEPT)
@@ -305,3 +306,21 @@ class TestReport:
         refused(run("report", tmp_path), f"{tmp_path}: not a run")
         refused(run("report", tmp_path / "nowhere"), "not a run")
         refused(run("report", stores[0].path), "not a run")
+
+
+def test_a_foreign_file_does_not_damage_a_store(tmp_path: Path) -> None:
+    path = write_store(tmp_path / "s.zarr")
+    (path / ".DS_Store").write_bytes(b"\0")
+    ran = CliRunner().invoke(main, ["verify", str(path)])
+    assert ran.exit_code == 0, ran.output
+    assert ".DS_Store was added" in ran.output
+    assert "is whole" in ran.output
+    (path / "label/c/0").unlink()
+    assert CliRunner().invoke(main, ["verify", str(path)]).exit_code == 1
+
+
+def test_a_store_that_lacks_what_builds_write_is_said(tmp_path: Path) -> None:
+    path = write_store(tmp_path / "s.zarr")
+    ran = CliRunner().invoke(main, ["info", str(path)])
+    assert ran.exit_code == 2, ran.output
+    assert "numerics" in ran.stderr
