@@ -13,7 +13,9 @@ from pipeline.recipes import DEFAULT
 if TYPE_CHECKING:
     from featstore.store import Store
     from pipeline.compare_runs import Difference
+    from pipeline.repeat import Answer
 
+NOTHING_TO_DO = "already built: nothing to do"
 Log = Callable[[str], None]
 
 
@@ -61,6 +63,7 @@ def build(
     ------
     FeatstoreError
     """
+    from featstore.catalogue import remember_last
     from featstore.container import read_attributes
     from featstore.files import is_remote
     from pipeline import build as stage
@@ -68,6 +71,7 @@ def build(
     from pipeline.describe import caveats, describe, dry_run_table, failures, timing_table
     from pipeline.memory import keep_freed_memory
     from pipeline.prepare import cache_of, prepare
+    from pipeline.repeat import find_answer, keep_answer, request_of
     from pipeline.request import build_options
     from pipeline.why import differs_from
 
@@ -83,6 +87,11 @@ def build(
         closing(cache_of(options.store)) as cache,
         Cluster(dask, log) if dask else nullcontext() as cluster,
     ):
+        request = None if dry_run or dask else request_of(options)
+        answer = find_answer(request, options, cache, log) if request else None
+        if answer is not None:
+            remember_last(options.store, answer.path)
+            return _already_built(answer, log)
         prepared = prepare(options, cache, log, cluster)
         if options.repair or not prepared.built or dry_run:
             for line in (*describe(prepared), *differs_from(prepared, None, cache)):
@@ -94,10 +103,26 @@ def build(
             table = dry_run_table(prepared)
             return Built(prepared.path, prepared.shown_path, prepared.key, known, untrained, table)
         seconds = stage.build(prepared, cache, log, cluster)
-    log(timing_table(prepared, seconds) if seconds else "already built: nothing to do")
+        if request:
+            keep_answer(request, prepared, cache)
+    log(timing_table(prepared, seconds) if seconds else NOTHING_TO_DO)
     for line in failures(read_attributes(prepared.path)):
         log(line)
     return Built(prepared.path, prepared.shown_path, prepared.key, known, untrained)
+
+
+def _already_built(answer: Answer, log: Log) -> Built:
+    """Say of a store that is there what a build says of it."""
+    from featstore.container import read_attributes
+    from pipeline.describe import caveats, failures
+
+    known, untrained = answer.subjects_known, answer.untrained
+    for line in caveats(subjects_known=known, untrained=untrained):
+        log(line)
+    log(NOTHING_TO_DO)
+    for line in failures(read_attributes(answer.path)):
+        log(line)
+    return Built(answer.path, str(answer.path), answer.key, known, untrained)
 
 
 def train(

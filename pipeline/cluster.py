@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from featstore import remote
 from featstore.errors import InputError
+from pipeline.interrupts import held_interrupts
 from pipeline.schedulers import LOCAL, address_of, check_spec, local_cluster
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Cluster:
         check_spec(spec)
         self._spec, self._log = spec, log
         self._local: Any = None
+        self._connected: Any = None
         self._environment: dict[str, str] = {}
 
     def __enter__(self) -> Cluster:
@@ -74,9 +76,9 @@ class Cluster:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if "_client" in self.__dict__:
+        if self._connected is not None:
             with suppress(Exception):  # the connection may be what failed
-                self._client.close(timeout=5)
+                self._connected.close(timeout=5)
         if self._local is not None:
             with suppress(Exception):
                 self._local.close(timeout=10)
@@ -89,18 +91,15 @@ class Cluster:
             from distributed import Client
         except ImportError:
             raise InputError("--dask needs Dask; pip install distributed.") from None
-        if self._spec.startswith(LOCAL):
+        if not self._spec.startswith(LOCAL):
+            self._connected = _connect(Client, address_of(self._spec), self._spec)
+        else:
             # Dask sets variables of this process for those that it starts, and leaves them so.
             self._environment = dict(os.environ)
-            self._local = local_cluster(int(self._spec.removeprefix(LOCAL)))
-        address = self._local or address_of(self._spec)
-        try:
-            client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"--dask is {self._spec!r}, and no scheduler answers there ({error}); start one "
-                "with `dask scheduler`, or give local:N."
-            ) from None
+            with held_interrupts():
+                self._local = local_cluster(int(self._spec.removeprefix(LOCAL)))
+                self._connected = _connect(Client, self._local, self._spec)
+        client = self._connected
         self._log(f"{len(client.nthreads())} workers at {client.scheduler.address}")
         self._log(f"dashboard: {client.dashboard_link}")
         return client
@@ -259,6 +258,16 @@ class _Watch:
                 "and whether they have enough memory."
             ) from None
         return remote.result(found)
+
+
+def _connect(client: Callable[..., Client], address: Any, spec: str) -> Client:
+    try:
+        return client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--dask is {spec!r}, and no scheduler answers there ({error}); start one with "
+            "`dask scheduler`, or give local:N."
+        ) from None
 
 
 @contextmanager

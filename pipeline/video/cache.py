@@ -23,12 +23,14 @@ from pipeline.video.images import numbered_images
 from pipeline.video.index import VideoIndex
 
 # Raised whenever a table, a packed index, or what statistics mean changes: all is learnt anew.
-VERSION = 10
+VERSION = 11
+MOST_ANSWERS = 20
 # The first column is the key; every table has a column more, the checksum of the row.
 TABLES = {
     "file": ("path", "signature", "sha256"),
     "video": ("sha256", "packed"),
     "statistics": ("key", "json"),
+    "answer": ("request", "json"),
 }
 DELETE = "delete it, which costs time only"
 REMEDIES = {
@@ -118,6 +120,17 @@ class Cache:
     def keep_statistics(self, key: str, statistics: dict[str, Any]) -> None:
         """Keep statistics under `key`."""
         self._keep("statistics", key, json.dumps(statistics))
+
+    def answer(self, request: str) -> str | None:
+        """Return the answer kept for a request; see `pipeline.repeat`."""
+        row = self._rows("answer", [request]).get(request)
+        return None if row is None else str(row[0])
+
+    def keep_answer(self, request: str, answer: str) -> None:
+        """Keep the answer to a request, and those of the last few requests."""
+        self._keep("answer", request, answer)
+        newest = f"SELECT rowid FROM answer ORDER BY rowid DESC LIMIT {MOST_ANSWERS}"  # noqa: S608
+        self._execute(f"DELETE FROM answer WHERE rowid NOT IN ({newest})")  # noqa: S608
 
     def _rows(self, table: str, keys: Iterable[str]) -> dict[str, tuple[Any, ...]]:
         """Return the rows with these keys, without those whose checksum is wrong."""
