@@ -44,8 +44,8 @@ def check_utf8(path: Path) -> None:
     ------
     InputError
     """
-    shown = printable(str(path))
-    if shown != str(path):
+    name = str(path)
+    if not name.isascii() and (shown := printable(name)) != name:
         raise InputError(f"{shown}: this name is not UTF-8; rename it.")
 
 

@@ -140,7 +140,7 @@ def test_clips_behind_the_end_of_a_video(tmp_path, unit: str, scale: float) -> N
     ]
     given: dict[str, Any] = {"normalise": "0.4,0.2", "source": {"unit": unit}}
     table = write_table(folder / "clips.csv", rows)
-    with pytest.raises(InputError, match="1 of 4 clips end after their video"):
+    with pytest.raises(InputError, match="1 of 4 clips lie outside of their video"):
         build(options_of(table, tmp_path / "f", **given))
     store = build(options_of(table, tmp_path / "f", max_failures="1", **given))
     (late,) = failed_clips(store)
