@@ -54,6 +54,11 @@ class Cache:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    @property
+    def journals(self) -> Path:
+        """Where processes note which videos they decode; see `pipeline.video.journal`."""
+        return self._path.parent / ".decoding"
+
     @cached_property
     def _database(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from pipeline.sources.names import on_disk
 from pipeline.video.cache import Cache, content_hash, signature
 from pipeline.video.images import index_images
 from pipeline.video.index import VideoIndex, empty_index, read_index
+from pipeline.video.journal import at_work, crashes
 from pipeline.video.limits import MAX_PIXELS, check_size
 
 if TYPE_CHECKING:
@@ -104,7 +105,14 @@ def read_videos(
     packed = cache.indexes(hashes.values())
     unread = [path for path in paths if hashes.get(path) not in packed and not path.is_dir()]
     unread += [path for path in paths if path.is_dir() and path not in hashes]
+    crashed = crashes(cache.journals)
+    failed = {
+        path: _lost(path, crashed[own]) for path in paths if (own := path.absolute()) in crashed
+    }
+    unread = [path for path in unread if path not in failed]
+    hashes |= {path: content_hash(path) for path in failed}
     indexes = _read_new(unread, hashes, cache, workers, log, cluster) if unread else {}
+    indexes |= failed
     videos = []
     for name, path in sorted(named.items()):
         try:
@@ -120,6 +128,10 @@ def read_videos(
             reason = str(error).partition(";")[0].replace(str(path), "the video")
             videos.append(Video(name, path, hashes[path], empty_index(), reason))
     return videos
+
+
+def _lost(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} cannot be read: {reason}; replace it or remove its clips.")
 
 
 def _index_of(
@@ -154,9 +166,12 @@ def read_file(path: Path) -> tuple[str, VideoIndex | InputError | None]:
     """Return a file's hash, and its index or why it has none; a folder of images has neither."""
     sha256 = content_hash(path)
     try:
-        return sha256, None if path.is_dir() else read_index(path)
+        with at_work(path):
+            return sha256, None if path.is_dir() else read_index(path)
     except InputError as error:
         return sha256, error
+    except MemoryError:
+        return sha256, _lost(path, "reading it takes more memory than there is")
 
 
 def _read_new(

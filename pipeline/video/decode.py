@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.video.errors import DecodeError
 from pipeline.video.image_decode import image_frames
 from pipeline.video.index import VideoIndex
+from pipeline.video.journal import noted
 from pipeline.video.opening import open_video
 from pipeline.video.orientation import is_mirrored, quarter_turns
 from pipeline.video.pixels import Converter, Picture, PixelMode
@@ -89,7 +90,7 @@ def decode(
     pixels = Converter(mode, index)
     found = image_frames(path, index, frames) if path.is_dir() else _frames(path, index, frames)
     try:
-        for number, frame, damaged in _judged(found):
+        for number, frame, damaged in noted(path, due, _judged(found)):
             if tally is not None:
                 tally()
             if number <= before:
@@ -105,6 +106,8 @@ def decode(
             if (following := next(wanted, None)) is None:
                 return
             due = following
+    except MemoryError:
+        raise DecodeError(path, due, "it takes more memory than there is") from None
     except (av.FFmpegError, OSError) as error:
         raise DecodeError(path, due, str(getattr(error, "strerror", None) or error)) from None
     raise DecodeError(path, due, "the video ended before it")

@@ -19,6 +19,7 @@ from featstore.errors import InputError
 from pipeline.video.decode import Decode, decode
 from pipeline.video.errors import DecodeError
 from pipeline.video.index import UNINDEXED, VideoIndex
+from pipeline.video.journal import at_work
 from pipeline.video.opening import file_url, open_video
 from pipeline.video.pixels import Picture, PixelMode
 
@@ -165,7 +166,8 @@ class _Video:
         from torch import OutOfMemoryError
 
         try:
-            batch = self.decoder.get_frames_at(numbers)
+            with at_work(self.path, numbers[0]):
+                batch = self.decoder.get_frames_at(numbers)
         except OutOfMemoryError:  # says nothing of the video
             raise
         except (RuntimeError, IndexError) as error:

@@ -1,0 +1,242 @@
+"""Which videos are being decoded, kept in a file that outlives a crash of the decoder.
+
+A process that dies within FFmpeg cannot say why. The next one finds the videos that were in work,
+tries each in a process of its own, and refuses by name what crashes, hangs or lacks memory there.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featstore.errors import InputError
+from featstore.locks import open_lock, try_lock
+
+SLOT, SLOTS = 4096, 64  # bytes, and threads
+HANG_SECONDS = 600.0
+NO_MEMORY = 3  # exit code
+TRIED_FRAMES = 64
+Log = Callable[[str], None]
+Attempt = Callable[[Path, int], None]
+Judged = tuple[int, Any, bool]
+
+
+class Journal:
+    """The videos that the threads of this process are decoding.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the journals of all processes lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._slots = threading.local()
+        self._free = list(range(SLOTS))
+        self._since: dict[int, tuple[float, bytes]] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._descriptor, name = tempfile.mkstemp(".journal", dir=folder)
+        self._path = Path(name)
+        try_lock(self._descriptor)
+        os.ftruncate(self._descriptor, SLOT * SLOTS)
+        self._map = mmap.mmap(self._descriptor, SLOT * SLOTS)
+
+    def begin(self, name: bytes, frame: int) -> None:
+        """Note that this thread is at work on a frame; on the index, where it is -1.
+
+        Parameters
+        ----------
+        name : bytes
+            The absolute path of the video.
+        frame : int
+        """
+        entry = b"%d\0%s\0" % (frame, name)
+        slot = self._slot()
+        if slot >= 0 and len(entry) <= SLOT:
+            start = slot * SLOT
+            self._map[start : start + len(entry)] = entry
+            self._since[slot] = time.monotonic(), name
+
+    def end(self) -> None:
+        """Note that this thread is at work on nothing."""
+        slot = self._slot()
+        if slot >= 0:
+            self._map[slot * SLOT] = 0
+            self._since.pop(slot, None)
+
+    def _slot(self) -> int:
+        try:
+            return int(self._slots.number)
+        except AttributeError:
+            self._slots.number = self._free.pop() if self._free else -1
+            return int(self._slots.number)
+
+    def stalled(self, seconds: float) -> Path | None:
+        """Return a video that has been in work for so long without giving a frame."""
+        limit = time.monotonic() - seconds
+        old = (name for since, name in list(self._since.values()) if since < limit)
+        return next((Path(os.fsdecode(name)) for name in old), None)
+
+    def close(self) -> None:
+        """Remove the journal of a process that ends as it should."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+        with suppress(OSError):  # others are in it
+            self._path.parent.rmdir()
+
+
+_current: Journal | None = None
+
+
+@contextmanager
+def keep_journal(folder: Path, log: Log, seconds: float = HANG_SECONDS) -> Iterator[None]:
+    """Keep a journal, and end the process if a decoder gives nothing for so many seconds.
+
+    Where the folder cannot be written to, none is kept.
+    """
+    global _current
+    try:
+        journal = Journal(folder)
+    except OSError:
+        yield
+        return
+    done = threading.Event()
+    watch = threading.Thread(target=_watch, args=(journal, done, log, seconds), daemon=True)
+    watch.start()
+    _current = journal
+    try:
+        yield
+    finally:
+        _current = None
+        done.set()
+        watch.join()
+        journal.close()
+
+
+def _watch(journal: Journal, done: threading.Event, log: Log, seconds: float) -> None:
+    while not done.wait(min(10.0, seconds / 4)):
+        if path := journal.stalled(seconds):
+            log(
+                f"{path} has given no frame for {seconds:g} s, so the process ends; run the "
+                "same command again, which tries this video by itself."
+            )
+            os._exit(1)
+
+
+@contextmanager
+def at_work(path: Path, frame: int = -1) -> Iterator[None]:
+    """Note that this thread is at work on a video."""
+    journal = _current
+    if journal is None:
+        yield
+        return
+    journal.begin(os.fsencode(path.absolute()), frame)
+    try:
+        yield
+    finally:
+        journal.end()
+
+
+def noted(path: Path, first: int, frames: Iterator[Judged]) -> Iterator[Judged]:
+    """Yield what a decoder gives, noting while it works the number of the frame that is due."""
+    if (journal := _current) is None:
+        yield from frames
+        return
+    name, due = os.fsencode(path.absolute()), first
+    while True:
+        journal.begin(name, due)
+        try:
+            frame = next(frames, None)
+        finally:
+            journal.end()
+        if frame is None:
+            return
+        yield frame
+        due = max(due, frame[0])
+
+
+def crashes(
+    folder: Path, attempt: Attempt | None = None, seconds: float = HANG_SECONDS
+) -> dict[Path, str]:
+    """Return the videos that were in work when a process died and fail by themselves, and why.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the journals lie.
+    attempt : callable
+        What is tried in another process with a video and a frame; by default, it is decoded.
+    seconds : float
+        How long that may take.
+    """
+    crashed: dict[Path, str] = {}
+    for journal in sorted(folder.glob("*.journal")):
+        with suppress(PermissionError):
+            crashed |= _failing(journal, attempt or _decode, seconds)
+    return crashed
+
+
+def _failing(journal: Path, attempt: Attempt, seconds: float) -> dict[Path, str]:
+    """Return what fails of a journal; where nothing does, or its process lives, that is nothing."""
+    descriptor = open_lock(journal)
+    try:
+        if not try_lock(descriptor):
+            return {}
+        entries = dict(_entries(journal.read_bytes()))
+        tried = {path: _try(path, frame, attempt, seconds) for path, frame in entries.items()}
+        failing = {path: reason for path, reason in tried.items() if reason}
+        if not failing:
+            journal.unlink(missing_ok=True)
+            with suppress(OSError):  # others are in it
+                journal.parent.rmdir()
+        return failing
+    finally:
+        os.close(descriptor)
+
+
+def _entries(content: bytes) -> Iterator[tuple[Path, int]]:
+    for start in range(0, len(content), SLOT):
+        frame, _, rest = content[start : start + SLOT].partition(b"\0")
+        if frame:
+            yield Path(os.fsdecode(rest.partition(b"\0")[0])), int(frame)
+
+
+def _try(path: Path, frame: int, attempt: Attempt, seconds: float) -> str:
+    """Return why a video fails in a process of its own; empty if it does not."""
+    process = get_context("spawn").Process(target=attempt, args=(path, frame), daemon=True)
+    process.start()
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return f"its decoder gave nothing for {seconds:g} s"
+    if process.exitcode == NO_MEMORY:
+        return "decoding it takes more memory than there is"
+    code = process.exitcode or 0
+    return f"its decoder crashed ({signal.Signals(-code).name})" if code < 0 else ""
+
+
+def _decode(path: Path, frame: int) -> None:
+    """Do again what was done when the process died."""
+    from pipeline.video.decode import decode_all
+    from pipeline.video.index import read_index
+
+    with suppress(InputError, OSError):
+        try:
+            index = read_index(path)
+            frames = np.arange(max(0, frame), min(len(index), frame + TRIED_FRAMES))
+            for _ in decode_all(path, index, frames, "rgb"):
+                pass
+        except MemoryError:
+            os._exit(NO_MEMORY)
