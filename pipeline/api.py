@@ -73,6 +73,7 @@ def build(
     from pipeline.prepare import cache_of, prepare
     from pipeline.repeat import find_answer, keep_answer, request_of
     from pipeline.request import build_options
+    from pipeline.video.journal import keep_journal
     from pipeline.why import differs_from
 
     keep_freed_memory()
@@ -86,6 +87,7 @@ def build(
     with (
         closing(cache_of(options.store)) as cache,
         Cluster(dask, log) if dask else nullcontext() as cluster,
+        keep_journal(cache.journals, log),
     ):
         request = None if dry_run or dask else request_of(options)
         answer = find_answer(request, options, cache, log) if request else None

@@ -57,7 +57,6 @@ def build(dask: str | None, dry_run: bool, as_json: bool, **given: Any) -> None:
     Without flags: Drive&Act under data/driveact, view kinect_ir, split 0, resnet18. The last line
     is the store's path and key. A store that is already there is not built again.
     """
-<<<<<<< HEAD
     from pipeline import api
 
     built = api.build(given, log=_log(as_json), dask=dask, dry_run=dry_run)
@@ -67,47 +66,6 @@ def build(dask: str | None, dry_run: bool, as_json: bool, **given: Any) -> None:
         say(json.dumps({**shown, **facts}))
     else:
         say(built.dry_run or f"{built.shown} {built.key}")
-=======
-    from featstore.container import read_attributes
-    from featstore.files import is_remote
-    from pipeline import build as stage
-    from pipeline.cluster import Cluster
-    from pipeline.describe import caveats, describe, dry_run_table, failures, timing_table
-    from pipeline.memory import keep_freed_memory
-    from pipeline.prepare import cache_of, prepare
-    from pipeline.video.journal import keep_journal
-
-    keep_freed_memory()
-    place = given.pop("store")
-    if is_remote(place):
-        given["bucket"] = place
-    elif place:
-        given["store"] = Path(place)
-    options = build_options(given)
-    log = _log(as_json)
-    with (
-        closing(cache_of(options.store)) as cache,
-        Cluster(dask, log) if dask else nullcontext() as cluster,
-        keep_journal(cache.journals, log),
-    ):
-        prepared = prepare(options, cache, log, cluster)
-        if options.repair or not prepared.built or dry_run:
-            from pipeline.why import differs_from
-
-            for line in (*describe(prepared), *differs_from(prepared, None, cache)):
-                log(line)
-        known, untrained = prepared.dataset.subjects_known, prepared.weights.untrained
-        for line in caveats(subjects_known=known, untrained=untrained):
-            log(line)
-        if dry_run:
-            _finish(prepared, as_json, dry_run_table(prepared))
-            return
-        seconds = stage.build(prepared, cache, log, cluster)
-    log(timing_table(prepared, seconds) if seconds else "already built: nothing to do")
-    for line in failures(read_attributes(prepared.path)):
-        log(line)
-    _finish(prepared, as_json, None)
->>>>>>> 9911589 (Videos: name the video whose decoder crashes, hangs or lacks memory)
 
 
 @click.command()
