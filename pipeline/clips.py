@@ -14,7 +14,7 @@ from pipeline.sources.base import Annotation, Dataset
 from pipeline.timeline import Timeline
 from pipeline.video.catalogue import Video
 from pipeline.video.index import VideoIndex
-from pipeline.video.pixels import PixelMode
+from pipeline.video.pixels import PixelMode, is_repacked
 
 RATE_TOLERANCE = 0.05
 # Seconds look like frames of the first quarter of a video, or of less where it is not slow, in
@@ -74,6 +74,7 @@ def reading(index: VideoIndex, mode: PixelMode) -> str:
     palette = index.palette and mode == "luma"
     read = [index.pixel_range, "mirrored" * index.mirrored, "palette" * palette]
     read.append("mislabelled" * index.mislabelled)
+    read.append("repacked" * is_repacked(index.pixel_format, mode))
     return ", ".join(filter(None, read))
 
 

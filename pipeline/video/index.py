@@ -203,6 +203,7 @@ def read_index(path: Path) -> VideoIndex:
                 stamps = counted_stamps(path, kind, place, packets)
                 packets = replace(packets, mislabelled=misled, **stamps)
             picture = _picture(stream.codec_context)
+            _check_values(path, picture["pixel_format"], picture["bits"])
             picture |= {"stream": place, "streams": len(films(container))}
             if "mp4" in kind:
                 picture["mirrored"] = mirrored_track(path, stream.id)
@@ -280,6 +281,15 @@ def _picture(context: Any) -> dict[str, Any]:
         "pixel_range": assumed_range(name, bits, tag, context.name),
         "palette": name == "pal8" and tag != FULL_RANGE_TAG,
     }
+
+
+def _check_values(path: Path, pixel_format: str, bits: int) -> None:
+    """Refuse grey of floating-point numbers or of 32 bits, whose white no file states."""
+    if pixel_format.startswith(("gray", "ya")) and (bits > 16 or "f16" in pixel_format):
+        raise InputError(
+            f"{path} is {pixel_format}, and grey values of at most 16 bits are read; convert it to "
+            "gray16le."
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,11 @@ from pipeline.video.orientation import quarter_turns, upright
 
 PixelMode = Literal["luma", "rgb"]
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
+# Formats that keep values at the high end of 16 bits, or the channels of a pixel together, in more
+# than 8 bits. FFmpeg moves their luma into a plane of its own; no value changes.
+REPACKED = re.compile(r"(p[024]1[02]|.+msb|y21[026]|xv(30|36|48)|v30x|ayuv64|ya16|xyz12)[lb]e")
+# FFmpeg 8 makes RGB of these as if their bytes were exchanged.
+EXCHANGED = re.compile(r"((rgb|bgr)5[56]5)be")
 
 
 class Converter:
@@ -45,14 +51,39 @@ class Converter:
         return shown
 
     def _rgb(self, frame: Any) -> Picture:
-        return np.asarray(self._reformatter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
+        if exchanged := EXCHANGED.fullmatch(frame.format.name):
+            frame = self._reformatter.reformat(frame, format=f"{exchanged[1]}le")
+            rgb = frame.reformat(format="rgb24")
+        else:
+            rgb = self._reformatter.reformat(frame, format="rgb24")
+        return np.asarray(rgb.to_ndarray(), np.uint8)
 
     def _luma(self, frame: Any) -> Picture:
         if has_luma_plane(frame.format):
             return _first_plane(frame)
-        # Packed YUV keeps its values; RGB, of a palette too, becomes grey in full range.
-        grey = "gray" if frame.format.is_rgb or frame.format.has_palette else "yuv444p"
-        return _first_plane(self._reformatter.reformat(frame, format=grey))
+        return _first_plane(self._reformatter.reformat(frame, format=_luma_format(frame.format)))
+
+
+def is_repacked(pixel_format: str, mode: PixelMode) -> bool:
+    """Tell whether pixels are taken from another format, with the same values.
+
+    Examples
+    --------
+    >>> is_repacked("p010le", "luma"), is_repacked("p010le", "rgb"), is_repacked("nv12", "luma")
+    (True, False, False)
+    """
+    return bool((REPACKED if mode == "luma" else EXCHANGED).fullmatch(pixel_format))
+
+
+def _luma_format(pixel_format: Any) -> str:
+    """Return the format whose first plane is the luma of a format that has no such plane."""
+    bits = pixel_format.components[0].bits
+    # RGB, also of a palette, and XYZ become grey in full range.
+    if pixel_format.is_rgb or pixel_format.has_palette or pixel_format.name.startswith("xyz"):
+        return "gray"
+    if bits <= 8:
+        return "yuv444p"
+    return "gray16le" if pixel_format.name.startswith("ya") else f"yuv444p{bits}le"
 
 
 def _first_plane(frame: Any) -> Picture:
@@ -65,8 +96,8 @@ def _first_plane(frame: Any) -> Picture:
 
 
 def has_luma_plane(pixel_format: Any) -> bool:
-    """Tell whether a format's first plane is luma alone: planar YUV, NV12 or grey."""
-    return not pixel_format.is_rgb and (
+    """Tell whether a format's first plane is luma as it is: planar YUV, NV12 or grey."""
+    return not (pixel_format.is_rgb or REPACKED.fullmatch(pixel_format.name)) and (
         pixel_format.name.startswith("gray")
         or (pixel_format.is_planar and len(pixel_format.components) >= 3)
     )

@@ -21,7 +21,7 @@ from pipeline.video.errors import DecodeError
 from pipeline.video.index import UNINDEXED, VideoIndex
 from pipeline.video.journal import at_work
 from pipeline.video.opening import file_url, open_video
-from pipeline.video.pixels import Picture, PixelMode
+from pipeline.video.pixels import Picture, PixelMode, is_repacked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,6 +128,8 @@ def _check_kind(path: Path, index: VideoIndex) -> None:
         kind = "a video that is shown mirrored"
     if not kind and index.mislabelled:
         kind = "a video whose key frames are not those that the file names"
+    if not kind and is_repacked(index.pixel_format, "rgb"):
+        kind = f"a video of {index.pixel_format}"
     if kind:
         raise InputError(f"{path} is {kind}, which torchcodec cannot read; give --decoder pyav.")
 

@@ -188,6 +188,8 @@ def test_counts() -> None:
         ({}, "full", "full"),
         ({"mirrored": True}, "full, mirrored", "full, mirrored"),
         ({"palette": True}, "full, palette", "full"),
+        ({"pixel_format": "p010le"}, "full, repacked", "full"),
+        ({"pixel_format": "rgb555be"}, "full", "full, repacked"),
     ],
 )
 def test_only_what_is_read_otherwise_than_before_has_another_key(how, luma, rgb) -> None:
