@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.video.errors import DecodeError, ImageError
-from pipeline.video.image_header import read_header
+from pipeline.video.image_header import is_animated_webp, read_header
 from pipeline.video.images import image_range, numbered_images
 from pipeline.video.index import VideoIndex, assumed_range
 from pipeline.video.limits import most_pixels
 from pipeline.video.opening import open_video
 from pipeline.video.orientation import is_mirrored
-from pipeline.video.tiff import pixel_tags_only
+from pipeline.video.tiff import is_followed, pixel_tags_only
 
 TIFF_SUFFIXES = (".tif", ".tiff")
+SEVERAL = "holds several pictures; store each in an image of its own"
 
 
 def image_frames(
@@ -52,14 +53,17 @@ def _frame(image: Path, index: VideoIndex) -> Any:
     most = most_pixels(index.width, index.height)
     # Without the first option, half a JPEG is a picture with a grey half.
     options = {"err_detect": "explode", "max_pixels": str(most)}
-    data = pixel_tags_only(image.read_bytes()) if image.suffix.lower() in TIFF_SUFFIXES else b""
+    data = _pixels_of_tiff(image) if image.suffix.lower() in TIFF_SUFFIXES else b""
     try:
         with open_video(image, data=data, max_pixels=most) as container:
             context = container.streams.video[0].codec_context
             context.options = options
             frame = next(container.decode(video=0))
             _check_scale(frame, index, context.name)
+            _check_alone(container)
     except av.FFmpegError:
+        if is_animated_webp(image):
+            raise ImageError(SEVERAL) from None
         header = read_header(image)
         if header is not None and header.width * header.height > most:
             raise ImageError(
@@ -68,6 +72,22 @@ def _frame(image: Path, index: VideoIndex) -> Any:
         raise
     _check_orientation(image, frame, index)
     return frame
+
+
+def _pixels_of_tiff(image: Path) -> bytes:
+    data = image.read_bytes()
+    if is_followed(data):
+        raise ImageError(SEVERAL)
+    return pixel_tags_only(data)
+
+
+def _check_alone(container: Any) -> None:
+    """Refuse an animated image of which one frame was decoded."""
+    # Demuxers of single images are called pipes.
+    if container.format.name.endswith("_pipe"):
+        return
+    if next(container.decode(video=0), None) is not None:
+        raise ImageError(SEVERAL)
 
 
 def _check_scale(frame: Any, index: VideoIndex, codec: str) -> None:

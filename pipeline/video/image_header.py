@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 ORIENTATION = 0x0112
 MIRRORED = (2, 4, 5, 7)
+RIFF_BYTES = 12
 _warnings = Lock()
 
 
@@ -62,6 +64,21 @@ def read_header(path: Path) -> ImageHeader | None:
             ):
                 return None
     return None
+
+
+def is_animated_webp(path: Path) -> bool:
+    """Tell whether a WebP file holds several frames."""
+    frames = 0
+    with path.open("rb") as stream:
+        if stream.read(RIFF_BYTES)[8:] != b"WEBP":
+            return False
+        while frames < 2 and len(head := stream.read(8)) == 8:
+            kind, length = struct.unpack("<4sI", head)
+            if kind in (b"VP8 ", b"VP8L"):  # a picture that is no frame of an animation
+                return False
+            frames += kind == b"ANMF"
+            stream.seek(length + length % 2, os.SEEK_CUR)
+    return frames > 1
 
 
 def _orientation(image: Any) -> Any:

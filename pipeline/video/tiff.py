@@ -19,6 +19,8 @@ WHAT_ELSE = {
     "a sign",
 }
 SHORT = 3
+KIND_OF_PAGE = 254
+NO_PAGE = 1 | 4  # a smaller copy, such as a thumbnail; a mask
 ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 ENTRY_BYTES = 12
 
@@ -50,6 +52,37 @@ def pixel_tags_only(data: bytes) -> bytes:
     kept = [entry for entry in entries if struct.unpack(f"{order}H", entry[:2])[0] in PIXEL_TAGS]
     table = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + data[end : end + 4]
     return data[:begin] + table.ljust(end + 4 - begin, b"\0") + data[end + 4 :]
+
+
+def is_followed(data: bytes) -> bool:
+    """Tell whether a TIFF file holds a second page that is no smaller copy or mask."""
+    order = ORDERS.get(data[:4])
+    if order is None:
+        return False
+    try:
+        begin = struct.unpack_from(f"{order}I", data, 4)[0]
+        seen = {0}
+        while (begin := _next_page(data, order, begin)) not in seen:
+            seen.add(begin)
+            if not _kind_of_page(data, order, begin) & NO_PAGE:
+                return True
+    except struct.error:  # cut off: the decoder says so
+        return False
+    return False
+
+
+def _next_page(data: bytes, order: str, begin: int) -> int:
+    count = struct.unpack_from(f"{order}H", data, begin)[0]
+    return int(struct.unpack_from(f"{order}I", data, begin + 2 + count * ENTRY_BYTES)[0])
+
+
+def _kind_of_page(data: bytes, order: str, begin: int) -> int:
+    count = struct.unpack_from(f"{order}H", data, begin)[0]
+    for at in range(begin + 2, begin + 2 + count * ENTRY_BYTES, ENTRY_BYTES):
+        tag, _, _, flags = struct.unpack_from(f"{order}HHII", data, at)
+        if tag == KIND_OF_PAGE:
+            return int(flags)
+    return 0
 
 
 def _check_plain(entry: bytes, data: bytes, order: str) -> None:

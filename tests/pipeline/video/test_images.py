@@ -105,6 +105,36 @@ class TestImages:
         assert found.shape == upright.shape
         assert off(found, upright) < 2
 
+    @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "GIF"])
+    @pytest.mark.parametrize("pictures", [1, 3])
+    def test_an_image_of_several_pictures_is_refused(
+        self, tmp_path: Path, kind: str, pictures: int
+    ) -> None:
+        suffix = ".png" if kind == "GIF" else f".{kind.lower()}"
+        frames = [Image.new("RGB", (32, 24), (own * 80, 90, 20)) for own in range(pictures)]
+        frames[0].save(tmp_path / f"1{suffix}", kind)
+        frames[0].save(tmp_path / f"2{suffix}", kind, save_all=True, append_images=frames[1:])
+        index = index_images(tmp_path, None)
+        if pictures == 1:
+            assert len(luma(tmp_path, index, [0, 1])) == 2
+            return
+        with pytest.raises(DecodeError, match=f"2{suffix} holds several pictures"):
+            luma(tmp_path, index, [0, 1])
+
+    @pytest.mark.parametrize(("kind", "refused"), [(0, True), (1, False), (4, False)])
+    def test_a_thumbnail_behind_a_page_of_tiff_is_none(
+        self, tmp_path: Path, kind: int, refused: bool
+    ) -> None:
+        page, thumbnail = Image.new("L", (32, 24), 90), Image.new("L", (8, 6), 90)
+        thumbnail.encoderinfo = {"tiffinfo": {254: kind}}
+        page.save(tmp_path / "1.tif", save_all=True, append_images=[thumbnail])
+        index = index_images(tmp_path, None)
+        if refused:
+            with pytest.raises(DecodeError, match="holds several pictures"):
+                luma(tmp_path, index, [0])
+        else:
+            assert luma(tmp_path, index, [0])[0].shape == (24, 32)
+
     @pytest.mark.parametrize("suffix", [".png", ".jpg"])
     @pytest.mark.parametrize("share", [0, 0.3, 0.6, 0.9])
     def test_a_truncated_image_is_an_error(self, tmp_path: Path, suffix: str, share) -> None:
