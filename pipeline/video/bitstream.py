@@ -47,7 +47,9 @@ class Bits:
 
     def begins(self, packet: Any) -> bool:
         """Tell whether decoding can begin at a packet."""
-        return self.is_key is not None and self.is_key(bytes(packet))
+        if self.is_key is None or self.is_key is _always:
+            return self.is_key is _always
+        return self.is_key(bytes(packet))
 
     def shows(self, packet: Any) -> bool:
         """Tell whether a packet that is not empty holds a picture that is shown."""
@@ -62,12 +64,16 @@ def bits_of(context: Any) -> Bits:
     """Return the tests for the codec of an `av.VideoCodecContext`."""
     name, extradata = context.name, bytes(context.extradata or b"")
     if context.codec.intra_only or name in INTRA_ONLY:
-        return Bits(lambda data: True)
+        return Bits(_always)
     if name in ("h264", "hevc"):
         test = _h264_key if name == "h264" else _hevc_key
         length = _length_bytes(name, extradata)
         return Bits(lambda data: test(_units(data, length)))
     return CODECS.get(name, Bits(None))
+
+
+def _always(data: bytes) -> bool:
+    return True
 
 
 def _number(data: bytes, first: int, count: int) -> int:

@@ -236,9 +236,10 @@ def _numbered(
     reached = proven = start is None
     before = -1
     for packet in container.demux(stream):
-        reached |= packet.pts == start
-        if not reached and (packet.pts is None or packet.pts > start):
-            return
+        if not reached:
+            if packet.pts is None or packet.pts > start:
+                return
+            reached = packet.pts == start
         if skips:
             asked = _place(wanted, packet.pts) >= 0
             stream.codec_context.skip_frame = "DEFAULT" if asked else "NONREF"
