@@ -284,7 +284,8 @@ def _rows(unit: list[Segment], found: UnitFeatures) -> UnitRows:
 def _stacked(pictures: list[Picture | Tensor]) -> Picture | Tensor:
     if isinstance(pictures[0], Tensor):  # on a GPU that decoded it
         return torch.stack(pictures)  # type: ignore[arg-type]
-    return np.stack(pictures)
+    # A copy of a huge picture fills memory.
+    return pictures[0][None] if len(pictures) == 1 else np.stack(pictures)
 
 
 def _too_large(size: int, device: torch.device) -> str:

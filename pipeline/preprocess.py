@@ -42,9 +42,14 @@ def pixel_values(
         pictures = torch.from_numpy(signed)
     if device.type == "cuda" and not pictures.is_cuda:
         pictures = pictures.pin_memory()  # without which copies do not overlap
-    # Clipped as integers, of which there are fewer bytes.
-    values = pictures.to(device, non_blocking=True).clamp(offset, offset + span).to(torch.float32)
-    values = values.permute(0, 3, 1, 2) if values.ndim == 4 else values.unsqueeze(1)
+    pictures = pictures.to(device, non_blocking=True)
+    if pictures.dtype != torch.uint8 or (offset, span) != (0, 255):
+        # Clipped as integers, of which there are fewer bytes.
+        pictures = pictures.clamp(offset, offset + span)
+    pictures = pictures.permute(0, 3, 1, 2) if pictures.ndim == 4 else pictures.unsqueeze(1)
+    # On a CPU, resizing takes the channels one after the other; a GPU has a kernel for either.
+    order = torch.contiguous_format if device.type == "cpu" else torch.preserve_format
+    values = pictures.to(torch.float32, memory_format=order)
     return values, offset, span
 
 

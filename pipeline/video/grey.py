@@ -27,7 +27,10 @@ def looks_grey(path: Path, index: VideoIndex) -> bool:
     frames = np.array([number for number in LOOKED_AT if number < len(index)])
     with suppress(DecodeError):  # no clip may need these frames, and this is but a hint
         for _, rgb in decode(path, index, frames, "rgb"):
-            if np.ptp(rgb.astype(np.int16), axis=2).max() > 4:
+            red, green, blue = (rgb[..., channel] for channel in range(3))
+            most = np.maximum(np.maximum(red, green), blue)
+            most -= np.minimum(np.minimum(red, green), blue)
+            if most.max() > 4:
                 return False
             neutral = neutral or int(np.ptp(rgb)) > FLAT
     return neutral

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from featstore.errors import InputError
+from pipeline.video import limits
 from pipeline.video.cache import Cache
 from pipeline.video.catalogue import read_videos
 from pipeline.video.errors import DecodeError
@@ -67,6 +68,17 @@ def test_fewer_huge_pictures_are_decoded_at_once() -> None:
     assert (counts[0], counts[1], counts[-1]) == (16, 16, 1)
     assert decoders_at_once(2, MAX_PIXELS) in (1, 2)
     assert decoders_at_once(3, 0) == 3
+
+
+@pytest.mark.parametrize(("text", "bytes_"), [("4096\n", 4096), ("max\n", None), (None, None)])
+def test_memory_is_that_of_the_container(
+    tmp_path: Path, text: str | None, bytes_: int | None
+) -> None:
+    limit = tmp_path / "memory.max"
+    if text is not None:
+        limit.write_text(text)
+    machine = limits._memory(())
+    assert limits._memory((limit,)) == (bytes_ or machine)
 
 
 def test_weights_of_large_sides_do_not_depend_on_parts(monkeypatch: pytest.MonkeyPatch) -> None:
