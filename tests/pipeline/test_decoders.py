@@ -16,6 +16,7 @@ from pipeline.video.decode import decode
 from pipeline.video.index import read_index
 from pipeline.video.torch_decode import versions
 from tests.builds import build, options_of, prepare, row, write_dataset
+from tests.videos import textured, write_video
 
 # No AVI, whose B-frames torchcodec does not find again.
 ROWS = [
@@ -100,6 +101,18 @@ def test_every_decoder_has_keys_of_its_own(tmp_path: Path) -> None:
     for own in options:
         lines = "\n".join(describe(prepare(own)))
         assert ("does not notice frames that are damaged" in lines) is (own.decoder != "pyav")
+
+
+@pytest.mark.parametrize(("pixels", "warned"), [("rgb", True), ("luma", False)])
+def test_rgb_of_deep_grey_is_warned_of(tmp_path: Path, pixels: str, warned: bool) -> None:
+    data = write_dataset(tmp_path / "data", ROWS)
+    deep = textured(24).astype(np.uint16) * 257
+    for name in ("train.mp4", "val.mkv"):
+        path = write_video(tmp_path / "deep.mkv", deep, codec="ffv1", pixel_format="gray16le")
+        path.replace(data.parent / name)
+    lines = list(describe(prepare(options_of(data, tmp_path, pixels=pixels))))
+    assert any("2 of 2 videos" in line and "with 16" in line for line in lines) is warned
+    assert any("--pixels luma" in line for line in lines) is warned
 
 
 def test_refused_before_anything_is_decoded(tmp_path: Path) -> None:
