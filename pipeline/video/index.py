@@ -222,7 +222,9 @@ def read_index(path: Path) -> VideoIndex:
     check_middle(path, kind, packets, index, count)
     if index.keys[:1].any():
         index = _from_first_shown(path, index)
-    return replace(index, keys=index.keys[:1]) if kind in UNINDEXED else index
+    # In ASF, a damaged time stamp moves a frame, and those after it get other numbers.
+    moved = kind == "asf" and not index.in_order
+    return replace(index, keys=index.keys[:1]) if kind in UNINDEXED or moved else index
 
 
 def _from_first_shown(path: Path, index: VideoIndex) -> VideoIndex:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featstore.errors import InputError
+from pipeline.video.containers.asf import asf_damage
 from pipeline.video.containers.avi import avi_damage
 from pipeline.video.containers.flv import flv_damage
 from pipeline.video.containers.matroska import matroska_damage
@@ -18,6 +19,9 @@ from pipeline.video.containers.ogg import ogg_damage
 
 if TYPE_CHECKING:
     from pipeline.video.packets import Packets
+
+# FFmpeg joins a packet of this codec to the one before it if its start code is damaged.
+JOINED = "mpeg4"
 
 
 def check_container(path: Path, kind: str, stream: Any, packets: Packets) -> None:
@@ -47,6 +51,9 @@ def check_container(path: Path, kind: str, stream: Any, packets: Packets) -> Non
             damage = avi_damage(file, stream.index, packets.filled)
         elif kind == "flv":
             damage = flv_damage(file)
+        elif kind == "asf":
+            joins = stream.codec_context.name == JOINED
+            damage = asf_damage(file, stream.id, packets.filled if joins else None)
         elif "matroska" in kind:
             damage = matroska_damage(file)
         else:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from featstore.errors import InputError
+from pipeline.video.containers.asf import DATA, PROPERTIES, _payloads
 from pipeline.video.containers.ogg import MAGIC, checksum
 from pipeline.video.decode import Lost, decode_all
 from pipeline.video.index import read_index
+from tests.faults.videos import mutation, other_frame
 from tests.videos import B_MPEG, FRAGMENTS, GOP_8, MPEG, VP8, luma, write_video
 
 FRAMES = 40
@@ -27,6 +29,9 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "mjpeg in avi": ("a.avi", {"codec": "mjpeg", "pixel_format": "yuvj420p", "options": MPEG}),
     "flv": ("a.flv", {"options": GOP_8}),
     "mkv": ("a.mkv", {"options": GOP_8}),
+    "wmv2 in wmv": ("a.wmv", {"codec": "wmv2", "options": MPEG}),
+    "mpeg4 in wmv": ("a.wmv", {"codec": "mpeg4", "options": MPEG}),
+    "msmpeg4 in wmv": ("a.wmv", {"codec": "msmpeg4", "options": MPEG}),
 }
 
 
@@ -36,46 +41,24 @@ def squares(frames: int) -> np.ndarray:
     return values.repeat(8, 1).repeat(8, 2).astype(np.uint8)
 
 
-def written(folder: Path, kind: str) -> tuple[Path, np.ndarray]:
+def written(folder: Path, kind: str, **muxing: str) -> tuple[Path, np.ndarray]:
     """Write a video; return it and what it decodes to."""
     name, options = KINDS[kind]
+    options = options | {"container": options.get("container", {}) | muxing}
     path = write_video(folder / name, squares(FRAMES), **options)
     pictures = luma(path, read_index(path), list(range(FRAMES)))
     return path, np.stack([pictures[number] for number in range(FRAMES)])
 
 
-def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """Flip bits, cut out, repeat, or blank a part."""
-    changed, place = bytearray(content), int(rng.integers(len(content)))
-    length = int(rng.integers(1, 2000))
-    match int(rng.integers(5)):
-        case 0:
-            changed[place] ^= 1 << int(rng.integers(8))
-        case 1:
-            for hit in rng.integers(len(content), size=8):
-                changed[hit] ^= 1 << int(rng.integers(8))
-        case 2:
-            del changed[place : place + length]
-        case 3:
-            changed[place:place] = changed[place : place + length]
-        case 4:
-            end = min(len(content), place + length)
-            changed[place:end] = bytes(end - place)
-    return bytes(changed)
-
-
 def misplaced(path: Path, clean: np.ndarray) -> list[int]:
     """Return the frames that are yielded under the number of another."""
-    found = []
     index = read_index(path)
-    for frame in decode_all(path, index, np.arange(len(index)), "luma"):
-        if isinstance(frame, Lost) or frame[1].shape != clean.shape[1:]:
-            continue
-        number, picture = frame
-        off = np.abs(clean.astype(int) - picture).mean((1, 2))
-        if number >= len(clean) or (off.min() < 2.5 and off[number] > 5):
-            found.append(number)
-    return found
+    expected = dict(enumerate(clean))
+    frames = decode_all(path, index, np.arange(len(index)), "luma")
+    shown = [frame for frame in frames if not isinstance(frame, Lost)]
+    return [
+        number for number, picture in shown if other_frame(number, picture, expected) is not None
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -84,7 +67,7 @@ def test_no_frame_takes_the_number_of_another(tmp_path: Path, kind: str) -> None
     content = path.read_bytes()
     refused = 0
     for trial in range(TRIALS):
-        path.write_bytes(mutated(content, np.random.default_rng([len(kind), trial])))
+        path.write_bytes(mutation(content, np.random.default_rng([len(kind), trial]))[0])
         try:
             assert misplaced(path, clean) == [], trial
         except InputError:
@@ -205,3 +188,60 @@ class TestAvi:
         path.write_bytes(content[:cut] + content[cut + 100 :])
         with pytest.raises(InputError, match="its list of frames cannot be found"):
             read_index(path)
+
+
+class TestAsf:
+    @pytest.mark.parametrize("change", ["move", "repeat", "swap"])
+    def test_a_packet(self, tmp_path: Path, change: str) -> None:
+        path, _ = written(tmp_path, "wmv2 in wmv", packet_size="600")
+        parts = asf_packets(path.read_bytes(), 600)
+        middle = len(parts) // 2
+        if change == "swap":
+            parts[middle - 1 : middle + 1] = parts[middle - 1 : middle + 1][::-1]
+        elif change == "move":
+            parts.insert(-2, parts.pop(middle))
+        else:
+            parts[middle] = parts[middle - 1]
+        path.write_bytes(b"".join(parts))
+        with pytest.raises(InputError, match="frames are missing or repeated"):
+            read_index(path)
+
+    def test_the_last_packet(self, tmp_path: Path) -> None:
+        path, _ = written(tmp_path, "wmv2 in wmv", packet_size="600")
+        parts = asf_packets(path.read_bytes(), 600)
+        path.write_bytes(b"".join(parts[:-2]))
+        with pytest.raises(InputError, match="does not hold all of its"):
+            read_index(path)
+
+    def test_a_time(self, tmp_path: Path) -> None:
+        """Frames after one that claims to come last are not taken for others."""
+        path, clean = written(tmp_path, "wmv2 in wmv")
+        content = bytearray(path.read_bytes())
+        time = (700 + 3100).to_bytes(4, "little")  # of frame 21, behind the preroll
+        content[content.index(time, content.index(DATA) + 100) + 3] ^= 1
+        path.write_bytes(content)
+        assert misplaced(path, clean) == []
+
+    def test_a_live_file(self, tmp_path: Path) -> None:
+        path, _ = written(tmp_path, "wmv2 in wmv")
+        content = bytearray(path.read_bytes())
+        content[content.index(PROPERTIES) + 88] |= 1
+        data = content.index(DATA)
+        content[data + 16 : data + 24] = content[data + 40 : data + 48] = bytes(8)
+        path.write_bytes(content)
+        assert len(read_index(path)) == FRAMES
+
+    def test_several_frames_in_a_payload(self) -> None:
+        head = bytes([0x82, 0, 0, 0x00, 0x5D, *bytes(6)])
+        payload = bytes([0x81, 7, *(40).to_bytes(4, "little"), 1, 33])
+        [found] = _payloads(head + payload + b"\x03abc\x02de")
+        assert (found.stream, found.number, found.time, found.frames) == (1, 7, 40, 2)
+
+
+def asf_packets(content: bytes, size: int) -> list[bytes]:
+    """Split a file into its head, its packets, and what follows them."""
+    begin = content.index(DATA) + 50
+    count = int.from_bytes(content[begin - 10 : begin - 2], "little")
+    ends = range(begin, begin + (count + 1) * size, size)
+    packets = [content[end - size : end] for end in ends[1:]]
+    return [content[:begin], *packets, content[begin + count * size :]]
