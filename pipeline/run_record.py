@@ -123,6 +123,25 @@ class _Baselines(_Fields):
     nearest_neighbours: _Baseline | None = None
 
 
+class _ComparedScores(_Fields):
+    top1: Score
+    mean_class_accuracy: Score
+    macro_f1: Score
+    weighted_f1: Score
+    classes_with_support: Count
+    clips: Count
+    common: Count
+
+
+class _ComparedRun(_Fields):
+    name: str
+    recipe: str
+    seed: int
+    store_key: str
+    val: _ComparedScores
+    test: _ComparedScores
+
+
 class RunMetrics(_Fields):
     """``metrics.json``."""
 
@@ -148,7 +167,7 @@ class RunMetrics(_Fields):
     calibration: _Calibration | None = None
     intervals: dict[str, _Intervals | None] = {}
     baselines: _Baselines | None = None
-    baseline: dict[str, Any] | None
+    baseline: _ComparedRun | None
     train: _TrainClips
     val: _Scores
     test: _Scores

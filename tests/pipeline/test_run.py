@@ -187,6 +187,7 @@ def test_text_in_predictions_is_no_formula_and_reads_back(tmp_path: Path) -> Non
         ({"test": {**PART, "confusion": [[0]]}}, "confusion is not that of 0 classes"),
         ({"test": {**PART, "confusion": {"cells": [[0, 0, 1]]}}}, "that of 0 classes"),
         ({"train": None}, "train"),
+        ({"baseline": {}}, "baseline.name"),
         ({"concerns": [3]}, "concerns.0"),
     ],
 )
