@@ -11,7 +11,7 @@ import numpy as np
 from synthetic import RESAMPLED, STORES, Clips, Ints, Read, write_store
 
 import featstore
-from featstore.stream import resampled
+from featstore.reading.stream import resampled
 
 Reader = Callable[[Ints], Read]
 CASES = ("equal", "ragged", "resampled")

@@ -34,8 +34,8 @@ import zarr
 from report import machine
 
 import featstore
-from featstore.codecs import Codec
-from featstore.convert import export
+from featstore.exchange.export import export
+from featstore.format.codecs import Codec
 
 BATCH = 64
 CODECS = [
@@ -72,8 +72,8 @@ def fancy(store: featstore.Store, array: Any, seed: int, batches: int) -> float:
 def small_memory() -> Iterator[None]:
     """Let the store be many times the cache."""
     with (
-        patch("featstore.blocks.GROUP_BYTES", SMALL_GROUP),
-        patch("featstore.rows.CACHE_BYTES", SMALL_CACHE),
+        patch("featstore.format.shuffle.GROUP_BYTES", SMALL_GROUP),
+        patch("featstore.format.rows.CACHE_BYTES", SMALL_CACHE),
     ):
         yield
 

@@ -42,14 +42,14 @@ from torch import Tensor, nn
 
 import featstore
 from models.backbones import Backbone, build_backbone
-from pipeline import build as stage
-from pipeline.forward import same_but_sooner
-from pipeline.lanes import Lanes
-from pipeline.memory import keep_freed_memory
-from pipeline.options import BATCH_SIZES, BuildOptions
-from pipeline.prepare import Prepared, cache_of, prepare
-from pipeline.sampling import sample
+from pipeline.build import build as stage
+from pipeline.build.extract.backbone import same_but_sooner
+from pipeline.build.extract.batch_runner import Lanes
+from pipeline.build.plan.build_plan import Prepared, cache_of, prepare
+from pipeline.build.plan.options import BATCH_SIZES, BuildOptions
+from pipeline.build.plan.sampling import sample
 from pipeline.sources.table import Table
+from pipeline.system.memory import keep_freed_memory
 from pipeline.video.decode import decode
 
 BACKBONE, SIZE, FPS = "mobilenet_v2", 224, Fraction(5)
@@ -94,7 +94,7 @@ def build(
     """Build into a new folder of stores; return what it was, seconds, and seconds by stage."""
     cache = cache_of(store)
     began = time.perf_counter()
-    with mock.patch("pipeline.forward.load_backbone", return_value=backbone):
+    with mock.patch("pipeline.build.extract.backbone.load_backbone", return_value=backbone):
         prepared = prepare(options_of(table, store), cache, silent)
         stages = stage.build(prepared, cache, silent)
     seconds = time.perf_counter() - began

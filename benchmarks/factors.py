@@ -26,8 +26,8 @@ from typing import Any
 
 import yaml
 
-from pipeline.compare_runs import Difference, compare, read_group
-from pipeline.protocol import read_summary
+from pipeline.runs.compare import Difference, compare, read_group
+from pipeline.train.seeds import read_summary
 
 HERE = Path(__file__).parent
 SAYS = {"yes": "yes", "here": "on these people", "no": "no"}

@@ -22,7 +22,7 @@ from report import machine
 from synthetic import STORES, contents
 
 import featstore
-from featstore.writer import StoreWriter
+from featstore.writing.writer import StoreWriter
 
 GIGA = 1e9
 FILES = 256

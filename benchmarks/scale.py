@@ -28,12 +28,12 @@ import numpy as np
 from recording import annotate, recording
 from report import machine
 
-from pipeline import build as stage
-from pipeline.cluster import Cluster
-from pipeline.memory import keep_freed_memory
-from pipeline.options import BuildOptions
-from pipeline.prepare import cache_of, prepare
+from pipeline.build import build as stage
+from pipeline.build.plan.build_plan import cache_of, prepare
+from pipeline.build.plan.options import BuildOptions
 from pipeline.sources.table import Table
+from pipeline.system.dask_cluster import Cluster
+from pipeline.system.memory import keep_freed_memory
 
 DIM = 512  # of squeezenet1_1
 SMALL, LARGE = (48, 64), 224
@@ -85,7 +85,7 @@ def overhead(folder: Path, units: int, rounds: int) -> str:
     """Return what a unit costs in this process, and by the one worker of a cluster."""
     table = small_table(folder, units)
     alone, dask = [], []
-    with mock.patch("featstore.layout.CHUNK_BYTES", 4 * DIM):  # a row a unit
+    with mock.patch("featstore.format.layout.CHUNK_BYTES", 4 * DIM):  # a row a unit
         for number in range(rounds):
             alone.append(build(table, large=False, dask=None))
             dask.append(build(table, large=False, dask="local:1"))

@@ -26,10 +26,10 @@ import yaml
 from report import machine
 
 import featstore
-from pipeline.config import load_recipe
-from pipeline.progress import human_time
-from pipeline.recipes import DEFAULT
-from pipeline.run import write_yaml
+from pipeline.runs.folder import write_yaml
+from pipeline.system.progress import human_time
+from pipeline.train.recipes import DEFAULT
+from pipeline.train.recipes.load import load_recipe
 
 SPACE = {
     "train.lr": {"low": 1e-4, "high": 1e-2, "log": True},

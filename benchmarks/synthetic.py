@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore import schema
-from featstore.contents import Contents
-from featstore.layout import Layout, default_chunk_rows
-from featstore.writer import StoreWriter
+from featstore.format import schema
+from featstore.format.contents import Contents
+from featstore.format.layout import Layout, default_chunk_rows
+from featstore.writing.writer import StoreWriter
 
 Rows = NDArray[np.float32]
 Ints = NDArray[np.int64]

@@ -41,16 +41,16 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from featstore import Store
-from featstore.contents import Contents
-from featstore.store import open_store
-from featstore.stream import resampled
-from featstore.writer import StoreWriter
+from featstore.format.contents import Contents
+from featstore.reading.store import open_store
+from featstore.reading.stream import resampled
+from featstore.writing.writer import StoreWriter
 from models.heads import Head, build_head
-from pipeline.augment import add_noise, mixup
-from pipeline.config import Recipe, load_recipe
-from pipeline.feed import Feed, TensorBatch
-from pipeline.imbalance import sampling_probabilities
-from pipeline.train import Learner
+from pipeline.train.data.augment import add_noise, mixup
+from pipeline.train.data.feed import Feed, TensorBatch
+from pipeline.train.imbalance import sampling_probabilities
+from pipeline.train.recipes.load import Recipe, load_recipe
+from pipeline.train.train import Learner
 
 Epoch = Callable[[], float]
 STEPS, DIM, CLASSES = 16, 512, 34

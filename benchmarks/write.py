@@ -22,8 +22,8 @@ from private import Peak
 from report import machine
 from synthetic import STORES, Rows, contents
 
-from featstore.contents import Contents
-from featstore.writer import StoreWriter
+from featstore.format.contents import Contents
+from featstore.writing.writer import StoreWriter
 
 MILLION = 1e6
 TARGET = 300  # MB/s

@@ -20,11 +20,11 @@ from featstore.errors import (
     SchemaError,
     StoreNotFoundError,
 )
-from featstore.fused import fuse
+from featstore.reading.fused import fuse
+from featstore.reading.store import Store
+from featstore.reading.store import open_store as open  # the module's verb: featstore.open(path)
+from featstore.reading.stream import Batch
 from featstore.stages import Comparison, Prediction, Run, build, compare, train
-from featstore.store import Store
-from featstore.store import open_store as open  # the module's verb: featstore.open(path)
-from featstore.stream import Batch
 
 __all__ = [
     "Batch",

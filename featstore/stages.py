@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from featstore.fused import fuse
 from featstore.installation import call
-from featstore.store import Store, open_store
+from featstore.reading.fused import fuse
+from featstore.reading.store import Store, open_store
 
 Log = Callable[[str], None]
 
@@ -60,7 +60,7 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """The content of ``metrics.json``: scores as fractions under ``val`` and ``test``."""
-        metrics: dict[str, Any] = call("pipeline.run:read_metrics", self.path)
+        metrics: dict[str, Any] = call("pipeline.runs.folder:read_metrics", self.path)
         return metrics
 
     def predictions(self, part: str | None = None) -> list[Prediction]:
@@ -75,7 +75,7 @@ class Run:
         list of Prediction
             ``pandas.DataFrame(run.predictions())`` makes a table of it.
         """
-        rows = call("pipeline.run:read_predictions", self.path)
+        rows = call("pipeline.runs.folder:read_predictions", self.path)
         return [
             Prediction(
                 clip=row["clip"],
@@ -102,7 +102,7 @@ class Comparison:
     Attributes
     ----------
     differences : list
-        One `pipeline.compare_runs.Difference` for each of the other runs.
+        One `pipeline.runs.compare.Difference` for each of the other runs.
     text : str
         What they say, in Markdown; ``print`` shows it.
     """
@@ -138,7 +138,7 @@ def build(
         Takes one line at a time.
     **options
         The source's own fields, such as ``data`` and ``split``, and those of
-        `pipeline.options.BuildOptions`, such as ``backbone``, ``weights``, ``pixels``, ``fps``.
+        `pipeline.build.plan.options.BuildOptions`, such as ``backbone``, ``weights``, ``pixels``, ``fps``.
 
     Returns
     -------

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.recipes import DEFAULT
+from pipeline.train.recipes import DEFAULT
 
 if TYPE_CHECKING:
-    from featstore.store import Store
-    from pipeline.compare_runs import Difference
-    from pipeline.repeat import Answer
+    from featstore.reading.store import Store
+    from pipeline.build.repeat import Answer
+    from pipeline.runs.compare import Difference
 
 NOTHING_TO_DO = "already built: nothing to do"
 Log = Callable[[str], None]
@@ -51,7 +51,7 @@ def build(
     Parameters
     ----------
     asked : mapping
-        Options by name, as `pipeline.request.build_options` takes them; ``store`` may be a URL.
+        Options by name, as `pipeline.build.plan.request.build_options` takes them; ``store`` may be a URL.
     log : callable
         Takes one line.
     dask : str, optional
@@ -63,18 +63,18 @@ def build(
     ------
     FeatstoreError
     """
-    from featstore.catalogue import remember_last
-    from featstore.container import read_attributes
-    from featstore.files import is_remote
-    from pipeline import build as stage
-    from pipeline.cluster import Cluster
-    from pipeline.describe import caveats, describe, dry_run_table, failures, timing_table
-    from pipeline.memory import keep_freed_memory
-    from pipeline.prepare import cache_of, prepare
-    from pipeline.repeat import find_answer, keep_answer, request_of
-    from pipeline.request import build_options
+    from featstore.format.container import read_attributes
+    from featstore.format.files import is_remote
+    from featstore.manage.catalogue import remember_last
+    from pipeline.build import build as stage
+    from pipeline.build.plan.build_plan import cache_of, prepare
+    from pipeline.build.plan.request import build_options
+    from pipeline.build.repeat import find_answer, keep_answer, request_of
+    from pipeline.build.summary import caveats, describe, dry_run_table, failures, timing_table
+    from pipeline.build.why import differs_from
+    from pipeline.system.dask_cluster import Cluster
+    from pipeline.system.memory import keep_freed_memory
     from pipeline.video.journal import keep_journal
-    from pipeline.why import differs_from
 
     keep_freed_memory()
     asked = dict(asked)
@@ -115,8 +115,8 @@ def build(
 
 def _already_built(answer: Answer, log: Log) -> Built:
     """Say of a store that is there what a build says of it."""
-    from featstore.container import read_attributes
-    from pipeline.describe import caveats, failures
+    from featstore.format.container import read_attributes
+    from pipeline.build.summary import caveats, failures
 
     known, untrained = answer.subjects_known, answer.untrained
     for line in caveats(subjects_known=known, untrained=untrained):
@@ -138,17 +138,17 @@ def train(
     device: str = "auto",
     log: Log,
 ) -> Path:
-    """Train a recipe on a store and return the run's folder; see `pipeline.train.train`.
+    """Train a recipe on a store and return the run's folder; see `pipeline.train.train.train`.
 
     Without `out` the run goes to a free folder below ``runs/``.
     """
-    from pipeline.checks import checked_parts
-    from pipeline.config import load_recipe
-    from pipeline.distributed import processes
-    from pipeline.results import configuration
-    from pipeline.train import device_of
-    from pipeline.train import train as run
-    from pipeline.usage import register_run
+    from pipeline.runs.register import register_run
+    from pipeline.system.distributed import processes
+    from pipeline.train.data.checks import checked_parts
+    from pipeline.train.recipes.load import load_recipe
+    from pipeline.train.results import configuration
+    from pipeline.train.train import device_of
+    from pipeline.train.train import train as run
 
     loaded = load_recipe(recipe, overrides)
     if out is None:
@@ -167,7 +167,7 @@ def free_folder(path: Path, config: dict[str, Any]) -> Path:
     A name under which a training of this configuration was interrupted is free; one of another
     configuration is not.
     """
-    from pipeline.run import cut_off_otherwise
+    from pipeline.runs.folder import cut_off_otherwise
 
     number = 2
     free = path
@@ -182,9 +182,9 @@ def compare(
 ) -> tuple[list[Difference], str]:
     """Compare runs with the first of them; return the differences, and what to say in Markdown."""
     from featstore.errors import InputError
-    from pipeline.compare_runs import compare as differences_of
-    from pipeline.compare_runs import read_group
-    from pipeline.comparison import comparison
+    from pipeline.report.comparison import comparison
+    from pipeline.runs.compare import compare as differences_of
+    from pipeline.runs.compare import read_group
 
     if len(runs) < 2:
         named = f"{runs[0]} has" if runs else "There is"

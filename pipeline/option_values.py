@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from featstore.errors import InputError
-from featstore.files import is_remote
+from featstore.format.files import is_remote
 
 
 def flag_of(field: str) -> str:

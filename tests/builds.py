@@ -9,10 +9,10 @@ import numpy as np
 
 import featstore
 from featstore import Store
-from pipeline import build as stage
-from pipeline.options import BuildOptions
-from pipeline.prepare import Prepared, cache_of
-from pipeline.prepare import prepare as prepare_build
+from pipeline.build import build as stage
+from pipeline.build.plan.build_plan import Prepared, cache_of
+from pipeline.build.plan.build_plan import prepare as prepare_build
+from pipeline.build.plan.options import BuildOptions
 from pipeline.sources.table import Table
 from tests.videos import GOP_8, textured, write_table, write_video
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from featstore import Store
-from featstore.layout import Layout
+from featstore.format.layout import Layout
 
 PARTS = ("train", "val", "test")
 

@@ -16,23 +16,23 @@ import h5py  # noqa: F401 - imported before the forks, so that children spend th
 import torch
 import zarr  # noqa: F401
 
-import featstore.layout
-import featstore.writer
-import pipeline.extract  # noqa: F401
-from pipeline.build import build
-from pipeline.prepare import cache_of, prepare
+import featstore.format.layout
+import featstore.writing.writer
+import pipeline.build.extract.extractor  # noqa: F401
+from pipeline.build.build import build
+from pipeline.build.plan.build_plan import cache_of, prepare
 from tests.builds import options_of, silent
 
 
 def build_in_child(data: Path, root: Path, store_format: str, began: int) -> None:
     """Build, and write a byte when writing begins; never returns."""
-    plain = featstore.writer.StoreWriter.__init__
+    plain = featstore.writing.writer.StoreWriter.__init__
 
     def telling(*given, **more) -> None:
         os.write(began, b".")
         plain(*given, **more)
 
-    featstore.writer.StoreWriter.__init__ = telling  # type: ignore[method-assign]
+    featstore.writing.writer.StoreWriter.__init__ = telling  # type: ignore[method-assign]
     try:
         cache = cache_of(root)
         build(prepare(options_of(data, root, format=store_format), cache, silent), cache, silent)
@@ -75,7 +75,7 @@ def attempt(
 def main(data: Path, folder: Path, store_format: str, seed: int, kills: int) -> None:
     """Print how many builds were killed, and how many of them had finished units."""
     torch.set_num_threads(1)
-    featstore.layout.CHUNK_BYTES = 4 * 512 * 2  # 33 units
+    featstore.format.layout.CHUNK_BYTES = 4 * 512 * 2  # 33 units
     _, seconds = attempt(data, folder / "undisturbed", store_format, None)
     assert seconds is not None
     rng = random.Random(seed)

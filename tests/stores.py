@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from featstore import schema
-from featstore.codecs import Codec
-from featstore.contents import Contents
-from featstore.layout import Layout
-from featstore.writer import StoreWriter
+from featstore.format import schema
+from featstore.format.codecs import Codec
+from featstore.format.contents import Contents
+from featstore.format.layout import Layout
+from featstore.writing.writer import StoreWriter
 
 SIZES = [3, 4, 2, 6, 1]
 DIM = 4

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 import featstore
-from featstore.writer import StoreWriter
+from featstore.writing.writer import StoreWriter
 from pipeline.sweep import Space
 from pipeline.sweep.trial import Task
 from tests.fakes import FakeStore

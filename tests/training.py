@@ -3,7 +3,7 @@
 import torch
 
 from models.heads import Head, build_head
-from pipeline.config import Recipe, load_recipe
+from pipeline.train.recipes.load import Recipe, load_recipe
 from tests.fakes import FakeStore, ordered_store
 
 SMALL = ["head.hidden=8", "train.epochs=2"]

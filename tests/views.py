@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 import featstore
-from featstore.codecs import Codec
-from featstore.store import Store
-from featstore.writer import StoreWriter
+from featstore.format.codecs import Codec
+from featstore.reading.store import Store
+from featstore.writing.writer import StoreWriter
 from tests.stores import contents
 
 RATE = 30  # frames a second

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models.heads.base import Count, Head, HeadOutput, Share, input_layer
-from models.positions import sinusoids
+from models.heads.positions import sinusoids
 
 
 class AttentiveHead(Head):

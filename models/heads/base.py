@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
-from models.pooling import blank, valid_lengths
+from models.heads.pooling import blank, valid_lengths
 
 Count = Annotated[int, Gt(0)]
 Share = Annotated[float, Ge(0), Lt(1)]
@@ -55,7 +55,7 @@ class Head(nn.Module):
     def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
         """Classify clips whose padded steps are zero.
 
-        A layer with a bias makes padded steps other than zero again: call `models.pooling.blank`
+        A layer with a bias makes padded steps other than zero again: call `models.heads.pooling.blank`
         before what looks at neighbouring steps.
         """
         raise NotImplementedError

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from models.heads.base import Head, HeadOutput, Share, input_layer
-from models.pooling import build_pool
+from models.heads.pooling import build_pool
 
 
 class LinearHead(Head):

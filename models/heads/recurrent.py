@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from models.heads.base import Count, Head, HeadOutput, Share, input_layer
-from models.pooling import PoolName, build_pool
+from models.heads.pooling import PoolName, build_pool
 
 
 class RecurrentHead(Head):

@@ -7,7 +7,7 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
 from models.heads.base import Count, Head, HeadOutput, Share, input_layer
-from models.pooling import PoolName, blank, build_pool
+from models.heads.pooling import PoolName, blank, build_pool
 
 
 class TcnHead(Head):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from models.heads.base import Count, Head, HeadOutput, Share, input_layer
-from models.pooling import PoolName, build_pool
-from models.positions import sinusoids
+from models.heads.pooling import PoolName, build_pool
+from models.heads.positions import sinusoids
 
 
 class TransformerHead(Head):

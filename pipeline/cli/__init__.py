@@ -19,7 +19,7 @@ from pipeline.cli.stores import gc, info, ls, rm, verify
 from pipeline.cli.sweep import sweep
 from pipeline.cli.terminal import say
 from pipeline.cli.train import evaluate, report, train
-from pipeline.out_of_memory import is_out_of_memory, sentence
+from pipeline.system.out_of_memory import is_out_of_memory, sentence
 
 
 class Group(click.Group):

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from pipeline.build.plan.options import BATCH_SIZES
+from pipeline.build.plan.request import build_options
 from pipeline.cli.flags import DEFAULT, feature_flags
 from pipeline.cli.terminal import say
-from pipeline.options import BATCH_SIZES
-from pipeline.request import build_options
 
 STORE = click.option(
     "--store",
@@ -81,10 +81,10 @@ def why(stores: tuple[str, ...], **given: Any) -> None:
     Give the flags of the build, and no STORE for the most similar one of the folder. With two
     STOREs, say in which fields these differ.
     """
-    from featstore.catalogue import find
-    from featstore.store import open_store
-    from pipeline.options import DEFAULT_STORE_ROOT
-    from pipeline.why import between
+    from featstore.manage.catalogue import find
+    from featstore.reading.store import open_store
+    from pipeline.build.plan.options import DEFAULT_STORE_ROOT
+    from pipeline.build.why import between
 
     paths = [find(given["store"] or DEFAULT_STORE_ROOT, name) for name in stores]
     if len(paths) < 2:
@@ -98,9 +98,9 @@ def why(stores: tuple[str, ...], **given: Any) -> None:
 
 def _why_build(path: Any, given: dict[str, Any]) -> None:
     from featstore.urls import without_credentials
-    from pipeline.forward import load_forward
-    from pipeline.prepare import cache_of, prepare
-    from pipeline.why import differs_from, work
+    from pipeline.build.extract.backbone import load_forward
+    from pipeline.build.plan.build_plan import cache_of, prepare
+    from pipeline.build.why import differs_from, work
 
     options = build_options(given)
     cache = cache_of(options.store)
@@ -125,9 +125,9 @@ def _why_build(path: Any, given: dict[str, Any]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def stats(as_json: bool, **given: Any) -> None:
     """Measure mean and std of the pixels of a split's training clips, and nothing else."""
-    from pipeline import build as stage
-    from pipeline.describe import caveats, describe
-    from pipeline.prepare import cache_of, prepare
+    from pipeline.build import build as stage
+    from pipeline.build.plan.build_plan import cache_of, prepare
+    from pipeline.build.summary import caveats, describe
 
     # No weights are needed to look at pixels.
     options = build_options(given | {"weights": "random"})

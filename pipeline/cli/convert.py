@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from featstore.codecs import COMPRESSIONS, DTYPES
+from featstore.format.codecs import COMPRESSIONS, DTYPES
 from pipeline.cli.flags import Rate
 from pipeline.cli.terminal import say
 
@@ -39,13 +39,13 @@ def export(
     .zarr.zip (an archive to read from), is a URL such as s3://bucket/name.zarr, or a folder that
     gets one .npy a clip with a table clips.csv. Nothing is overwritten.
     """
-    from featstore import convert
-    from featstore.catalogue import find
-    from featstore.destinations import codec_for, format_of
-    from featstore.files import is_remote
-    from featstore.store import open_store
+    from featstore.exchange import export as convert
+    from featstore.format.files import is_remote
+    from featstore.manage.catalogue import find
+    from featstore.manage.provenance import copy_provenance
+    from featstore.reading.store import open_store
     from featstore.urls import without_credentials
-    from pipeline.provenance import copy_provenance
+    from featstore.writing.destinations import codec_for, format_of
 
     form = format_of(dest, form)
     opened = open_store(find(root, store))
@@ -85,10 +85,10 @@ def import_(**given: Any) -> None:
     writes it, or one .npy of all clips in the order of the rows. The last line is the store's path
     and key. The same arrays and labels are imported once.
     """
-    from featstore.catalogue import remember_last
-    from pipeline.describe import caveats
-    from pipeline.imported import ImportOptions
-    from pipeline.importing import describe_import, import_store, prepare_import
+    from featstore.manage.catalogue import remember_last
+    from pipeline.build.summary import caveats
+    from pipeline.ingest.ingest import describe_import, import_store, prepare_import
+    from pipeline.ingest.plan import ImportOptions
 
     imported = prepare_import(ImportOptions(**given), say)
     for line in describe_import(imported):

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from pipeline.build.plan.request import build_options
 from pipeline.cli.build import STORE
 from pipeline.cli.flags import feature_flags
 from pipeline.cli.terminal import say
-from pipeline.request import build_options
 
 # Fields of `pipeline.finetune.Tuning`; a test holds the defaults together.
 TUNING_FLAGS = (
@@ -64,7 +64,7 @@ def finetune(out: Path, **given: Any) -> None:
     """
     from pipeline.finetune import Tuning
     from pipeline.finetune import finetune as run
-    from pipeline.finetune.tuning import FIELDS
+    from pipeline.finetune.options import FIELDS
 
     tuning = Tuning(**{name: given.pop(name) for name in FIELDS})
     written = run(build_options(given), tuning, out=out, log=say)

@@ -12,9 +12,9 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import click
 
 from models.catalogue import BACKBONES
+from pipeline.build.plan.options import DECODERS, BuildOptions
+from pipeline.build.plan.request import EVERY_FRAME
 from pipeline.option_values import flag_of
-from pipeline.options import DECODERS, BuildOptions
-from pipeline.request import EVERY_FRAME
 from pipeline.sources import sources
 
 Command = TypeVar("Command", bound=Callable[..., Any])

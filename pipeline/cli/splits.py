@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from featstore.errors import InputError, StoreNotFoundError
+from featstore.manage.titles import OF_SPLIT
 from pipeline.cli.terminal import say
-from pipeline.titles import OF_SPLIT
 
 if TYPE_CHECKING:
-    from featstore.store import Store
-    from pipeline.config import Recipe
+    from featstore.reading.store import Store
+    from pipeline.train.recipes.load import Recipe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 LAST_SEED = 2**63 - 1  # as --seed has it
@@ -95,8 +95,8 @@ def sibling(path: Path | str, number: int) -> Path | str:
     StoreNotFoundError
         If there is no such store in its folder.
     """
-    from featstore.catalogue import entries
-    from featstore.container import read_attributes
+    from featstore.format.container import read_attributes
+    from featstore.manage.catalogue import entries
 
     own = read_attributes(path)
     title = own["title"]
@@ -136,7 +136,7 @@ def train_splits(
     device: str,
     baseline: Path | None,
 ) -> Path:
-    """Train on the stores of several splits; see `pipeline.protocol.train_all`.
+    """Train on the stores of several splits; see `pipeline.train.seeds.train_all`.
 
     Raises
     ------
@@ -148,9 +148,9 @@ def train_splits(
             f"--seeds {len(seeds)} from --seed {seeds[0]} ends with seed {seeds[-1]}, and the "
             f"largest is {LAST_SEED}; give a smaller --seed."
         )
-    from pipeline.protocol import train_all
-    from pipeline.train import train
-    from pipeline.usage import register_run
+    from pipeline.runs.register import register_run
+    from pipeline.train.seeds import train_all
+    from pipeline.train.train import train
 
     for number, store in stores.items():
         of = "" if number is None else f"split {number}: "

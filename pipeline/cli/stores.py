@@ -26,10 +26,10 @@ ROOT = click.option(
 @STORE
 def ls(store: Path) -> None:
     """List the stores of a folder."""
-    from featstore.catalogue import entries, unreadable
-    from featstore.container import suffix_of
     from featstore.errors import InputError
-    from pipeline.listing import listing
+    from featstore.format.container import suffix_of
+    from featstore.manage.catalogue import entries, unreadable
+    from pipeline.cli.store_text import listing
 
     if suffix_of(store):
         raise InputError(f"--store is {store}, which is a store; give the folder around it.")
@@ -48,9 +48,9 @@ def ls(store: Path) -> None:
 @ROOT
 def info(store: str, root: Path) -> None:
     """Show what a store holds. STORE is its path, or the beginning of its key or name."""
-    from featstore.catalogue import find
-    from featstore.store import open_store
-    from pipeline.describe import details
+    from featstore.manage.catalogue import find
+    from featstore.reading.store import open_store
+    from pipeline.build.summary import details
 
     say(details(open_store(find(root, store))))
 
@@ -65,8 +65,8 @@ def verify(store: str, root: Path) -> None:
 
     STORE is its path or URL, or the beginning of its key or name.
     """
-    from featstore.catalogue import find
-    from featstore.verify import verify as findings
+    from featstore.manage.catalogue import find
+    from featstore.manage.verify import verify as findings
 
     path = find(root, store)
     found = list(findings(path))
@@ -89,12 +89,12 @@ def rm(store: str, root: Path, yes: bool) -> None:
     its path or its whole file name. Runs stay.
     """
     from featstore.errors import InputError
-    from featstore.leftovers import size_of
-    from featstore.removal import check_free, find_removable, remove_store
-    from pipeline.listing import removal
-    from pipeline.progress import human_size
-    from pipeline.provenance import provenance_path
-    from pipeline.usage import known_runs
+    from featstore.manage.leftovers import size_of
+    from featstore.manage.provenance import provenance_path
+    from featstore.manage.removal import check_free, find_removable, remove_store
+    from pipeline.cli.store_text import removal
+    from pipeline.runs.register import known_runs
+    from pipeline.system.progress import human_size
 
     target = find_removable(root, store)
     check_free(target)
@@ -123,8 +123,8 @@ def gc(store: Path, dry_run: bool) -> None:
     which the same build would have gone on; --dry-run shows it.
     """
     from featstore.errors import InputError
-    from featstore.leftovers import sweep
-    from pipeline.listing import leftover_line, swept
+    from featstore.manage.leftovers import sweep
+    from pipeline.cli.store_text import leftover_line, swept
 
     if not store.is_dir():
         raise InputError(f"There is no folder {store}; name the folder of stores with --store.")

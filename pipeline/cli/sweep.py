@@ -54,7 +54,7 @@ def sweep(
     command again goes on where a killed sweep was.
     """
     from pipeline import sweep as stage
-    from pipeline.fusion import missing_clips, open_stores
+    from pipeline.train.data.stores import missing_clips, open_stores
 
     searched = stage.load_space(space)
     store = open_stores(find_stores(stores, {}), allow_missing=allow_missing, check=not no_check)
@@ -82,11 +82,11 @@ def sweep(
 
 def _final(store: Store, out: Path, recipe: str, seed: int, device: str) -> None:
     """Evaluate the winner, and print how good it is on test."""
-    from pipeline.certainty import SCORE_NAMES
-    from pipeline.markdown import percent
-    from pipeline.run import read_metrics
+    from pipeline.report.markdown import percent
+    from pipeline.report.uncertainty import SCORE_NAMES
+    from pipeline.runs.folder import read_metrics
+    from pipeline.runs.register import register_run
     from pipeline.sweep import final
-    from pipeline.usage import register_run
 
     new = not (out / "final").exists()
     run = final(store, out, device=device, log=say)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from featstore.escaping import visible
+from featstore.text import visible
 
 
 def say(text: str, *, err: bool = False) -> None:

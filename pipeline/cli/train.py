@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pipeline.build.plan.request import build_options
 from pipeline.cli.flags import feature_flags
 from pipeline.cli.splits import (
     flags_of_split,
@@ -16,9 +17,8 @@ from pipeline.cli.splits import (
     train_splits,
 )
 from pipeline.cli.terminal import say
-from pipeline.cli.together import refuse_several_runs, together
-from pipeline.recipes import DEFAULT
-from pipeline.request import build_options
+from pipeline.cli.torchrun import refuse_several_runs, together
+from pipeline.train.recipes import DEFAULT
 
 NO_CHECK = click.option(
     "--no-check", is_flag=True, help="Do not compare features with their checksums."
@@ -78,9 +78,9 @@ def train(
     torchrun --standalone --nproc-per-node 2 --no-python featstore train
     """
     from pipeline import api
-    from pipeline.config import load_recipe
-    from pipeline.distributed import processes
-    from pipeline.fusion import open_stores
+    from pipeline.system.distributed import processes
+    from pipeline.train.data.stores import open_stores
+    from pipeline.train.recipes.load import load_recipe
 
     check = not no_check and processes().checks
     numbers, given["splits"] = numbers_and_file(given["splits"])
@@ -135,9 +135,9 @@ def evaluate(
 
     With their confidence intervals, and how far its probabilities can be trusted.
     """
-    from pipeline.fusion import missing_clips, open_stores
-    from pipeline.narration import scores
-    from pipeline.rescore import certainty, own_store, rescore
+    from pipeline.train.data.stores import missing_clips, open_stores
+    from pipeline.train.evaluate import certainty, own_store, rescore
+    from pipeline.train.log import scores
 
     if stores:
         store = open_stores(
@@ -158,8 +158,8 @@ def evaluate(
 @click.argument("run", type=click.Path(path_type=Path))
 def report(run: Path) -> None:
     """Write and print the report of a run, or of a folder of runs, again from its own files."""
-    from pipeline.protocol import is_summary, summarise
-    from pipeline.report import report as render
+    from pipeline.report.run import report as render
+    from pipeline.train.seeds import is_summary, summarise
 
     say(summarise(run).read_text("utf-8") if is_summary(run) else render(run))
 
@@ -190,11 +190,11 @@ def find_stores(stores: tuple[str, ...], given: dict[str, Any]) -> list[Path | s
 
 def _find(store: str | None, given: dict[str, Any]) -> Path | str:
     """Return the store that --store or the flags of build name."""
-    from featstore.catalogue import find
-    from featstore.container import suffix_of
     from featstore.errors import InputError, StoreNotFoundError
-    from pipeline.options import DEFAULT_STORE_ROOT
-    from pipeline.prepare import cache_of, prepare
+    from featstore.format.container import suffix_of
+    from featstore.manage.catalogue import find
+    from pipeline.build.plan.build_plan import cache_of, prepare
+    from pipeline.build.plan.options import DEFAULT_STORE_ROOT
 
     named = DEFAULT_STORE_ROOT if store is None else Path(store)
     is_root = store is None or (store.strip() and named.is_dir() and not suffix_of(named))

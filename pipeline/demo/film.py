@@ -21,9 +21,9 @@ from pipeline.demo.people import Camera, Person, make_people
 from pipeline.demo.pose import Pose, between
 from pipeline.demo.schedule import Video
 from pipeline.demo.views import VIEWS, View
-from pipeline.processes import worker_processes
-from pipeline.progress import Progress
-from pipeline.threads import processors
+from pipeline.system.processes import worker_processes
+from pipeline.system.progress import Progress
+from pipeline.system.threads import processors
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from featstore.errors import InputError
-from featstore.files import replacing
+from featstore.format.files import replacing
 
 BACKBONE = "timm:tf_efficientnet_lite0"
 

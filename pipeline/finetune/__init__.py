@@ -1,7 +1,7 @@
 """The last blocks of an image backbone, trained frame by frame on the train part of a split.
 
 What comes of it is a weights file for ``featstore build --weights``. It says which split it has
-seen (`pipeline.seen`), so builds that would test on those people refuse it.
+seen (`pipeline.build.plan.leakage`), so builds that would test on those people refuse it.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import torch
 from safetensors.torch import save
 
 from featstore.errors import InputError
-from featstore.files import replacing
+from featstore.format.files import replacing
 from models.frame_classifier import FrameClassifier
 from models.operators import declare_missing_operators
-from pipeline.build import measure
-from pipeline.device import choose_device
+from pipeline.build.build import measure
+from pipeline.build.checks import check_weights
+from pipeline.build.extract.backbone import feature_dim, numerics
+from pipeline.build.extract.statistics import Statistics
+from pipeline.build.plan.build_plan import Prepared, cache_of, prepare
+from pipeline.build.plan.leakage import METADATA, Record, read_training, record_of
+from pipeline.build.plan.options import BuildOptions
+from pipeline.build.plan.weights import SAFETENSORS, load_backbone
 from pipeline.finetune.epochs import Standing, fit
 from pipeline.finetune.frames import Frames, load_frames
+from pipeline.finetune.learner import Tuner
+from pipeline.finetune.options import Tuning
 from pipeline.finetune.pixels import Pixels
-from pipeline.finetune.tuner import Tuner
-from pipeline.finetune.tuning import Tuning
-from pipeline.forward import feature_dim, numerics
-from pipeline.memory import keep_freed_memory
-from pipeline.options import BuildOptions
-from pipeline.preconditions import check_weights
-from pipeline.prepare import Prepared, cache_of, prepare
-from pipeline.run import CHECKPOINT, remove_unfinished, unfinished_folder
-from pipeline.seen import METADATA, Record, read_training, record_of
-from pipeline.statistics import Statistics
-from pipeline.train import seeded
-from pipeline.weights import SAFETENSORS, load_backbone
+from pipeline.runs.folder import CHECKPOINT, remove_unfinished, unfinished_folder
+from pipeline.system.device import choose_device
+from pipeline.system.memory import keep_freed_memory
+from pipeline.train.train import seeded
 
 __all__ = ["Tuning", "finetune"]
 
@@ -68,7 +68,7 @@ def finetune(
     Returns
     -------
     Path
-        `out`; `pipeline.seen.read_training` reads what it says of itself.
+        `out`; `pipeline.build.plan.leakage.read_training` reads what it says of itself.
 
     Raises
     ------

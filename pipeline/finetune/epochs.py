@@ -12,7 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from featstore.errors import InputError
-from pipeline.checkpoint import (
+from pipeline.finetune.learner import Tuner
+from pipeline.finetune.options import Tuning
+from pipeline.train.checkpoint import (
     Tensors,
     generator_state,
     optimizer_state,
@@ -23,8 +25,6 @@ from pipeline.checkpoint import (
     under,
     write_checkpoint,
 )
-from pipeline.finetune.tuner import Tuner
-from pipeline.finetune.tuning import Tuning
 
 
 @dataclass(slots=True)

@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featstore.errors import InputError
-from pipeline.options import Fit
-from pipeline.plan import clip_inputs
-from pipeline.preconditions import check_failures
-from pipeline.prepare import Log, Prepared
-from pipeline.preprocess import fit_square, pixel_values
-from pipeline.progress import Progress, human_size
-from pipeline.read_ahead import read_ahead
-from pipeline.statistics import Statistics
+from pipeline.build.checks import check_failures
+from pipeline.build.extract.preprocess import fit_square, pixel_values
+from pipeline.build.extract.statistics import Statistics
+from pipeline.build.plan.build_plan import Log, Prepared
+from pipeline.build.plan.options import Fit
+from pipeline.build.plan.steps import clip_inputs
+from pipeline.system.progress import Progress, human_size
+from pipeline.system.read_ahead import read_ahead
 from pipeline.video.cache import Cache
-from pipeline.video.catalogue import check_unchanged
 from pipeline.video.decode import Lost, decode_all
 from pipeline.video.index import VideoIndex
 from pipeline.video.pixels import Picture
-from pipeline.video.torch_decode import decoding
+from pipeline.video.torchcodec import decoding
+from pipeline.video.videos import check_unchanged
 
 Ints = NDArray[np.int64]
 Row = tuple[int, NDArray[np.uint8] | str]
@@ -200,7 +200,7 @@ def _rows(
 def as_bytes(
     picture: Picture | Tensor, index: VideoIndex, *, size: int, fit: Fit, mean: Tensor
 ) -> NDArray[np.uint8]:
-    """Return a frame as `pipeline.preprocess.prepare` sees it, before mean and std.
+    """Return a frame as `pipeline.build.extract.preprocess.prepare` sees it, before mean and std.
 
     Parameters
     ----------

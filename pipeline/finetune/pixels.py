@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.backbones import COLOURS
-from pipeline.finetune.tuning import Tuning
+from pipeline.finetune.options import Tuning
 
 
 class Pixels:

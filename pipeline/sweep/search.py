@@ -13,16 +13,16 @@ from typing import Any, cast
 from featstore import InputError, Store
 from featstore.json_text import read_object
 from featstore.keys import differences
-from pipeline.checks import checked_parts
-from pipeline.config import Recipe, load_recipe
-from pipeline.markdown import count_of
-from pipeline.run import LOCK, locked, write_json, write_yaml
-from pipeline.sweep.outputs import name_of, shown, write_outputs
+from pipeline.report.markdown import count_of
+from pipeline.runs.folder import LOCK, locked, write_json, write_yaml
+from pipeline.sweep.report import name_of, shown, write_outputs
 from pipeline.sweep.space import Space
 from pipeline.sweep.study import Row, Study, best_score, open_study, ranked
 from pipeline.sweep.trial import Outcome, Task
 from pipeline.sweep.workers import here, in_processes, on_dask
-from pipeline.train import device_of, train
+from pipeline.train.data.checks import checked_parts
+from pipeline.train.recipes.load import Recipe, load_recipe
+from pipeline.train.train import device_of, train
 
 Log = Callable[[str], None]
 CONFIG, STUDY, BEST, FINAL = "sweep.json", "study.db", "best.yaml", "final"
@@ -78,7 +78,7 @@ def sweep(
         Processes on this machine. With several, each has one thread, and reads a mapped store
         without copying it; the calling program needs ``if __name__ == "__main__":``.
     dask : str, optional
-        Make trials on a cluster instead, see `pipeline.cluster.Cluster`.
+        Make trials on a cluster instead, see `pipeline.system.dask_cluster.Cluster`.
     seed : int
         Of every training, and of the choice of trials.
     device : str
@@ -199,7 +199,7 @@ def final(store: Store, out: Path, *, device: str = "auto", log: Log = print) ->
     Returns
     -------
     Path
-        The run, ``OUT/final``; `pipeline.run.read_metrics` reads its scores.
+        The run, ``OUT/final``; `pipeline.runs.folder.read_metrics` reads its scores.
 
     Raises
     ------

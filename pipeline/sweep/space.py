@@ -21,8 +21,8 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from featstore.errors import InputError
-from pipeline.config import Recipe, check_names, load_recipe, recipe_of, validated
-from pipeline.recipes import DEFAULT
+from pipeline.train.recipes import DEFAULT
+from pipeline.train.recipes.load import Recipe, check_names, load_recipe, recipe_of, validated
 from pipeline.yaml_text import read_yaml, short
 
 # Fields that decide what is compared, or nothing at all.

@@ -16,13 +16,13 @@ from typing import Any, Literal
 import numpy as np
 
 from featstore import InputError, Store
-from featstore.rows import MappedRows
-from pipeline.config import Recipe, recipe_of
-from pipeline.epochs import fit
-from pipeline.feed import Feed
-from pipeline.fusion import make_head
-from pipeline.out_of_memory import is_out_of_memory
-from pipeline.train import Learner, device_of, seeded
+from featstore.format.rows import MappedRows
+from pipeline.system.out_of_memory import is_out_of_memory
+from pipeline.train.data.feed import Feed
+from pipeline.train.data.stores import make_head
+from pipeline.train.epochs import fit
+from pipeline.train.recipes.load import Recipe, recipe_of
+from pipeline.train.train import Learner, device_of, seeded
 
 State = Literal["complete", "pruned", "fail"]  # as Optuna has them
 # Trials are looked at after so many epochs, then after three times as many, and so on; of those
@@ -173,7 +173,7 @@ def run(store: Store, task: Task, *, shared: bool = False) -> Outcome:
 
 
 def _train(store: Store, recipe: Recipe, task: Task, watch: _Watch, *, shared: bool) -> None:
-    """Do what `pipeline.train.train` does until test would be looked at, with the same numbers."""
+    """Do what `pipeline.train.train.train` does until test would be looked at, with the same numbers."""
     device, val = device_of(recipe, task.device), store.split("val")
     with seeded(task.seed, device):
         head = make_head(store, recipe).to(device)

@@ -15,9 +15,9 @@ from itertools import islice
 import torch
 
 from featstore import InputError, Store, remote
-from pipeline.cluster import Cluster
-from pipeline.processes import worker_processes
 from pipeline.sweep.trial import Outcome, Task, call, run
+from pipeline.system.dask_cluster import Cluster
+from pipeline.system.processes import worker_processes
 
 Log = Callable[[str], None]
 CALL = "pipeline.sweep.trial:call"
@@ -69,7 +69,7 @@ def call_on_one_thread(job: tuple[bytes, Task]) -> Outcome:
 def on_dask(
     tasks: Iterable[Task], store: Store, spec: str, log: Log
 ) -> Generator[Outcome, None, None]:
-    """Make trials on the workers of a cluster, see `pipeline.cluster.Cluster`."""
+    """Make trials on the workers of a cluster, see `pipeline.system.dask_cluster.Cluster`."""
     pickled = pickle.dumps(store)
     with Cluster(spec, log) as cluster:
         for _, outcome in cluster.map(CALL, ((pickled, task) for task in tasks)):

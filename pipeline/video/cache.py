@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from featstore.errors import InputError
+from featstore.format.seal import sha256_of_file
 from featstore.keys import digest
-from featstore.seal import sha256_of_file
 from pipeline.video.images import numbered_images
 from pipeline.video.index import VideoIndex
 
@@ -127,7 +127,7 @@ class Cache:
         self._keep("statistics", key, json.dumps(statistics))
 
     def answer(self, request: str) -> str | None:
-        """Return the answer kept for a request; see `pipeline.repeat`."""
+        """Return the answer kept for a request; see `pipeline.build.repeat`."""
         row = self._rows("answer", [request]).get(request)
         return None if row is None else str(row[0])
 

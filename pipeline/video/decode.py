@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.video.completeness import MOST_REORDERED
 from pipeline.video.errors import DecodeError
 from pipeline.video.image_decode import image_frames
 from pipeline.video.index import VideoIndex
@@ -19,7 +20,6 @@ from pipeline.video.opening import open_video
 from pipeline.video.orientation import is_mirrored, quarter_turns
 from pipeline.video.pixels import Converter, Picture, PixelMode
 from pipeline.video.stamps import be_strict
-from pipeline.video.whole import MOST_REORDERED
 
 if TYPE_CHECKING:
     from torch import Tensor

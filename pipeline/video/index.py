@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import InputError
+from pipeline.video.completeness import check_count, check_end, check_middle, stated_end
 from pipeline.video.containers import check_container
 from pipeline.video.opening import open_video
 from pipeline.video.orientation import mirrored_track
 from pipeline.video.packets import Packets, numbers, read_packets
 from pipeline.video.stamps import are_guessed, counted_stamps, first_shown, in_order, mislead
 from pipeline.video.streams import films, video_stream
-from pipeline.video.whole import check_count, check_end, check_middle, stated_end
 
 PixelRange = Literal["full", "limited"]
 FULL_RANGE_TAG = 2  # AVCOL_RANGE_JPEG

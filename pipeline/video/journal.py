@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from featstore.errors import InputError
-from featstore.locks import open_lock, try_lock
+from featstore.writing.locks import open_lock, try_lock
 
 SLOT, SLOTS = 4096, 64  # bytes, and threads
 HANG_SECONDS = 600.0

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import InputError
+from pipeline.video.completeness import WIDE_GAP
 from pipeline.video.opening import open_video
 from pipeline.video.packets import NO_STAMP, UNORDERED, Packets, numbers
-from pipeline.video.whole import WIDE_GAP
 
 # FFmpeg guesses wrongly how frames of these are reordered where a format does not say.
 REORDERED = ("h264", "hevc")

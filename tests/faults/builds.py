@@ -19,9 +19,9 @@ import numpy as np
 import torch
 import zarr  # noqa: F401
 
-import featstore.layout
-import pipeline.build
-import pipeline.extract  # noqa: F401
+import featstore.format.layout
+import pipeline.build.build
+import pipeline.build.extract.extractor  # noqa: F401
 from models.operators import declare_missing_operators
 from tests.builds import write_dataset
 from tests.faults.outcomes import Trial, command, judged
@@ -35,7 +35,7 @@ FORMATS = ("zarr", "hdf5")
 def small_chunks() -> None:
     """Make many units of little work."""
     torch.set_num_threads(1)
-    featstore.layout.CHUNK_BYTES = 4 * 512 * 2
+    featstore.format.layout.CHUNK_BYTES = 4 * 512 * 2
 
 
 def build(folder: Path, form: str, **how: object) -> tuple[int, str]:

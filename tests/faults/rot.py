@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 import featstore
-from featstore.codecs import Codec
-from featstore.convert import export
-from featstore.destinations import codec_for
 from featstore.errors import FeatstoreError
-from featstore.verify import verify
+from featstore.exchange.export import export
+from featstore.format.codecs import Codec
+from featstore.manage.verify import verify
+from featstore.writing.destinations import codec_for
 from tests.faults.outcomes import Trial
 from tests.stores import contents, write_store
 

@@ -19,26 +19,26 @@ import yaml
 from PIL import Image
 
 import featstore
-from featstore.arrays import DESCRIPTION
-from featstore.catalogue import entries, unreadable
-from featstore.convert import export
-from featstore.destinations import codec_for
-from featstore.seal import sealed, sha256, unsealed
-from featstore.verify import verify
-from pipeline.build import build
-from pipeline.config import load_recipe
-from pipeline.imported import ImportOptions
-from pipeline.importing import prepare_import
-from pipeline.listing import listing
-from pipeline.prepare import cache_of
-from pipeline.prepare import prepare as prepare_build
-from pipeline.report import report
-from pipeline.rescore import own_store, rescore
-from pipeline.run import read_metrics
+from featstore.exchange.export import export
+from featstore.exchange.npy_folder import DESCRIPTION
+from featstore.format.seal import sealed, sha256, unsealed
+from featstore.manage.catalogue import entries, unreadable
+from featstore.manage.verify import verify
+from featstore.writing.destinations import codec_for
+from pipeline.build.build import build
+from pipeline.build.plan.build_plan import cache_of
+from pipeline.build.plan.build_plan import prepare as prepare_build
+from pipeline.cli.store_text import listing
+from pipeline.ingest.ingest import prepare_import
+from pipeline.ingest.plan import ImportOptions
+from pipeline.report.run import report
+from pipeline.runs.folder import read_metrics
 from pipeline.sources.lists import Lists
 from pipeline.sources.table import Table
 from pipeline.sweep import load_space
-from pipeline.train import train
+from pipeline.train.evaluate import own_store, rescore
+from pipeline.train.recipes.load import load_recipe
+from pipeline.train.train import train
 from pipeline.video.decode import decode
 from pipeline.video.images import index_images
 from pipeline.video.index import read_index

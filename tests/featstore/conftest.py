@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 import featstore
-from featstore.writer import StoreWriter
+from featstore.writing.writer import StoreWriter
 from tests.featstore.writing import bytes_of, made, units, write
 from tests.stores import write_store
 

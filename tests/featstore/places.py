@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 import featstore
-from featstore import convert
-from featstore.codecs import Codec
-from featstore.container import chunk_name
+from featstore.exchange import export as convert
+from featstore.format.codecs import Codec
+from featstore.format.container import chunk_name
 from tests.stores import DIM, contents, features, write_store
 
 SIZES = np.random.default_rng(5).integers(1, 60, 40).tolist()

@@ -4,7 +4,7 @@ import doctest
 from pathlib import Path
 
 import featstore
-from featstore import convert
+from featstore.exchange import export as convert
 from tests.stores import contents, write_store
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -34,10 +34,10 @@ def test_python_examples(tmp_path, bucket, monkeypatch, capsys) -> None:
 
 
 def test_numbers_in_the_documentation_are_those_of_the_code() -> None:
-    from featstore.blocks import BLOCK_CHUNKS, GROUP_BYTES
-    from featstore.layout import CHUNK_BYTES
-    from featstore.rows import CACHE_BYTES
-    from featstore.stream import READERS
+    from featstore.format.layout import CHUNK_BYTES
+    from featstore.format.rows import CACHE_BYTES
+    from featstore.format.shuffle import BLOCK_CHUNKS, GROUP_BYTES
+    from featstore.reading.stream import READERS
 
     page = (DOCS / "reading.md").read_text("utf-8")
     assert (BLOCK_CHUNKS, READERS) == (4, 4)

@@ -112,9 +112,9 @@ def test_in_a_folder_with_its_own_models_and_pipeline(tmp_path) -> None:
         import models  # before featstore is used
         import featstore
         store = featstore.build("table", data={str(table)!r}, **{QUICK!r})
-        import pipeline.run  # after it
+        import pipeline.runs.folder  # after it
         run = featstore.train(store, "linear", set={SHORT!r})
-        assert models.WHOSE == pipeline.run.WHOSE == pipeline.WHOSE == "mine"
+        assert models.WHOSE == pipeline.runs.folder.WHOSE == pipeline.WHOSE == "mine"
         assert sys.path[0] == ""
         print("TOP1", run.metrics["val"]["top1"], len(run.predictions("val")))
     """

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 import featstore
-from featstore.writer import StoreWriter
+from featstore.writing.writer import StoreWriter
 from tests.stores import contents, features
 
 SIZES = [30, 40, 7, 60, 13]

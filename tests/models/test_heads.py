@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from models.heads import HEADS, Head, HeadOutput, RecurrentHead, build_head
+from models.heads.pooling import build_pool, valid_lengths
 from models.heads.tcn import TcnHead
-from models.pooling import build_pool, valid_lengths
 
 LENGTHS = (1, 4, 7)
 SMALL = {"hidden": 8, "heads": 2, "feedforward": 16, "dropout": 0.0}

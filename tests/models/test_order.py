@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from models.heads import Head, build_head
+from models.heads.positions import sinusoids
 from models.losses import cross_entropy
-from models.positions import sinusoids
 
 
 def clips(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline import extract
+from pipeline.build.extract import extractor as extract
 
 
 @pytest.fixture

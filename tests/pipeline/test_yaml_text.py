@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from featstore.errors import InputError
-from pipeline.config import load_recipe
 from pipeline.sweep import load_space
+from pipeline.train.recipes.load import load_recipe
 from pipeline.yaml_text import MOST_DEPTH, MOST_NODES, parse_yaml, read_yaml, short
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from featstore.errors import InputError
 from pipeline.cli import main
-from pipeline.video import catalogue, decode, journal
+from pipeline.video import decode, journal
+from pipeline.video import videos as catalogue
 from pipeline.video.decode import DecodeError
 from pipeline.video.index import read_index
 from pipeline.video.journal import crashes, keep_journal

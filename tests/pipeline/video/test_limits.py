@@ -11,10 +11,10 @@ import pytest
 from featstore.errors import InputError
 from pipeline.video import limits
 from pipeline.video.cache import Cache
-from pipeline.video.catalogue import read_videos
 from pipeline.video.errors import DecodeError
 from pipeline.video.images import index_images
 from pipeline.video.limits import MAX_PIXELS, decoders_at_once
+from pipeline.video.videos import read_videos
 from tests.videos import luma, textured, write_images, write_video
 
 
@@ -82,7 +82,7 @@ def test_memory_is_that_of_the_container(
 
 
 def test_weights_of_large_sides_do_not_depend_on_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline import resize
+    from pipeline.build.extract import resize
 
     whole = resize._weights.__wrapped__(300, 32, 1)
     monkeypatch.setattr(resize, "PART", 100)

@@ -14,7 +14,7 @@ from pipeline.video.errors import DecodeError
 from pipeline.video.images import index_images
 from pipeline.video.index import read_index
 from pipeline.video.orientation import mirrored_track
-from pipeline.video.torch_decode import decode_with_torchcodec
+from pipeline.video.torchcodec import decode_with_torchcodec
 from tests.videos import luma, textured, write_video
 
 ONE = 1 << 16

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from featstore.errors import InputError
-from pipeline.histograms import value_scale
+from pipeline.build.extract.histograms import value_scale
 from pipeline.video.decode import decode
 from pipeline.video.index import read_index
 from pipeline.video.pixels import Converter

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from pipeline.describe import describe
+from pipeline.build.summary import describe
 from pipeline.video.decode import decode
 from pipeline.video.index import read_index
 from tests.builds import options_of, prepare, write_dataset

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from featstore.errors import InputError
-from pipeline import histograms
-from pipeline.preprocess import pixel_values
-from pipeline.video import torch_decode
+from pipeline.build.extract import histograms
+from pipeline.build.extract.preprocess import pixel_values
+from pipeline.video import torchcodec as torch_decode
 from pipeline.video.decode import Lost, decode, decode_all
 from pipeline.video.errors import DecodeError
 from pipeline.video.index import VideoIndex, read_index
-from pipeline.video.torch_decode import decode_with_torchcodec, decoding, versions
+from pipeline.video.torchcodec import decode_with_torchcodec, decoding, versions
 from tests.videos import textured, write_images, write_video
 
 INDEX = VideoIndex(

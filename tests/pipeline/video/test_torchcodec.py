@@ -10,11 +10,11 @@ import torch
 from av.stream import Disposition
 
 from featstore.errors import InputError
-from pipeline.video import torch_decode
+from pipeline.video import torchcodec as torch_decode
 from pipeline.video.decode import Lost, decode, decode_all
 from pipeline.video.errors import DecodeError
 from pipeline.video.index import VideoIndex, read_index
-from pipeline.video.torch_decode import decoding, versions
+from pipeline.video.torchcodec import decoding, versions
 from tests.videos import GOP_8, textured, write_streams, write_video
 
 # FFmpeg converts with other rounding where the width or height is odd and chroma is halved.

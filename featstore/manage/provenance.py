@@ -1,0 +1,69 @@
+"""What is true of one build and not of its bytes: date, host, seconds; kept beside the store."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from featstore.format.files import is_remote, replacing
+from featstore.json_text import read_object
+
+
+def provenance_path(store: Path) -> Path:
+    """Return the path of a store's ``build.json``."""
+    return store.with_name(f"{store.name}.build.json")
+
+
+def write_provenance(store: Path, seconds: dict[str, float], **facts: Any) -> None:
+    """Write a store's ``build.json``, whole or not at all.
+
+    Parameters
+    ----------
+    store : Path
+    seconds : dict of str to float
+        By stage.
+    **facts
+        What else is worth knowing.
+    """
+    record = {
+        "built": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "processors": os.cpu_count(),
+        **facts,
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+    }
+    _write(store, record)
+
+
+def read_provenance(store: Path | str) -> dict[str, Any]:
+    """Return a store's ``build.json``, or nothing where it was left behind, or is remote."""
+    if is_remote(store):
+        return {}
+    path = provenance_path(Path(store))
+    try:
+        return read_object(path)
+    except (OSError, ValueError, TypeError):  # not there, or damaged: it decides nothing
+        return {}
+
+
+def copy_provenance(store: Path | str, to: Path, **facts: Any) -> None:
+    """Write beside a copy of a store what is known of the store.
+
+    Parameters
+    ----------
+    store : Path or str
+    to : Path
+        The copy.
+    **facts
+        What is new of the copy.
+    """
+    _write(to, {**read_provenance(store), **facts})
+
+
+def _write(store: Path, record: dict[str, Any]) -> None:
+    with replacing(provenance_path(store)) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", "utf-8")

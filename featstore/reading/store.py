@@ -1,0 +1,285 @@
+"""A sealed store, opened for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.errors import CorruptStoreError
+from featstore.format import schema
+from featstore.format.container import Container, open_container
+from featstore.format.layout import Layout
+from featstore.format.rows import Rows, rows_of
+from featstore.keys import RARE, ClipKey
+from featstore.reading.stream import Batch, Clips, gather, stream
+from featstore.urls import without_credentials
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+    from featstore.reading.torch_dataset import TorchDataset
+
+
+def open_store(path: str | Path, *, check: bool = False) -> Store:
+    """Open a sealed store for reading.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder that ends in ``.zarr``, an HDF5 file, a zip archive of a Zarr store, or a URL such
+        as ``s3://bucket/name.zarr``.
+    check : bool
+        Compare each chunk of features with its checksum when it is first read. Compressed and
+        remote chunks always are.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no store.
+    SchemaError
+        If it was written in a schema that this version cannot read.
+    CorruptStoreError
+        If it was changed after it was sealed.
+    """
+    container = open_container(path)
+    try:
+        return Store(container, check=check)
+    except CorruptStoreError:
+        # A repair may have swapped the store for a newer generation meanwhile.
+        newer = open_container(path)
+        if newer.attributes == container.attributes:
+            raise
+        return Store(newer, check=check)
+
+
+class Store:
+    """Clips and their features; a sequence of read-only arrays of shape (steps, dim).
+
+    Use `featstore.open`. Columns are numpy arrays, one entry a clip, in the store's order: by
+    video, start, stop and clip id. A store can be pickled: it is opened again by its path.
+
+    Attributes
+    ----------
+    path : Path or str
+        A path, or the URL of a remote store.
+    key : str
+        The store key, 64 hexadecimal digits.
+    attributes : dict
+        Everything that the store says about itself; see ``docs/store-format.md``.
+    title : str
+    classes : tuple of str
+        The class list; may hold classes without a clip.
+    subjects_known : bool
+        False where each video stands in for a subject.
+    dim : int
+        Length of a feature vector.
+    dtype : {"float32", "float16"}
+        What features are stored as.
+    clip_ids, subjects, videos, splits : ndarray of str, shape (clips,)
+    labels : ndarray of int64, shape (clips,)
+        Positions in `classes`.
+    start, stop : ndarray of int64, shape (clips,)
+        The interval ``[start, stop)`` in frames of the video.
+    row_size : ndarray of int64, shape (clips,)
+        Steps of each clip.
+    status : ndarray of int8, shape (clips,)
+        0 for clips whose features are whole; clips with any other status hold NaN.
+    layout : Layout
+        Which rows and chunks are whose.
+    """
+
+    def __init__(self, container: Container, *, check: bool = False) -> None:
+        self.container, self._check = container, check
+        self.dtype = container.codec.dtype
+        chunk_rows, dim = container.chunk_shape
+        place, attributes = container.place, container.attributes
+        self._describe(place, attributes, container.columns(), dim, chunk_rows)
+
+    def _describe(
+        self,
+        path: Path | str,
+        attributes: dict[str, Any],
+        columns: Mapping[str, NDArray[Any]],
+        dim: int,
+        chunk_rows: int,
+    ) -> None:
+        """Take attributes and columns in."""
+        self.path = path if isinstance(path, Path) else without_credentials(path)
+        self.attributes = attributes
+        self.key: str = attributes["key"]
+        self.title: str = attributes["title"]
+        self.subjects_known: bool = attributes["subjects_known"]
+        self.columns = columns
+        self.classes: tuple[str, ...] = tuple(columns["label_name"].tolist())
+        self.clip_ids: NDArray[np.str_] = columns["clip_id"]
+        self.subjects: NDArray[np.str_] = columns["subject_name"][columns["subject"]]
+        self.videos: NDArray[np.str_] = columns["video_name"][columns["video"]]
+        self.splits: NDArray[np.str_] = columns["split_name"][columns["split"]]
+        self.labels = columns["label"].astype(np.int64)
+        self.start: NDArray[np.int64] = columns["start"]
+        self.stop: NDArray[np.int64] = columns["stop"]
+        self.row_size: NDArray[np.int64] = columns["row_size"]
+        self.status: NDArray[np.int8] = columns["status"]
+        for column in (*vars(self).values(), *columns.values()):
+            if isinstance(column, np.ndarray):
+                column.flags.writeable = False
+        self.dim = dim
+        self.layout = Layout(self.row_size, dim, chunk_rows)
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """The stores that this one reads: itself, or those that `featstore.fuse` joined."""
+        return (self,)
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Clip ``i`` lies in rows ``offsets[i]:offsets[i + 1]``; shape (clips + 1,)."""
+        return self.layout.offsets
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The rows of all clips, one after the other; opened when first asked for."""
+        return rows_of(self.container, self.layout, checked=self._check)
+
+    @cached_property
+    def usable(self) -> Clips:
+        """Positions of the clips whose features are whole."""
+        return np.flatnonzero(self.status == schema.STATUS_OK)
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def __repr__(self) -> str:
+        shape = f"{int(self.offsets[-1])} x {self.dim}"
+        return f"<featstore.Store {self.title!r}: {len(self)} clips, {shape} features>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        place = self.container.place  # with the credentials of a URL, which `path` is without
+        return _reopen, (place.absolute() if isinstance(place, Path) else place, self._check)
+
+    def __getitem__(self, clip: int) -> NDArray[np.float32]:
+        """Return one clip's features: read-only, of the stored dtype, shape (steps, dim).
+
+        A view of the mapped file where the store lies uncompressed on the local disk, else a view
+        or a copy of decoded chunks.
+        """
+        return self.rows.span(*self._span(clip))
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        return (self[clip] for clip in range(len(self)))
+
+    def frames(self, clip: int) -> NDArray[np.int64]:
+        """Return the frame index of each of a clip's steps, shape (steps,)."""
+        return self.columns["frame"][slice(*self._span(clip))]
+
+    def times(self, clip: int) -> NDArray[np.float64]:
+        """Return the time of each of a clip's steps in seconds of the video, shape (steps,)."""
+        return self.columns["time"][slice(*self._span(clip))]
+
+    def split(self, part: str) -> Clips:
+        """Return the positions of the usable clips of ``train``, ``val`` or ``test``.
+
+        Raises
+        ------
+        ValueError
+            If there is no such part.
+        """
+        if part not in schema.PARTS:
+            raise ValueError(f"part is {part!r}; it is one of {', '.join(schema.PARTS)}")
+        return np.flatnonzero((self.splits == part) & (self.status == schema.STATUS_OK))
+
+    def batch(self, clips: Clips, steps: int | None = None) -> Batch:
+        """Gather clips into one batch; see `featstore.reading.stream.gather`."""
+        return gather(self, clips, steps)
+
+    def stream(
+        self,
+        batch_size: int,
+        seed: int | np.random.Generator | None = None,
+        *,
+        clips: Clips | None = None,
+        probabilities: NDArray[np.float64] | None = None,
+        steps: int | None = None,
+    ) -> Iterator[Batch]:
+        """Yield one epoch of batches; see `featstore.reading.stream.stream`."""
+        return stream(self, batch_size, seed, clips=clips, probabilities=probabilities, steps=steps)
+
+    def torch_dataset(self, part: str | None = None, *, steps: int | None = None) -> TorchDataset:
+        """Return the clips of a part, or all, as a map-style ``torch.utils.data.Dataset``.
+
+        See `featstore.reading.torch_dataset.TorchDataset`.
+        """
+        from featstore.reading.torch_dataset import TorchDataset
+
+        clips = self.usable if part is None else self.split(part)
+        return TorchDataset(self, clips, steps)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the columns as a frame, one row a clip; the index is the position in the store."""
+        import pandas
+
+        names = [self.classes[label] for label in self.labels.tolist()]
+        columns = {
+            "clip_id": self.clip_ids,
+            "video": self.videos,
+            "start": self.start,
+            "stop": self.stop,
+            "label": names,
+            "subject": self.subjects,
+            "split": self.splits,
+            "steps": self.row_size,
+            "status": self.status,
+        }
+        return pandas.DataFrame(columns).rename_axis("clip")
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return all arrays as a dataset of the CF contiguous ragged layout.
+
+        Features that lie uncompressed on the local disk stay there; compressed and remote ones are
+        read whole.
+        """
+        import xarray
+
+        arrays = {
+            name: (dimension, self.columns[name], attributes)
+            for name, (_, dimension, attributes) in schema.ARRAYS.items()
+        }
+        features = self.rows.span(0, self.layout.steps)
+        plain = {k: v for k, v in self.attributes.items() if k not in ("seal", "seal_sha256")}
+        return xarray.Dataset({"features": (("step", "feature"), features), **arrays}, attrs=plain)
+
+    def clip_keys(self) -> list[ClipKey]:
+        """Return what the store key covers of each clip."""
+        columns = self.columns
+        videos = columns["video"]
+        shown, begins = (self.attributes.get(name, {}) for name in RARE)
+        found = zip(
+            self.clip_ids.tolist(),
+            columns["video_sha256"][videos].tolist(),
+            columns["video_range"][videos].tolist(),
+            self.start.tolist(),
+            self.stop.tolist(),
+            [self.classes[label] for label in self.labels.tolist()],
+            self.subjects.tolist(),
+            self.splits.tolist(),
+            [shown.get(clip_id, "") for clip_id in self.clip_ids.tolist()],
+            [begins.get(video, "") for video in columns["video_name"][videos].tolist()],
+            strict=True,
+        )
+        return [ClipKey(*clip) for clip in found]
+
+    def _span(self, clip: int) -> tuple[int, int]:
+        if not -len(self) <= clip < len(self):
+            raise IndexError(f"clip {clip} of a store with {len(self)} clips")
+        clip %= len(self)
+        return int(self.offsets[clip]), int(self.offsets[clip + 1])
+
+
+def _reopen(path: str | Path, check: bool) -> Store:
+    return open_store(path, check=check)

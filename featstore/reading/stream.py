@@ -1,0 +1,231 @@
+"""Batches of ragged clips: gathered from a store, padded under a mask or resampled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.format.rows import DecodedRows
+from featstore.format.shuffle import chunks_of, groups
+
+if TYPE_CHECKING:
+    from featstore.reading.store import Store
+
+Clips = NDArray[np.int64]
+READERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Clips side by side.
+
+    Attributes
+    ----------
+    features : ndarray of float32, shape (clips, steps, dim)
+        Padded with zeros behind each clip's last step.
+    mask : ndarray of bool, shape (clips, steps)
+        True where a step is a clip's own; a prefix in every row.
+    labels : ndarray of int64, shape (clips,)
+    clips : ndarray of int64, shape (clips,)
+        Positions in the store.
+    """
+
+    features: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+    clips: Clips
+
+
+def gather(store: Store, clips: Clips, steps: int | None = None) -> Batch:
+    """Gather clips into one batch.
+
+    Parameters
+    ----------
+    store : Store
+    clips : ndarray of int64, shape (n,)
+        Positions in the store, in the order of the batch.
+    steps : int, optional
+        Resample every clip to so many steps, evenly spread over its own; by default clips are
+        padded to the longest of the batch. A clip without rows is padding in both cases.
+    """
+    clips = positions(clips, len(store))
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps is {steps}; it must be 1 or more")
+    firsts, sizes = store.offsets[clips], store.row_size[clips]
+    width = int(sizes.max(initial=0)) if steps is None else steps
+    if steps is not None:
+        mask = np.broadcast_to(sizes[:, None] > 0, (len(clips), width)).copy()
+        features = _resampled(store, firsts, sizes, steps)
+    else:
+        mask = np.arange(width) < sizes[:, None]
+        if len(clips) and mask.all():  # one gather is quicker than a copy a clip
+            features = store.rows.windows(firsts, width).astype(np.float32, copy=False)
+        else:
+            features = _padded(store, firsts, sizes, width)
+    return Batch(features, mask, store.labels[clips], clips)
+
+
+def positions(clips: Any, count: int) -> Clips:
+    """Return clips as positions in a store of `count` clips.
+
+    Parameters
+    ----------
+    clips : array of int, or of bool with one entry a clip
+        Negative positions count from the end.
+
+    Raises
+    ------
+    TypeError
+        If they are neither.
+    IndexError
+        If one is not in the store.
+
+    Examples
+    --------
+    >>> positions([0, -1], 4).tolist(), positions([True, False, True], 3).tolist()
+    ([0, 3], [0, 2])
+    """
+    given = np.asarray(clips)
+    if given.dtype == bool:
+        if given.shape != (count,):
+            raise IndexError(f"a mask of shape {given.shape} for a store with {count} clips")
+        return np.flatnonzero(given)
+    if given.size and not np.issubdtype(given.dtype, np.integer):
+        raise TypeError(f"clips are {given.dtype}; give positions, or a mask of all clips")
+    wrong = given[(given < -count) | (given >= count)]
+    if wrong.size:
+        raise IndexError(f"clip {wrong[0]} of a store with {count} clips")
+    found: Clips = np.where(given < 0, given + count, given).astype(np.int64)
+    return found
+
+
+def _padded(store: Store, firsts: Clips, sizes: Clips, width: int) -> NDArray[np.float32]:
+    features = np.empty((len(firsts), width, store.dim), np.float32)
+    span = store.rows.span
+    for place, first, size in zip(features, firsts.tolist(), sizes.tolist(), strict=True):
+        place[:size] = span(first, first + size)
+        place[size:] = 0
+    return features
+
+
+def _resampled(store: Store, firsts: Clips, sizes: Clips, steps: int) -> NDArray[np.float32]:
+    """Gather clips of `steps` rows; a clip without rows has none to repeat, and gets zeros."""
+    has_rows = sizes > 0
+    index = firsts[has_rows, None] + resampled(sizes[has_rows, None], steps)
+    features = store.rows.take(index).astype(np.float32, copy=False)
+    if has_rows.all():
+        return features
+    padded = np.zeros((len(sizes), steps, store.dim), np.float32)
+    padded[has_rows] = features
+    return padded
+
+
+def resampled(available: int | Clips, wanted: int) -> NDArray[np.int64]:
+    """Return which of `available` steps stand for `wanted` evenly spread ones.
+
+    Examples
+    --------
+    >>> resampled(6, 3).tolist(), resampled(2, 4).tolist()
+    ([1, 3, 5], [0, 0, 1, 1])
+    """
+    return (np.arange(wanted) * 2 + 1) * available // (2 * wanted)
+
+
+def stream(
+    store: Store,
+    batch_size: int,
+    seed: int | np.random.Generator | None = None,
+    *,
+    clips: Clips | None = None,
+    probabilities: NDArray[np.float64] | None = None,
+    steps: int | None = None,
+) -> Iterator[Batch]:
+    """Yield one epoch of batches.
+
+    Mapped stores are shuffled fully. Of compressed and remote stores larger than the cache, random
+    blocks of neighbouring chunks are read, so many at once as the cache holds, and clips are
+    shuffled among them; see ``docs/reading.md``.
+
+    Parameters
+    ----------
+    store : Store
+    batch_size : int
+        Clips in a batch; the last one may be smaller.
+    seed : int or numpy.random.Generator, optional
+        Source of the order; without it clips come in the order given. A generator goes on where
+        it is, so another epoch has another order.
+    clips : ndarray of int64, shape (n,), optional
+        Positions in the store, such as ``store.split("train")``; by default all usable ones.
+    probabilities : ndarray of float64, shape (n,), optional
+        Draw n clips with replacement by these instead of each once; needs `seed`.
+    steps : int, optional
+        As in `gather`.
+
+    Raises
+    ------
+    ValueError
+        If `probabilities` come without `seed`, or `batch_size` or `steps` is below 1.
+    TypeError, IndexError
+        See `positions`.
+    """
+    for name, value in (("batch_size", batch_size), ("steps", steps)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; it must be 1 or more")
+    if probabilities is not None and seed is None:
+        raise ValueError("probabilities need seed, a number or a numpy.random.Generator.")
+    chosen = store.usable if clips is None else positions(clips, len(store))
+    rng = None if seed is None else np.random.default_rng(seed)
+    if rng is not None and probabilities is not None:
+        chosen = rng.choice(chosen, size=len(chosen), p=probabilities)
+    return _batches(store, chosen, batch_size, rng, steps)
+
+
+def _batches(
+    store: Store,
+    clips: Clips,
+    batch_size: int,
+    rng: np.random.Generator | None,
+    steps: int | None,
+) -> Iterator[Batch]:
+    rows = store.rows
+    if isinstance(rows, DecodedRows):
+        planned = groups(store.layout, clips, rng, rows.chunk_bytes)
+        ordered = _read_ahead(store, rows, planned, batch_size)
+    else:
+        ordered = iter([clips if rng is None else rng.permutation(clips)])
+    waiting = np.zeros(0, np.int64)
+    for group in ordered:
+        waiting = np.concatenate([waiting, group])
+        whole = len(waiting) - len(waiting) % batch_size
+        for first in range(0, whole, batch_size):
+            yield gather(store, waiting[first : first + batch_size], steps)
+        waiting = waiting[whole:]
+    if len(waiting):
+        yield gather(store, waiting, steps)
+
+
+def _read_ahead(
+    store: Store, rows: DecodedRows, planned: list[Clips], batch_size: int
+) -> Iterator[Clips]:
+    """Yield groups of clips whose chunks are there, while those of the next one are read."""
+    pool = ThreadPoolExecutor(READERS)
+    try:
+        ahead = rows.read_ahead(chunks_of(store.layout, planned[0]), pool) if planned else []
+        for group, following in zip_longest(planned, planned[1:]):
+            own = chunks_of(store.layout, group)
+            for future in ahead:
+                future.result()
+            # The first batch holds the last clips of the group before, whose chunks are still
+            # there; reading on would cost them their place.
+            yield group[:batch_size]
+            if following is not None:
+                ahead = rows.read_ahead(chunks_of(store.layout, following), pool, keep=own)
+            yield group[batch_size:]
+    finally:  # also where the reader stops in the middle
+        pool.shutdown(cancel_futures=True)

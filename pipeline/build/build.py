@@ -1,0 +1,308 @@
+"""Stage one: from annotated videos to a sealed store. `build` does what is not done yet."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featstore.errors import InputError
+from featstore.format import schema
+from featstore.manage.catalogue import remember_last
+from featstore.manage.provenance import write_provenance
+from featstore.writing.locks import writer_lock
+from featstore.writing.staging import forget_units
+from pipeline.build.checks import check_failures, check_space, check_weights
+from pipeline.build.plan.build_plan import Prepared
+from pipeline.build.plan.clips import counts
+from pipeline.build.plan.steps import clip_inputs, columns
+from pipeline.build.repair import Damaged, find_damage, find_failed
+from pipeline.system.progress import Progress
+from pipeline.video.cache import Cache
+from pipeline.video.videos import check_unchanged
+
+if TYPE_CHECKING:
+    from featstore.format.contents import Contents
+    from featstore.format.layout import Layout
+    from featstore.writing.writer import StoreWriter
+    from pipeline.build.executors import Machine
+    from pipeline.build.extract.statistics import Statistics
+    from pipeline.build.plan.sampling import Frames
+    from pipeline.build.reuse import Copies
+    from pipeline.build.units import UnitWork
+    from pipeline.system.dask_cluster import Cluster
+
+Log = Callable[[str], None]
+
+
+def measure(
+    prepared: Prepared, cache: Cache, log: Log, cluster: Cluster | None = None
+) -> Statistics:
+    """Return mean and std of the pixels of the split's training clips."""
+    from pipeline.build.extract.statistics import statistics_of
+
+    return statistics_of(
+        prepared.options.normalise,
+        prepared.videos,
+        prepared.clips,
+        mode=prepared.pixels,
+        fps=prepared.fps,
+        decoder=prepared.options.decoder,
+        workers=prepared.options.workers,
+        skip_lost=prepared.options.most_failures(len(prepared.clips)) > 0,
+        cache=cache,
+        log=log,
+        cluster=cluster,
+    )
+
+
+def build(
+    prepared: Prepared, cache: Cache, log: Log, cluster: Cluster | None = None
+) -> dict[str, float]:
+    """Build the store, finish or mend it, or find that it is there.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    cache : Cache
+    log : callable
+    cluster : Cluster, optional
+        Whose workers compute; by default this process does.
+
+    Returns
+    -------
+    dict of str to float
+        Seconds by stage; empty where there was nothing to do.
+
+    Raises
+    ------
+    BusyError
+        If another process is building the same store.
+    InputError
+        If the weights do not fit, a frame does not decode, or the disk is too small.
+    """
+    options = prepared.options
+    if not (options.repair or options.retry_failed) and prepared.built:
+        if not isinstance(prepared.path, Path):
+            forget_units(prepared.path)
+        remember_last(options.store, prepared.path)
+        return {}
+    if not os.access(options.store, os.W_OK):
+        raise InputError(
+            f"--store {options.store}: the folder cannot be written, and has no such store; give "
+            "another one"
+        )
+    with writer_lock(options.store, prepared.key):
+        began = time.perf_counter()
+        seconds, facts = _make(prepared, cache, log, cluster)
+        if seconds:
+            seconds = {"index": prepared.seconds, **seconds}
+            seconds["total"] = prepared.seconds + time.perf_counter() - began
+            dropped = [clip.clip_id for clip in prepared.dropped]
+            write_provenance(
+                # Of a store in a bucket, it stays here.
+                options.store / Path(prepared.path).name,
+                seconds,
+                weights=str(prepared.weights),
+                dropped=f"{len(prepared.dropped)} clips shorter than {prepared.min_frames} frames",
+                **({"dropped_clips": dropped} if dropped else {}),
+                **facts,
+            )
+        remember_last(options.store, prepared.path)
+        return seconds
+
+
+def _make(
+    prepared: Prepared, cache: Cache, log: Log, cluster: Cluster | None
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return seconds by stage, none where there was nothing to do, and facts to remember."""
+    from featstore.writing.unfinished import finish
+
+    path = prepared.path
+    if prepared.options.repair and isinstance(path, Path):
+        damaged = find_damage(path, log)
+        if damaged is not None and not damaged.names:
+            log(f"{prepared.path} is whole: nothing to repair")
+            return {}, {}
+        return _extract(prepared, damaged, cache, log, cluster)
+    if prepared.options.retry_failed and isinstance(path, Path) and prepared.built:
+        holding = find_failed(path)
+        if holding is None:
+            log(f"no clip of {prepared.path} has failed: nothing to try again")
+            return {}, {}
+        log(f"{len(holding.names)} failed clips are tried again")
+        return _extract(prepared, holding, cache, log, cluster)
+    if isinstance(path, Path):
+        finish(path)
+    if prepared.built:  # by whoever held the lock before
+        return {}, {}
+    if prepared.existing is not None:
+        return _convert(prepared, prepared.existing, log)
+    return _extract(prepared, None, cache, log, cluster)
+
+
+def _convert(
+    prepared: Prepared, existing: Path | str, log: Log
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Write a store that is there in another format in the one asked for."""
+    from featstore.exchange.export import copy_store, upload
+    from featstore.reading.store import open_store
+
+    since = time.perf_counter()
+    name = Path(existing).name
+    log(f"the same features are in {name}: copied, nothing is extracted")
+    path, codec = prepared.path, prepared.options.codec
+    if isinstance(path, Path):
+        copy_store(open_store(existing), path, codec)
+    else:
+        upload(open_store(existing), path, codec)
+    return {"convert": time.perf_counter() - since}, {"converted": name}
+
+
+def _extract(
+    prepared: Prepared,
+    damaged: Damaged | None,
+    cache: Cache,
+    log: Log,
+    cluster: Cluster | None,
+) -> tuple[dict[str, float], dict[str, Any]]:
+    since = time.perf_counter()
+    # Imported here, because a build that finds its store must not pay for torch and zarr.
+    from featstore.format.contents import Contents
+    from featstore.format.layout import Layout, default_chunk_rows
+    from featstore.writing.writer import StoreWriter
+    from pipeline.build.executors import Here, There
+    from pipeline.build.units import unit_works
+
+    options = prepared.options
+    machine = Here(prepared) if cluster is None else There(prepared, cluster)
+    inputs, repeated = clip_inputs(prepared.clips, prepared.videos, options, prepared.fps)
+    check_failures(prepared, {})
+    check_weights(prepared, cache)
+    table = columns(
+        prepared.clips, prepared.videos, prepared.dataset.classes, inputs, prepared.pixels
+    )
+    dim = machine.dim
+    layout = Layout(table["row_size"], dim, default_chunk_rows(dim, int(table["row_size"].sum())))
+    loading = time.perf_counter() - since
+    since = time.perf_counter()
+    statistics = measure(prepared, cache, log, cluster)
+    measuring = time.perf_counter() - since
+
+    attributes = _attributes(prepared, statistics, repeated)
+    attributes |= {"steps": layout.steps, "dim": dim, "numerics": machine.begin(statistics)}
+    codec = options.codec if damaged is None else damaged.container.codec
+    contents = Contents(layout, table, attributes, codec)
+    writer = StoreWriter(prepared.path, contents, mixed_numerics=options.allow_mixed_numerics)
+    try:
+        check_space(prepared, layout, len(writer.missing))
+        if writer.done:
+            log(f"going on from {len(writer.done)} of {len(layout.units())} finished units")
+        if damaged is not None:
+            damaged.adopt(writer, contents, mixed=options.allow_mixed_numerics, log=log)
+        copies = _copies(prepared, statistics, attributes["numerics"], inputs, log)
+        if mixed := copies.changed(attributes["numerics"]):
+            writer.mix_numerics(attributes["numerics"], mixed)
+        works = list(unit_works(prepared.clips, inputs, layout, writer.missing, copies))
+        _write_units(prepared, machine, works, contents, writer, cache, log)
+        since = time.perf_counter()
+        writer.seal()
+    except BaseException:
+        _keep_or_discard(writer, layout, log)
+        raise
+    facts = dict(machine.facts)
+    if options.dtype != "float32":
+        facts["float16_error"] = writer.float16_error()
+    sealing = {"seal": time.perf_counter() - since}
+    return {"load": loading, "statistics": measuring, **machine.seconds, **sealing}, facts
+
+
+def _keep_or_discard(writer: StoreWriter, layout: Layout, log: Log) -> None:
+    """Leave finished units for the next try of the same command."""
+    writer.forget_lost()
+    if not writer.done:
+        writer.discard()
+        return
+    log(
+        f"{len(writer.done)} of {len(layout.units())} units are finished and kept: the same "
+        "command goes on from there, `featstore gc` removes them"
+    )
+
+
+def _copies(
+    prepared: Prepared,
+    statistics: Statistics,
+    numerics: dict[str, Any],
+    inputs: list[Frames],
+    log: Log,
+) -> Copies:
+    """Find the rows that other stores hold, and say so."""
+    from pipeline.build.reuse import find_copies, wanted_of
+
+    wanted = wanted_of(prepared, statistics, numerics)
+    copies = find_copies(prepared.options.store, wanted, [own[:, 0] for own in inputs])
+    for line in copies.lines():
+        log(line)
+    return copies
+
+
+def _write_units(
+    prepared: Prepared,
+    machine: Machine,
+    works: list[UnitWork],
+    contents: Contents,
+    writer: StoreWriter,
+    cache: Cache,
+    log: Log,
+) -> None:
+    """Write every unit that is missing: its rows copied where they exist, else computed."""
+    layout, clips = contents.layout, len(prepared.clips)
+    with Progress("extracting", clips, "clips", log) as progress:
+        finished = 0
+        rows_done = layout.steps - sum(work.last - work.first for work in works)
+
+        def tick(inputs: int, frames: int) -> None:
+            # A row that shares its input with another is counted when its unit is written.
+            nonlocal finished, rows_done
+            rows_done += inputs
+            now = clips * rows_done // layout.steps
+            progress.advance(now - finished, frames)
+            finished = now
+
+        tick(0, 0)
+        for work in works:
+            if not work.segments:
+                nothing = np.empty((0, layout.dim), np.float32)
+                writer.write(work.number, work.assemble(nothing, layout.dim))
+                tick(work.last - work.first, 0)
+        computed = {work.number: work for work in works if work.segments}
+        todo = list(computed.values())
+        for written in machine.write(todo, writer, contents, tick):
+            work = computed[written.number]
+            check_unchanged([prepared.videos[segment.video] for segment in work.segments], cache)
+            failed = work.failed_clips(written.failed, layout)
+            writer.commit(written.number, written.commit, failed)
+            tick(work.last - work.first - work.inputs, 0)
+            if failed:
+                check_failures(prepared, writer.failed)
+
+
+def _attributes(prepared: Prepared, statistics: Statistics, repeated: int) -> dict[str, Any]:
+    parts = counts(prepared.clips, "label")
+    return {
+        schema.SCHEMA_ATTRIBUTE: schema.VERSION,
+        "key": prepared.key,
+        "title": prepared.dataset.title,
+        "features": prepared.configuration,
+        "statistics": statistics.as_json(),
+        "subjects_known": prepared.dataset.subjects_known,
+        "untrained": prepared.weights.untrained,
+        "clips": {part: sum(labels.values()) for part, labels in parts.items()},
+        "repeated_last_frame": repeated,
+        **prepared.rare,
+        "failed": {prepared.clips[clip].clip_id: why for clip, why in prepared.lost.items()},
+    }

@@ -1,0 +1,194 @@
+"""What a worker does for a build: everything but the planning, the commits and the seal."""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from featstore.errors import InputError
+from featstore.format.codecs import Codec
+from featstore.format.files import files_at
+from featstore.keys import differences
+from featstore.writing.staging import RUN, write_unit
+from pipeline.build.extract.backbone import Forward, load_forward
+from pipeline.build.extract.extractor import Extractor
+from pipeline.build.extract.statistics import Statistics
+from pipeline.build.plan.options import BuildOptions, PixelMode
+from pipeline.build.plan.weights import Weights
+from pipeline.build.units import UnitWork, Written
+from pipeline.video.cache import content_hash
+from pipeline.video.videos import Video
+
+NOTHING = Statistics(mean=(0.0,), std=(1.0,), origin="fixed")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What decides the backbone that a worker loads.
+
+    Attributes
+    ----------
+    options : BuildOptions
+    mode : {"luma", "rgb"}
+    weights : Weights
+        Of an absolute path.
+    """
+
+    options: BuildOptions
+    mode: PixelMode
+    weights: Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What a worker says of a unit.
+
+    Attributes
+    ----------
+    written : Written
+    seconds : dict of str to float
+        By stage.
+    facts : dict
+        See `Extractor.facts`.
+    changed : list of str
+        In what this worker's numerics differ from those of the job.
+    """
+
+    written: Written
+    seconds: dict[str, float]
+    facts: dict[str, Any]
+    changed: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is the same for every unit of a build.
+
+    Attributes
+    ----------
+    model : Model
+    statistics : Statistics
+    files, commits : str
+        Where chunks go, and where the process that asks has put its name.
+    run : str
+        Its name.
+    chunk_rows, dim : int
+    codec : Codec
+    numerics : dict
+        What units are to be computed with.
+    """
+
+    model: Model
+    statistics: Statistics
+    files: str
+    commits: str
+    run: str
+    chunk_rows: int
+    dim: int
+    codec: Codec
+    numerics: dict[str, Any]
+
+
+# A worker process has one device, so it computes one unit at a time, with one model.
+_one_at_a_time = threading.Lock()
+_loaded: dict[Model, tuple[Forward, dict[str, Any]]] = {}
+_extractors: dict[str, Extractor] = {}
+
+
+def describe(model: Model) -> tuple[Model, dict[str, Any], int]:
+    """Return the model with its batch size, this worker's numerics, and the length of features."""
+    with _one_at_a_time:
+        forward, numerics = _load(model)
+    return replace(model, options=forward.options), numerics, forward.dim
+
+
+def compute(task: tuple[Job, UnitWork, dict[int, Video]]) -> Computed:
+    """Compute one unit and write its chunk.
+
+    Parameters
+    ----------
+    task : tuple of (Job, UnitWork, dict of int to Video)
+        The videos that the unit needs, by number.
+
+    Raises
+    ------
+    InputError
+        If this worker does not see the store or the weights.
+    """
+    job, work, videos = task
+    with _one_at_a_time:
+        _check_place(job)
+        forward, numerics = _load(job.model)
+        extractor = _extractor(job, forward)
+        extractor.videos = videos
+        extractor.timings.clear()
+        found = next(extractor.units([work.segments], lambda inputs, frames: None))
+        since = time.perf_counter()
+        rows = work.assemble(found.rows, job.dim)
+        commit = write_unit(files_at(job.files), work.number, rows, job.chunk_rows, job.codec)
+        extractor.timings.add("write", since)
+        seconds, facts = dict(extractor.timings.seconds), extractor.facts()
+    written = Written(work.number, commit, found.failed)
+    return Computed(written, seconds, facts, differences(job.numerics, numerics))
+
+
+def _check_place(job: Job) -> None:
+    """Refuse to write where the build is not to be seen, or another process has taken it over.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        seen = files_at(job.commits).read(RUN).decode()
+    except OSError:
+        seen = ""
+    if seen != job.run:
+        raise InputError(
+            f"The worker on {platform.node()} does not see this build at {job.commits}; workers "
+            "and the one who asks need one shared disk for --store, or --store s3://..."
+        )
+
+
+def _load(model: Model) -> tuple[Forward, dict[str, Any]]:
+    """Return the model, which is loaded once, and this worker's numerics."""
+    if model in _loaded:
+        return _loaded[model]
+    _check_weights(model.weights)
+    forward = load_forward(model.options, model.mode, model.weights)
+    probe = Extractor(forward, {}, model.mode, NOTHING)
+    _loaded.clear()
+    _extractors.clear()
+    # Whoever asks next gives the batch size that was found.
+    found = forward, forward.numerics | probe.depends_on_place()
+    _loaded[replace(model, options=forward.options)] = found
+    return found
+
+
+def _check_weights(weights: Weights) -> None:
+    """Refuse weights that are not there, or are others.
+
+    Raises
+    ------
+    InputError
+    """
+    path = weights.path
+    if path is None:
+        return
+    found = content_hash(path) if path.is_file() else "missing"
+    if f"sha256:{found}" != weights.identity:
+        raise InputError(
+            f"On {platform.node()}, {path} is not the weights file that the build was asked for; "
+            "workers need to see the same file under the same path."
+        )
+
+
+def _extractor(job: Job, forward: Forward) -> Extractor:
+    name = str(job.statistics)
+    if name not in _extractors:
+        _extractors.clear()
+        _extractors[name] = Extractor(forward, {}, job.model.mode, job.statistics)
+    return _extractors[name]

@@ -1,0 +1,188 @@
+"""Where units are computed: in this process, or by workers on Dask."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from featstore.errors import InputError
+from featstore.format.contents import Contents
+from featstore.keys import differences
+from featstore.writing.staging import write_unit
+from featstore.writing.writer import StoreWriter
+from pipeline.build.extract.statistics import Statistics
+from pipeline.build.extract.timings import gather
+from pipeline.build.plan.build_plan import Prepared
+from pipeline.build.units import UnitWork, Written
+from pipeline.system.dask_cluster import Cluster
+
+Tick = Callable[[int, int], None]
+
+
+class Machine(Protocol):
+    """Computes units and writes their chunks.
+
+    Attributes
+    ----------
+    dim : int
+        Length of a feature vector.
+    seconds : dict of str to float
+        By stage.
+    facts : dict
+        See `Extractor.facts`.
+    """
+
+    dim: int
+    seconds: dict[str, float]
+    facts: dict[str, Any]
+
+    def begin(self, statistics: Statistics) -> dict[str, Any]:
+        """Take the statistics that pixels are normalised with; return the numerics."""
+
+    def write(
+        self,
+        works: Sequence[UnitWork],
+        writer: StoreWriter,
+        contents: Contents,
+        tick: Tick,
+    ) -> Iterator[Written]:
+        """Compute units and write their chunks; yield each when it is written.
+
+        Parameters
+        ----------
+        works : sequence of UnitWork
+        writer : StoreWriter
+        contents : Contents
+        tick : callable
+            Told, as work goes on, how many more inputs were computed and frames were decoded.
+        """
+
+
+class Here:
+    """Computes in this process, with one device.
+
+    Raises
+    ------
+    InputError
+        If the device or the weights cannot be used.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        from pipeline.build.extract.backbone import load_forward
+
+        self._prepared = prepared
+        self._forward = load_forward(prepared.options, prepared.pixels, prepared.weights)
+        self.dim = self._forward.dim
+        self.seconds: dict[str, float] = {}
+        self.facts: dict[str, Any] = {}
+
+    def begin(self, statistics: Statistics) -> dict[str, Any]:
+        """Take the statistics that pixels are normalised with; return the numerics."""
+        from pipeline.build.extract.extractor import Extractor
+
+        own = self._prepared
+        self._extractor = Extractor(self._forward, own.videos, own.pixels, statistics)
+        self.seconds = self._extractor.timings.seconds
+        return self._forward.numerics | self._extractor.depends_on_place()
+
+    def write(
+        self,
+        works: Sequence[UnitWork],
+        writer: StoreWriter,
+        contents: Contents,
+        tick: Tick,
+    ) -> Iterator[Written]:
+        """Compute units in order and write their chunks."""
+        layout, codec = contents.layout, contents.codec
+        computed = self._extractor.units([work.segments for work in works], tick)
+        for work, found in zip(works, computed, strict=True):
+            since = time.perf_counter()
+            rows = work.assemble(found.rows, layout.dim)
+            commit = write_unit(writer.files, work.number, rows, layout.chunk_rows, codec)
+            self._extractor.timings.add("write", since)
+            yield Written(work.number, commit, found.failed)
+        self.facts = self._extractor.facts()
+
+
+class There:
+    """Has workers compute, each with one device; see `pipeline.build.dask_worker`."""
+
+    def __init__(self, prepared: Prepared, cluster: Cluster) -> None:
+        from pipeline.build.dask_worker import Model
+
+        weights, path = prepared.weights, prepared.weights.path
+        if path is not None:
+            weights = replace(weights, path=path.absolute())
+        self._prepared, self._cluster = prepared, cluster
+        model = Model(prepared.options, prepared.pixels, weights)
+        self._model, self._numerics, self.dim = cluster.call(
+            "pipeline.build.dask_worker:describe", model
+        )
+        # All load the model now, and whoever computes otherwise is known before the first unit.
+        others = cluster.everywhere("pipeline.build.dask_worker:describe", self._model)
+        if not prepared.options.allow_mixed_numerics:
+            for _, numerics, _ in others:
+                _check_same(differences(self._numerics, numerics))
+        self.seconds: dict[str, float] = {}
+        self.facts: dict[str, Any] = {}
+
+    def begin(self, statistics: Statistics) -> dict[str, Any]:
+        """Take the statistics that pixels are normalised with; return the numerics."""
+        self._statistics = statistics
+        return dict(self._numerics)
+
+    def write(
+        self,
+        works: Sequence[UnitWork],
+        writer: StoreWriter,
+        contents: Contents,
+        tick: Tick,
+    ) -> Iterator[Written]:
+        """Have units computed and their chunks written, in the order in which they are ready."""
+        from pipeline.build.dask_worker import Job
+
+        job = Job(
+            self._model,
+            self._statistics,
+            *writer.places,
+            contents.layout.chunk_rows,
+            contents.layout.dim,
+            contents.codec,
+            self._numerics,
+        )
+        videos = self._prepared.videos
+        tasks = (
+            (job, work, {own.video: videos[own.video].anywhere() for own in work.segments})
+            for work in works
+        )
+        for number, computed in self._cluster.map("pipeline.build.dask_worker:compute", tasks):
+            if computed.changed:
+                if not self._prepared.options.allow_mixed_numerics:
+                    _check_same(computed.changed)
+                writer.mix_numerics(self._numerics, computed.changed)
+            for stage, value in computed.seconds.items():
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + value
+            gather(self.facts, computed.facts)
+            segments = works[number].segments
+            frames = sum(len(np.unique(segment.inputs)) for segment in segments)
+            tick(works[number].inputs, frames)
+            yield computed.written
+
+
+def _check_same(changed: list[str]) -> None:
+    """Refuse a worker that computes otherwise than the first one.
+
+    Raises
+    ------
+    InputError
+    """
+    if changed:
+        raise InputError(
+            f"A worker computes otherwise than the first one ({'; '.join(changed)}), so last bits "
+            "may differ; give all workers the same software and hardware, or go on with "
+            "--allow-mixed-numerics."
+        )

@@ -1,0 +1,214 @@
+"""What a forward is: the backbone, the shape of a batch, and what decides the last bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import av
+import torch
+
+from featstore.errors import InputError
+from models.backbones import Backbone, fold_batch_norm, to_single_channel
+from models.pointwise import pointwise_by_onednn
+from pipeline.build.extract.batch_runner import Lanes, lanes_of
+from pipeline.build.plan.options import (
+    BATCH_SIZES,
+    BuildOptions,
+    PixelMode,
+    Precision,
+    fixed_normalisation,
+)
+from pipeline.build.plan.weights import Weights, load_backbone
+from pipeline.system.device import choose_device
+from pipeline.video.pieces import PIECE_FRAMES
+from pipeline.video.torchcodec import versions
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A backbone that is loaded, and what decides what comes out of it.
+
+    Attributes
+    ----------
+    backbone : Backbone
+    options : BuildOptions
+        With the batch size that was found.
+    device : torch.device
+    dim : int
+        Length of a feature vector.
+    numerics : dict
+        See `numerics`.
+    """
+
+    backbone: Backbone
+    options: BuildOptions
+    device: torch.device
+    dim: int
+    numerics: dict[str, Any]
+
+
+def load_forward(options: BuildOptions, mode: PixelMode, weights: Weights) -> Forward:
+    """Load a backbone onto the device that the options name.
+
+    Raises
+    ------
+    InputError
+        If the device, the precision or the weights cannot be used.
+    """
+    device = choose_device(options.device, options.precision)
+    backbone = load_backbone(options.backbone, weights)
+    backbone = same_but_sooner(backbone, options, mode, device)
+    options = with_batch_size(backbone, options, device)
+    shape = batch_shape(options, device, backbone.channels)
+    dim = feature_dim(backbone, shape, device)
+    return Forward(backbone, options, device, dim, numerics(device, shape, options))
+
+
+def same_but_sooner(
+    backbone: Backbone, options: BuildOptions, mode: PixelMode, device: torch.device
+) -> Backbone:
+    """Return a backbone that gives the same features sooner, but for their last bits.
+
+    Batch norm becomes part of the convolutions, grey pictures that are normalised by one mean and
+    one std enter as one channel, and on a CPU oneDNN computes what torch would not give it.
+    """
+    fixed = fixed_normalisation(options.normalise)
+    if mode == "luma" and (fixed is None or len(fixed[0]) == 1):
+        backbone = to_single_channel(backbone)
+    backbone = fold_batch_norm(backbone)
+    exact_on_cpu = device.type == "cpu" and options.precision == "float32"
+    return pointwise_by_onednn(backbone) if exact_on_cpu else backbone
+
+
+def batch_shape(options: BuildOptions, device: torch.device, channels: int = 3) -> list[int]:
+    """Return the one shape that every forward has."""
+    windowed = options.takes_windows
+    size = options.batch_size or BATCH_SIZES.get((device.type, windowed), 8)
+    frames = [options.window] if windowed else []
+    return [size, channels, *frames, options.size, options.size]
+
+
+def with_batch_size(
+    backbone: Backbone, options: BuildOptions, device: torch.device
+) -> BuildOptions:
+    """Return options whose batch size a GPU's memory holds; on a CPU, as they are.
+
+    It is not the fastest size that is looked for: timings vary, and the shape of a batch decides
+    the last bits.
+
+    Raises
+    ------
+    InputError
+        If not even one input fits.
+    """
+    if device.type != "cuda" or options.batch_size is not None:
+        return options
+    shape = batch_shape(options, device, backbone.channels)
+    waiting = options.workers * PIECE_FRAMES * backbone.channels * options.size**2
+    size = fitting_batch(backbone, shape, device, options.precision, beside=waiting)
+    return replace(options, batch_size=size)
+
+
+def fitting_batch(
+    backbone: Backbone,
+    shape: Sequence[int],
+    device: torch.device,
+    precision: Precision = "float32",
+    *,
+    beside: int = 0,
+) -> int:
+    """Return the size of `shape`, halved until as many batches as are computed at once fit.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    shape : sequence of int
+        Of a batch, whose size is the most that is tried.
+    device : torch.device
+    precision : {"float32", "tf32", "bf16", "fp16"}
+    beside : int
+        Values of float32 that the device has to hold meanwhile: frames that wait.
+
+    Raises
+    ------
+    InputError
+        If not even one input fits.
+    """
+    size, *rest = shape
+    while not _fits(backbone, [size, *rest], device, precision, beside):
+        if size == 1:
+            raise InputError(
+                f"One input of {' x '.join(map(str, rest))} does not fit into the memory of "
+                f"{device}; give a smaller --size, another backbone, or --device cpu."
+            )
+        size //= 2
+    return size
+
+
+def _fits(
+    backbone: Backbone,
+    shape: Sequence[int],
+    device: torch.device,
+    precision: Precision,
+    beside: int,
+) -> bool:
+    try:
+        waiting = torch.empty(beside, device=device)
+        lanes = Lanes(backbone, shape, device, precision)
+        blank = [torch.zeros(list(shape[1:]), device=device)] * shape[0]
+        for future in [lanes.submit(blank) for _ in range(lanes.count)]:
+            future.result()
+        del waiting
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    return True
+
+
+@torch.inference_mode()
+def feature_dim(backbone: Backbone, shape: Sequence[int], device: torch.device) -> int:
+    """Return the length of a feature vector, from one forward.
+
+    Raises
+    ------
+    InputError
+        If the backbone cannot take inputs of this shape.
+    """
+    backbone.to(device)
+    try:
+        return int(backbone(torch.zeros([2, *shape[1:]], device=device)).shape[1])
+    except (RuntimeError, AssertionError) as error:  # torch raises one, timm the other
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(
+            f"--size is {shape[-1]}, and the backbone cannot take it ({reason}); give another size."
+        ) from None
+
+
+def numerics(
+    device: torch.device, shape: Sequence[int], options: BuildOptions | None = None
+) -> dict[str, Any]:
+    """Return what decides the last bits of features, beside what the keys cover.
+
+    Without options, those of float32 and PyAV.
+    """
+    import torchvision  # behind torch, and after the backbone has declared its operators
+
+    on_gpu = device.type == "cuda"
+    return {
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "pyav": av.__version__,
+        "ffmpeg": ".".join(map(str, av.library_versions["libavcodec"])),
+        "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": lanes_of(device)[1],
+        "precision": "float32" if options is None else options.precision,
+        "memory_format": "channels_last",
+        "batch_norm": "folded where the network can be traced",
+        "batch_shape": list(shape),
+        **({} if options is None else versions(options.decoder)),
+    }

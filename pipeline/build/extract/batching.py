@@ -1,0 +1,119 @@
+"""Inputs of the backbone, collected into full batches, and what comes back."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.build.extract.batch_runner import Lanes
+from pipeline.build.extract.timings import BACKBONE_WAITED, Timings
+from pipeline.build.plan.clips import NOT_FINITE
+from pipeline.system.memory import mapped
+
+
+class UnitFeatures:
+    """The features of one unit, which come in batches.
+
+    Parameters
+    ----------
+    inputs : int
+        How many there are in all.
+    dim : int
+        Length of a feature vector.
+
+    Attributes
+    ----------
+    features : ndarray of float32, shape (inputs, dim)
+        NaN where an input has failed.
+    failed : dict of int to str
+        Number of an input that is lost, or whose features are not finite, to why.
+    added : int
+        How many inputs were taken so far.
+    """
+
+    def __init__(self, inputs: int, dim: int) -> None:
+        self.features: NDArray[np.float32] = mapped((inputs, dim))
+        self.features[:] = np.nan
+        self.failed: dict[int, str] = {}
+        self.added = 0
+        self._computed = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every input is computed or lost."""
+        return self._computed + len(self.failed) == len(self.features)
+
+    def take(self, numbers: list[int], features: Tensor) -> None:
+        """Keep the features of some inputs; an input whose features are not finite has failed."""
+        rows = features.numpy()
+        self.features[numbers] = rows
+        self._computed += len(numbers)
+        if not (finite := np.isfinite(rows)).all():
+            failed = [numbers[row] for row in np.flatnonzero(~finite.all(axis=1))]
+            self.features[failed] = np.nan
+            self.failed |= dict.fromkeys(failed, NOT_FINITE)
+            self._computed -= len(failed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    unit: UnitFeatures
+    numbers: list[int]
+    result: Future[Tensor]
+
+
+class Batches:
+    """Inputs in full batches, in order, a bounded number of batches on their way.
+
+    What is lost takes no place in a batch. The last batch of a unit holds no input of the next one.
+    """
+
+    def __init__(
+        self, lanes: Lanes, size: int, tick: Callable[[int, int], None], timings: Timings
+    ) -> None:
+        self._lanes, self._size, self._tick, self._timings = lanes, size, tick, timings
+        self._inputs: list[Tensor] = []
+        self._numbers: list[int] = []
+        self._sent: deque[_Batch] = deque()
+
+    def add(self, x: Tensor | str, unit: UnitFeatures) -> None:
+        """Take the next input of a unit, or why it is lost."""
+        number, unit.added = unit.added, unit.added + 1
+        if isinstance(x, str):
+            unit.failed[number] = x
+            return
+        self._inputs.append(x)
+        self._numbers.append(number)
+        if len(self._inputs) == self._size:
+            self.flush(unit)
+
+    def flush(self, unit: UnitFeatures) -> None:
+        """Send what is there of a unit."""
+        if not self._inputs:
+            return
+        # One that waits keeps every lane busy.
+        while len(self._sent) > self._lanes.count:
+            self._receive()
+        result = self._lanes.submit(self._inputs)
+        self._sent.append(_Batch(unit, self._numbers, result))
+        self._inputs, self._numbers = [], []
+
+    def drain(self) -> None:
+        """Wait for all that was sent."""
+        while self._sent:
+            self._receive()
+
+    def _receive(self) -> None:
+        batch = self._sent.popleft()
+        since = time.perf_counter()
+        features = batch.result.result()
+        self._timings.add(BACKBONE_WAITED, since)
+        batch.unit.take(batch.numbers, features)
+        self._tick(len(batch.numbers), 0)

@@ -1,0 +1,300 @@
+"""Features of one unit after the other: decode ahead, preprocess, run the backbone in batches."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featstore.errors import InputError
+from pipeline.build.extract.backbone import Forward
+from pipeline.build.extract.batch_runner import Lanes
+from pipeline.build.extract.batching import Batches, UnitFeatures
+from pipeline.build.extract.buffers import Blocks
+from pipeline.build.extract.preprocess import prepare
+from pipeline.build.extract.statistics import Statistics
+from pipeline.build.extract.timings import FRAMES_WAITED, Timings
+from pipeline.build.plan.options import PixelMode
+from pipeline.build.plan.steps import Segment
+from pipeline.system.device import Uploads
+from pipeline.system.read_ahead import read_ahead
+from pipeline.video.decode import Lost, decode, decode_all
+from pipeline.video.limits import decoders_at_once
+from pipeline.video.pieces import PIECE_FRAMES, pieces
+from pipeline.video.pixels import Picture
+from pipeline.video.torchcodec import decoding
+from pipeline.video.videos import Video
+
+# Frames are prepared in blocks of one size. Large ones suit a GPU; on a CPU, one frame stays in
+# the processor's cache, and leaves no holes in the heap.
+BLOCK_FRAMES = {"cpu": 1, "cuda": 16}
+BLOCK_BYTES = 16 * 2**20
+# About what a piece has, so that a thread need not wait until its piece is due.
+BLOCKS_WAITING = {device: PIECE_FRAMES // frames for device, frames in BLOCK_FRAMES.items()}
+# A CPU decodes for as long as it computes a batch.
+BLOCKS_A_TURN = {"cpu": 16, "cuda": 1}
+
+Tick = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRows:
+    """The rows of one unit that were to be computed.
+
+    Attributes
+    ----------
+    rows : ndarray of float32, shape (rows, dim)
+        NaN where a frame did not decode.
+    failed : dict of int to str
+        Number of a row that failed to why.
+    """
+
+    rows: NDArray[np.float32]
+    failed: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Frames of one segment, of one size, as the backbone takes them."""
+
+    numbers: list[int]
+    frames: Tensor
+
+
+class Extractor:
+    """Computes features in batches of one shape.
+
+    Threads decode and prepare frames, others run the backbone, and whoever reads `units` may write
+    meanwhile; what waits between them is bounded.
+
+    Parameters
+    ----------
+    forward : Forward
+    videos : sequence of Video, or mapping of int to Video
+    mode : {"luma", "rgb"}
+    statistics : Statistics
+
+    Attributes
+    ----------
+    timings : Timings
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        videos: Sequence[Video] | Mapping[int, Video],
+        mode: PixelMode,
+        statistics: Statistics,
+    ) -> None:
+        self.videos, self._options, self._mode = videos, forward.options, mode
+        self._statistics, self._device, self._dim = statistics, forward.device, forward.dim
+        self._shape = forward.numerics["batch_shape"]
+        self.timings = Timings()
+        self._blocks = Blocks()
+        self._lanes = Lanes(
+            forward.backbone, self._shape, self._device, self._options.precision, self.timings
+        )
+        self._uploads = Uploads(self._device)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what was counted since the timings were cleared, and what the precision costs.
+
+        That is measured on the first batch; see `Lanes.error`.
+        """
+        error = self._lanes.error
+        return self.timings.counts | ({} if error is None else {"precision_error": error})
+
+    def depends_on_place(self) -> dict[str, bool]:
+        """Return what the numerics say if a row's bits depend on its place in the batch."""
+        return {"depends_on_place": True} if self._lanes.depends_on_place() else {}
+
+    def units(self, work: Sequence[list[Segment]], tick: Tick) -> Iterator[UnitRows]:
+        """Yield the rows of every unit, in order.
+
+        While one is yielded, batches of the next one are computed.
+
+        Parameters
+        ----------
+        work : sequence of list of Segment
+        tick : callable
+            Told, as work goes on, how many more inputs were computed and frames were decoded.
+
+        Raises
+        ------
+        InputError
+            If the device has too little memory.
+        """
+        waiting = BLOCKS_WAITING[self._device.type]
+        # In the order in which `_computed` asks for them.
+        streams = chain.from_iterable(self._pieces(segment) for unit in work for segment in unit)
+        try:
+            with (
+                self._lanes.open(),
+                read_ahead(streams, threads=self._threads(work), most=waiting) as blocks,
+            ):
+                yield from self._computed(work, blocks, tick)
+        except torch.OutOfMemoryError:
+            raise InputError(_too_large(self._shape[0], self._device)) from None
+
+    def _threads(self, work: Sequence[list[Segment]]) -> int:
+        """Return how many pieces are decoded at once: fewer where pictures are huge."""
+        indexes = {segment.video: self.videos[segment.video].index for u in work for segment in u}
+        largest = max((index.width * index.height for index in indexes.values()), default=0)
+        return decoders_at_once(self._options.workers, largest)
+
+    def _computed(
+        self, work: Sequence[list[Segment]], blocks: Iterator[Block | Lost], tick: Tick
+    ) -> Iterator[UnitRows]:
+        batches = Batches(self._lanes, self._shape[0], tick, self.timings)
+        begun: deque[tuple[list[Segment], UnitFeatures]] = deque()
+        for unit in work:
+            features = UnitFeatures(sum(len(segment.inputs) for segment in unit), self._dim)
+            begun.append((unit, features))
+            for segment in unit:
+                for x in self._inputs(segment, blocks, tick):
+                    batches.add(x, features)
+                    if begun[0][1].complete and begun[0][1] is not features:
+                        yield _rows(*begun.popleft())
+            batches.flush(features)
+        batches.drain()
+        while begun:
+            yield _rows(*begun.popleft())
+
+    def _pieces(self, segment: Segment) -> Iterator[Iterator[Block | Lost]]:
+        """Yield the frames of one segment, in pieces that can be decoded at once."""
+        video = self.videos[segment.video]
+        wanted = np.unique(segment.inputs)
+        found = pieces(video.index, wanted, self._options.decoder)
+        return (self._decode(video, frames) for frames in found)
+
+    def _decode(self, video: Video, wanted: NDArray[np.int64]) -> Iterator[Block | Lost]:
+        """Yield frames of one video, prepared."""
+        reader = decoding(self._options.decoder)
+        if reader is decode:  # which decodes frames that are not wanted, too
+            reader = partial(decode, tally=partial(self.timings.count, "frames_decoded"))
+        frames = decode_all(video.path, video.index, wanted, self._mode, reader)
+        blocks = (
+            found if isinstance(found, Lost) else Block(found[0], self._prepare(found[1], video))
+            for found in self._gathered(frames)
+        )
+        while turn := self._in_turn(blocks):
+            yield from turn
+
+    def _in_turn(self, blocks: Iterator[Block | Lost]) -> list[Block | Lost]:
+        """Return the next blocks, none at the end."""
+        with self._lanes.turns:
+            return list(islice(blocks, BLOCKS_A_TURN[self._device.type]))
+
+    def _gathered(
+        self, frames: Iterator[tuple[int, Picture | Tensor] | Lost]
+    ) -> Iterator[tuple[list[int], Picture | Tensor] | Lost]:
+        """Yield the numbers and the pixels of some frames of one size at once."""
+        numbers: list[int] = []
+        pictures: list[Picture | Tensor] = []
+        since = time.perf_counter()
+        for found in chain(frames, [None]):  # the end
+            if isinstance(found, tuple):
+                number, picture = found
+                most = max(1, min(BLOCK_FRAMES[self._device.type], BLOCK_BYTES // picture.nbytes))
+                full = len(numbers) >= most or (pictures and picture.shape != pictures[0].shape)
+            if pictures and (not isinstance(found, tuple) or full):
+                self.timings.add("decode", since)
+                yield numbers, _stacked(pictures)
+                numbers, pictures = [], []
+                since = time.perf_counter()
+            if isinstance(found, Lost):
+                yield found
+            elif found is not None:
+                numbers.append(number)
+                pictures.append(picture)
+
+    @torch.inference_mode()
+    def _prepare(self, pictures: Picture | Tensor, video: Video) -> Tensor:
+        since = time.perf_counter()
+        with self._uploads.beside():
+            prepared = prepare(
+                pictures,
+                video.index,
+                size=self._options.size,
+                fit=self._options.fit,
+                mean=self._statistics.mean,
+                std=self._statistics.std,
+                channels=self._shape[1],
+                device=self._device,
+            )
+        if self._device.type == "cpu":
+            prepared = self._blocks.take(prepared.shape).copy_(prepared)
+        self.timings.add("preprocess", since)
+        self.timings.count("frames_used", len(prepared))
+        return prepared
+
+    def _inputs(
+        self, segment: Segment, blocks: Iterator[Block | Lost], tick: Tick
+    ) -> Iterator[Tensor | str]:
+        """Yield the backbone's inputs of one segment, or why one is lost.
+
+        Frames are kept as long as they are needed.
+        """
+        frames: dict[int, Tensor | str] = {}
+        for wanted in segment.inputs.tolist():
+            while wanted[-1] not in frames:
+                frames |= self._next(blocks, tick)
+            window = [frames[number] for number in wanted]
+            lost = next((frame for frame in window if isinstance(frame, str)), None)
+            if lost is not None:
+                yield lost
+            else:
+                yield torch.stack(window, dim=1) if self._options.takes_windows else window[0]  # type: ignore[arg-type]
+            for number in [number for number in frames if number < wanted[0]]:
+                del frames[number]
+
+    def _next(self, blocks: Iterator[Block | Lost], tick: Tick) -> dict[int, Tensor | str]:
+        """Return the next frames of a segment, or why they are lost."""
+        since = time.perf_counter()
+        block = next(blocks)
+        self.timings.add(FRAMES_WAITED, since)
+        if isinstance(block, Lost):
+            return dict.fromkeys(block.frames, block.reason)
+        tick(0, len(block.numbers))
+        return dict(zip(block.numbers, block.frames, strict=True))
+
+
+def _rows(unit: list[Segment], found: UnitFeatures) -> UnitRows:
+    """Return the rows of a unit, in which inputs may come more than once."""
+    sizes = np.cumsum([0, *(len(segment.inputs) for segment in unit)])
+    rows = np.concatenate(
+        [segment.rows + offset for segment, offset in zip(unit, sizes.tolist(), strict=False)]
+    )
+    failed = {
+        row: found.failed[own] for row, own in enumerate(rows.tolist()) if own in found.failed
+    }
+    each_once = np.array_equal(rows, np.arange(len(found.features)))
+    return UnitRows(found.features if each_once else found.features[rows], failed)
+
+
+def _stacked(pictures: list[Picture | Tensor]) -> Picture | Tensor:
+    if isinstance(pictures[0], Tensor):  # on a GPU that decoded it
+        return torch.stack(pictures)  # type: ignore[arg-type]
+    # A copy of a huge picture fills memory.
+    return pictures[0][None] if len(pictures) == 1 else np.stack(pictures)
+
+
+def _too_large(size: int, device: torch.device) -> str:
+    smaller = (
+        f"start again with --batch-size {size // 2}"
+        if size > 1
+        else "give a smaller --size, or --device cpu"
+    )
+    return (
+        f"{device} ran out of memory with batches of {size}; {smaller}. Finished units are kept, "
+        "and go with batches of the same size only; see --allow-mixed-numerics."
+    )

@@ -1,0 +1,122 @@
+"""Values of pixels, counted: exact, and small enough to travel."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.build.plan.options import PixelMode
+from pipeline.video.decode import Lost, decode_all
+from pipeline.video.index import VideoIndex
+from pipeline.video.pixels import Picture
+from pipeline.video.torchcodec import decoding
+from pipeline.video.videos import Video
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Counts = NDArray[np.int64]
+Scale = tuple[int, int]
+Total = tuple[dict[Scale, Counts], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Frames of one video whose values are to be counted.
+
+    Attributes
+    ----------
+    video : Video
+    frames : ndarray of int64
+        Ascending, each once.
+    mode : {"luma", "rgb"}
+    decoder : str
+    skip_lost : bool
+        Leave out frames that do not decode.
+    """
+
+    video: Video
+    frames: NDArray[np.int64]
+    mode: PixelMode
+    decoder: str
+    skip_lost: bool
+
+
+def value_scale(index: VideoIndex, mode: PixelMode, dtype: Any) -> Scale:
+    """Return (offset, span): a pixel ``v`` stands for ``(v - offset) / span``, clipped to 0..1.
+
+    Limited luma is 16 to 235; full values divide by the largest that their bits allow. RGB comes
+    from FFmpeg in full range.
+    """
+    if mode == "luma" and dtype == np.uint16:
+        return 0, 2**index.bits - 1
+    return (16, 219) if mode == "luma" and index.pixel_range == "limited" else (0, 255)
+
+
+def total(work: Sampled) -> Total:
+    """Return the histograms of all frames together, and how many frames there are.
+
+    Raises
+    ------
+    DecodeError
+        If a frame does not decode, and such are not left out.
+    """
+    histograms: dict[Scale, Counts] = {}
+    frames = 0
+    pixels_of = decoding(work.decoder)
+    every = partial(decode_all, decoding=pixels_of) if work.skip_lost else pixels_of
+    for found in every(work.video.path, work.video.index, work.frames, work.mode):
+        if not isinstance(found, Lost):
+            _, picture = found
+            scale = value_scale(work.video.index, work.mode, picture.dtype)
+            histograms[scale] = histograms.get(scale, 0) + _histogram(picture)
+            frames += 1
+    return histograms, frames
+
+
+def _histogram(picture: Picture | Tensor) -> Counts:
+    """Count values by channel, shape (channels, 2 ** bits of the dtype)."""
+    if not isinstance(picture, np.ndarray):  # on a GPU: only the counts leave it
+        own = [picture[..., c].flatten().bincount(minlength=256) for c in range(3)]
+        return np.stack([counts.cpu().numpy() for counts in own])
+    channels = [picture] if picture.ndim == 2 else [picture[..., c] for c in range(3)]
+    levels = int(np.iinfo(picture.dtype).max) + 1
+    return np.stack([np.bincount(c.ravel(), minlength=levels) for c in channels])
+
+
+def moments(
+    histograms: dict[Scale, Counts],
+) -> tuple[tuple[float, ...], tuple[float, ...], int]:
+    """Return mean, population std and number of pixels of histograms, in exact arithmetic.
+
+    Parameters
+    ----------
+    histograms : dict of (offset, span) to ndarray of int64, shape (channels, levels)
+
+    Examples
+    --------
+    >>> moments({(0, 4): np.array([[1, 0, 0, 0, 1]])})
+    ((0.5,), (0.5,), 2)
+    """
+    channels = {len(counts) for counts in histograms.values()}.pop()
+    means, stds = [], []
+    pixels = 0
+    for channel in range(channels):
+        total, first, second = 0, Fraction(0), Fraction(0)
+        for (offset, span), counts in histograms.items():
+            values = np.clip(np.arange(counts.shape[1]) - offset, 0, span).tolist()
+            own = list(zip(counts[channel].tolist(), values, strict=True))
+            total += sum(count for count, _ in own)
+            first += Fraction(sum(count * value for count, value in own), span)
+            second += Fraction(sum(count * value * value for count, value in own), span**2)
+        mean = first / total
+        means.append(float(mean))
+        stds.append(math.sqrt(second / total - mean * mean))
+        pixels = total
+    return tuple(means), tuple(stds), pixels

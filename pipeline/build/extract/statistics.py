@@ -1,0 +1,237 @@
+"""Mean and std of the pixels of the training clips, exact, by counting every value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.errors import InputError
+from featstore.keys import digest
+from pipeline.build.extract.histograms import Counts, Sampled, Scale, Total, moments, total
+from pipeline.build.plan.clips import Clip
+from pipeline.build.plan.options import EXTRACTION, PixelMode, fixed_normalisation
+from pipeline.build.plan.sampling import sample
+from pipeline.system.progress import Progress
+from pipeline.system.read_ahead import read_ahead
+from pipeline.video.cache import Cache
+from pipeline.video.limits import decoders_at_once
+from pipeline.video.pieces import pieces
+from pipeline.video.torchcodec import decoding
+from pipeline.video.videos import Video, check_unchanged
+
+if TYPE_CHECKING:
+    from pipeline.system.dask_cluster import Cluster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Mean and std of pixels in 0..1, and what they were measured on.
+
+    Attributes
+    ----------
+    mean, std : tuple of float
+        One value for luma, three for RGB; the std is that of the population.
+    origin : str
+        ``split``, ``imagenet`` or ``fixed``.
+    pixels, frames, clips : int
+        How many they come from; 0 where they were not measured. A frame that several clips share
+        counts once.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    origin: str
+    pixels: int = 0
+    frames: int = 0
+    clips: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as JSON has them."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+
+def statistics_of(
+    normalise: str,
+    videos: Sequence[Video],
+    clips: Sequence[Clip],
+    *,
+    mode: PixelMode,
+    fps: Fraction | None,
+    decoder: str = "pyav",
+    workers: int,
+    skip_lost: bool = False,
+    cache: Cache,
+    log: Callable[[str], None],
+    cluster: Cluster | None = None,
+) -> Statistics:
+    """Return the statistics that ``--normalise`` asks for, measured at most once.
+
+    Parameters
+    ----------
+    normalise : str
+        ``split``, ``imagenet`` or ``MEAN,STD``.
+    videos : sequence of Video
+    clips : sequence of Clip
+        All clips; only those of the training part are looked at.
+    mode : {"luma", "rgb"}
+    fps : Fraction or None
+    decoder : str
+        See `pipeline.build.plan.options.DECODERS`: pixels are those that the backbone will see.
+    workers : int
+        Pieces of videos decoded at once.
+    skip_lost : bool
+        Leave out frames that do not decode.
+    cache : Cache
+        Keeps what was measured, under the content of the videos and the clips.
+    log : callable
+    cluster : Cluster, optional
+        Whose workers decode; by default this process does.
+
+    Raises
+    ------
+    InputError
+        If there is no training clip, all of its pixels have one value, or a frame does not decode.
+    """
+    known = known_statistics(
+        normalise, videos, clips, mode=mode, fps=fps, decoder=decoder, cache=cache
+    )
+    if known is not None:
+        return known
+    train = _training_clips(clips)
+    works = _sampled(videos, train, mode, fps, decoder, skip_lost)
+    measured = _measure(works, len(train), workers, log, cluster)
+    check_unchanged([videos[number] for number in sorted({clip.video for clip in train})], cache)
+    cache.keep_statistics(_key(videos, train, mode, fps, decoder), measured.as_json())
+    return measured
+
+
+def known_statistics(
+    normalise: str,
+    videos: Sequence[Video],
+    clips: Sequence[Clip],
+    *,
+    mode: PixelMode,
+    fps: Fraction | None,
+    decoder: str = "pyav",
+    cache: Cache,
+) -> Statistics | None:
+    """Return the statistics of `statistics_of` where they are known without decoding."""
+    fixed = fixed_normalisation(normalise)
+    if fixed is not None:
+        origin = "imagenet" if normalise == "imagenet" else "fixed"
+        return Statistics(mean=fixed[0], std=fixed[1], origin=origin)
+    known = cache.statistics(_key(videos, _training_clips(clips), mode, fps, decoder))
+    if known is None:
+        return None
+    return Statistics(**{**known, "mean": tuple(known["mean"]), "std": tuple(known["std"])})
+
+
+def _training_clips(clips: Sequence[Clip]) -> list[Clip]:
+    train = [clip for clip in clips if clip.split == "train" and not clip.lost]
+    if not train:
+        raise InputError(
+            "The split has no training clip to measure mean and std on; give --normalise MEAN,STD."
+        )
+    return train
+
+
+def _key(
+    videos: Sequence[Video],
+    train: Sequence[Clip],
+    mode: PixelMode,
+    fps: Fraction | None,
+    decoder: str,
+) -> str:
+    """Return the hash of what statistics are measured on."""
+    keys = [clip.key(videos, mode) for clip in train]
+    content = [[*key[1:5], *filter(None, [key.shown])] for key in keys]
+    rates = sorted({str(videos[clip.video].index.time_base) for clip in train})
+    return digest(
+        {
+            "extraction": EXTRACTION,
+            "decoder": decoder,
+            "pixels": mode,
+            "fps": str(fps),
+            "time_bases": rates,
+            "clips": content,
+        }
+    )
+
+
+def _measure(
+    works: Sequence[Sampled],
+    clips: int,
+    workers: int,
+    log: Callable[[str], None],
+    cluster: Cluster | None,
+) -> Statistics:
+    """Decode the training clips' frames once and count their values."""
+    histograms: dict[Scale, Counts] = {}
+    frames, wanted = 0, sum(len(work.frames) for work in works)
+    with (
+        Progress("statistics", wanted, "frames", log) as progress,
+        _totals(works, workers, cluster) as totals,
+    ):
+        for own, seen in totals:
+            for scale, counts in own.items():
+                histograms[scale] = histograms.get(scale, 0) + counts
+            frames += seen
+            progress.advance(seen, frames=seen)
+    if not histograms:
+        raise InputError("No frame of the training clips decodes; look at the videos.")
+    mean, std, pixels = moments(histograms)
+    if min(std) == 0:
+        raise InputError(
+            f"All pixels of the {clips} training clips have one value, so they cannot be "
+            "normalised; look at the videos, or give --normalise MEAN,STD."
+        )
+    return Statistics(mean=mean, std=std, origin="split", pixels=pixels, frames=frames, clips=clips)
+
+
+@contextmanager
+def _totals(
+    works: Sequence[Sampled], workers: int, cluster: Cluster | None
+) -> Iterator[Iterator[Total]]:
+    """Give the totals of all works, or of pieces of them, in any order."""
+    if cluster is not None:
+        yield (found for _, found in cluster.map("pipeline.build.extract.histograms:total", works))
+        return
+    for work in works:
+        decoding(work.decoder)  # refuses what cannot be used here before any thread starts
+    streams = (
+        _counted(replace(work, frames=frames))
+        for work in works
+        for frames in pieces(work.video.index, work.frames, work.decoder)
+    )
+    largest = max((w.video.index.width * w.video.index.height for w in works), default=0)
+    with read_ahead(streams, threads=decoders_at_once(workers, largest)) as counted:
+        yield counted
+
+
+def _counted(work: Sampled) -> Iterator[Total]:
+    yield total(work)
+
+
+def _sampled(
+    videos: Sequence[Video],
+    train: Sequence[Clip],
+    mode: PixelMode,
+    fps: Fraction | None,
+    decoder: str,
+    skip_lost: bool,
+) -> list[Sampled]:
+    """Return which frames of which videos are looked at."""
+    wanted: dict[int, list[NDArray[np.int64]]] = {}
+    for clip in train:
+        frames = sample(videos[clip.video].index, clip.start, clip.stop, fps, clip.shown)
+        wanted.setdefault(clip.video, []).append(frames)
+    return [
+        Sampled(videos[number].anywhere(), np.unique(np.concatenate(own)), mode, decoder, skip_lost)
+        for number, own in wanted.items()
+    ]

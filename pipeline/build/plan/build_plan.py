@@ -1,0 +1,199 @@
+"""What a build is to make, and its key: found without torch, zarr, or decoding a frame."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featstore.errors import CorruptStoreError
+from featstore.format.container import SUFFIXES
+from featstore.keys import ClipKey, store_key
+from featstore.manage.catalogue import is_built, store_path
+from featstore.urls import without_credentials
+from pipeline.build.plan.clips import Clip, resolve
+from pipeline.build.plan.leakage import check_unseen, read_training
+from pipeline.build.plan.options import SUFFIX_OF, BuildOptions, PixelMode, feature_configuration
+from pipeline.build.plan.steps import check_rate
+from pipeline.build.plan.weights import Weights, find_weights
+from pipeline.sources.base import Dataset
+from pipeline.video.cache import Cache
+from pipeline.video.videos import Video, read_videos
+
+if TYPE_CHECKING:
+    from pipeline.system.dask_cluster import Cluster
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a build is to make, known without decoding a frame.
+
+    Attributes
+    ----------
+    options : BuildOptions
+    dataset : Dataset
+    videos : list of Video
+    clips, dropped : list of Clip
+        In the order of the store, and those with too few frames.
+    pixels, fps, min_frames
+        As asked for, or as the source advises.
+    weights : Weights
+    configuration : dict
+        The feature configuration.
+    key : str
+        The store key.
+    slug : str
+        What the store's name begins with.
+    seconds : float
+        How long it took to find all this out.
+    """
+
+    options: BuildOptions
+    dataset: Dataset
+    videos: list[Video]
+    clips: list[Clip]
+    dropped: list[Clip]
+    pixels: PixelMode
+    fps: Fraction | None
+    min_frames: int
+    weights: Weights
+    configuration: dict[str, Any]
+    key: str
+    slug: str
+    seconds: float
+
+    @property
+    def path(self) -> Path | str:
+        """Where the store lies, or would lie; another name of the data does not build it twice."""
+        suffix = SUFFIX_OF[self.options.format]
+        if self.options.bucket:
+            return f"{self.options.bucket.rstrip('/')}/{self.slug}-{self.key[:12]}{suffix}"
+        return self._path(suffix)
+
+    @property
+    def shown_path(self) -> str:
+        """The path, or the URL without credentials."""
+        return without_credentials(str(self.path))
+
+    @property
+    def built(self) -> bool:
+        """Whether the sealed store is there."""
+        return is_built(self.path, self.key)
+
+    @property
+    def existing(self) -> Path | str | None:
+        """Where the sealed store lies, in the format asked for or else in another one."""
+        if self.built:
+            return self.path
+        for path in map(self._path, SUFFIXES):
+            with suppress(CorruptStoreError):  # another format's damage
+                if is_built(path, self.key):
+                    return path
+        return None
+
+    def clip_keys(self) -> list[ClipKey]:
+        """Return what the store key covers of each clip."""
+        return [clip.key(self.videos, self.pixels) for clip in self.clips]
+
+    @property
+    def rare(self) -> dict[str, dict[str, str]]:
+        """What few clips and videos have of `ClipKey`, by their names; for the root attributes."""
+        keys = self.clip_keys()
+        values = {
+            "shown": {key.clip_id: key.shown for key in keys if key.shown},
+            "begins": {
+                self.videos[clip.video].name: key.begins
+                for clip, key in zip(self.clips, keys, strict=True)
+                if key.begins
+            },
+        }
+        return {name: own for name, own in values.items() if own}
+
+    @property
+    def lost(self) -> dict[int, str]:
+        """Why no frame of a clip can be read, by the number of the clip."""
+        return {number: clip.lost for number, clip in enumerate(self.clips) if clip.lost}
+
+    def _path(self, suffix: str) -> Path:
+        return store_path(self.options.store, self.slug, self.key, suffix)
+
+
+def cache_of(root: Path) -> Cache:
+    """Return the cache of a folder of stores."""
+    return Cache(root / ".cache.sqlite")
+
+
+def prepare(
+    options: BuildOptions, cache: Cache, log: Log, cluster: Cluster | None = None
+) -> Prepared:
+    """Read annotations and videos and compute the store key; nothing is decoded.
+
+    Parameters
+    ----------
+    options : BuildOptions
+    cache : Cache
+    log : callable
+    cluster : Cluster, optional
+        Whose workers read the videos; by default this process does.
+
+    Raises
+    ------
+    InputError
+        For whatever is wrong with the flags, the annotations, the videos or the weights.
+    """
+    began = time.perf_counter()
+    dataset = options.source.read()  # first, for weights may have to be downloaded
+    weights = find_weights(options.weights, options.backbone, cache, log)
+    keep_lost = options.max_failures.strip("0.%") != ""
+    named = {annotation.video: annotation.path for annotation in dataset.annotations}
+    videos = read_videos(
+        named,
+        cache,
+        image_rate=options.image_fps,
+        max_pixels=options.max_pixels,
+        workers=options.workers,
+        keep_unreadable=keep_lost,
+        log=log,
+        cluster=cluster,
+    )
+    advised = Fraction(str(dataset.fps)) if dataset.fps is not None else None
+    fps = None if options.every_frame else options.fps or advised
+    check_rate(videos, fps)
+    min_frames = options.min_frames or dataset.min_frames
+    clips, dropped = resolve(dataset, videos, min_frames, fps=fps, keep_lost=keep_lost)
+    training = read_training(weights.path) if weights.path else None
+    if weights.path and training:
+        for line in check_unseen(weights.path, training, options.source, dataset, clips, videos):
+            log(line)
+        weights = replace(weights, trained_on=training["title"])
+    pixels = options.pixels or dataset.pixels
+    configuration = feature_configuration(options, pixels, fps, weights.identity)
+    key = store_key(
+        configuration,
+        dataset.classes,
+        (clip.key(videos, pixels) for clip in clips),
+        subjects_known=dataset.subjects_known,
+    )
+    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", f"{dataset.title} {options.backbone}").strip("-")
+    return Prepared(
+        options=options,
+        dataset=dataset,
+        videos=videos,
+        clips=clips,
+        dropped=dropped,
+        pixels=pixels,
+        fps=fps,
+        min_frames=min_frames,
+        weights=weights,
+        configuration=configuration,
+        key=key,
+        slug=slug,
+        seconds=time.perf_counter() - began,
+    )

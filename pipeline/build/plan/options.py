@@ -1,0 +1,326 @@
+"""What a user asks of ``featstore build``, checked, and the feature configuration it makes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from featstore.errors import InputError
+from featstore.format.codecs import COMPRESSIONS, DTYPES, Codec
+from featstore.format.container import FORMATS
+from models.catalogue import BACKBONES, TIMM
+from pipeline.option_values import folder, one_of, rate, text, whole_number, yes_or_no
+from pipeline.sources.base import Source
+from pipeline.system.threads import processors
+from pipeline.video.limits import MAX_PIXELS
+
+Fit = Literal["squash", "crop", "pad"]
+PixelMode = Literal["luma", "rgb"]
+Precision = Literal["float32", "tf32", "bf16", "fp16"]
+# Named by what decodes, not by what the machine happens to have: the name is part of the key.
+DECODERS = ("pyav", "torchcodec:cpu", "torchcodec:cuda")
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# Raised whenever the same configuration would give other features than before: another way to
+# sample, to read pixels, to resize or to normalise.
+EXTRACTION = 2
+# The formats that are written; an archive is made by an export.
+SUFFIX_OF = {form: suffix for suffix, form in FORMATS.items() if form != "zip"}
+# By device and whether inputs are windows; on a GPU the most that is tried.
+BATCH_SIZES = {("cpu", False): 8, ("cpu", True): 4, ("cuda", False): 256, ("cuda", True): 32}
+DEFAULT_STORE_ROOT = Path("features")
+
+
+OPTIONAL = ("pixels", "fps", "min_frames", "image_fps", "batch_size")
+CHOICES: dict[str, tuple[str, ...]] = {
+    "pixels": get_args(PixelMode),
+    "decoder": DECODERS,
+    "fit": get_args(Fit),
+    "precision": get_args(Precision),
+    "dtype": DTYPES,
+    "format": tuple(SUFFIX_OF),
+    "compression": COMPRESSIONS,
+}
+# What makes each field one type, or refuses it.
+CHECKS: tuple[tuple[Iterable[str], Callable[[str, Any], Any]], ...] = (
+    (("store",), folder),
+    (
+        ("size", "window", "hop", "workers", "batch_size", "min_frames", "max_pixels"),
+        whole_number,
+    ),
+    (("fps", "image_fps"), rate),
+    (("every_frame", "repair", "retry_failed", "allow_mixed_numerics"), yes_or_no),
+    (("bucket", "backbone", "weights", "normalise", "max_failures", "device"), text),
+    (CHOICES, lambda name, value: one_of(name, value, CHOICES[name])),
+)
+
+
+def default_workers() -> int:
+    """Return how many pieces of videos are decoded at once: the processors, up to 16."""
+    return min(16, processors())
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """Everything that ``featstore build`` can be told.
+
+    Attributes
+    ----------
+    source : Source
+    store : Path
+        Folder of stores.
+    bucket : str
+        Where the store goes instead, a URL such as ``s3://bucket/prefix``; the folder of stores
+        keeps what was learnt of files.
+    backbone : str
+        A name of `models.catalogue.BACKBONES`, or ``timm:NAME``.
+    weights : str
+        A file, ``default`` or the name of torchvision's weights, ``random`` or ``random:SEED``.
+    pixels : {"luma", "rgb"} or None
+        None takes the source's advice, as do `fps` and `min_frames`.
+    decoder : {"pyav", "torchcodec:cpu", "torchcodec:cuda"}
+    size : int
+        Side of the square that the backbone sees, in pixels.
+    fit : {"squash", "crop", "pad"}
+    fps : Fraction or None
+    every_frame : bool
+        Sample every frame whatever the source advises.
+    window, hop : int
+        Frames in a step of a video backbone, and between two of them.
+    min_frames : int or None
+    normalise : str
+        ``split``, ``imagenet`` or ``MEAN,STD``.
+    image_fps : Fraction or None
+        Rate of folders of numbered images.
+    precision : {"float32", "tf32", "bf16", "fp16"}
+        That the backbone computes in; what it costs is measured. Features stay float32.
+    dtype : {"float32", "float16"}
+    format : {"zarr", "hdf5"}
+    compression : {"none", "zstd", "blosc"}
+        How the same features are stored; no part of any key, like all that follow.
+    repair : bool
+        Recompute what a sealed store lost.
+    retry_failed : bool
+        Try the failed clips of a sealed store again.
+    max_failures : str
+        How many clips may fail before the build stops: a number, or a share such as ``1%``.
+    allow_mixed_numerics : bool
+        Go on from, or copy, features whose last bits may differ.
+    device, batch_size, workers
+        How features are computed.
+    max_pixels : int
+        That a picture may have; larger ones are refused before they are decoded.
+    """
+
+    source: Source
+    store: Path = DEFAULT_STORE_ROOT
+    bucket: str = ""
+    backbone: str = "resnet18"
+    weights: str = "default"
+    pixels: PixelMode | None = None
+    decoder: str = "pyav"
+    size: int = 224
+    fit: Fit = "squash"
+    fps: Fraction | None = None
+    every_frame: bool = False
+    window: int = 16
+    hop: int = 8
+    min_frames: int | None = None
+    normalise: str = "split"
+    image_fps: Fraction | None = None
+    precision: Precision = "float32"
+    dtype: str = "float32"
+    format: str = "zarr"
+    compression: str = "none"
+    repair: bool = False
+    retry_failed: bool = False
+    max_failures: str = "0"
+    allow_mixed_numerics: bool = False
+    device: str = "auto"
+    batch_size: int | None = None
+    workers: int = field(default_factory=default_workers)
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        for names, checked in CHECKS:
+            for name in names:
+                value = getattr(self, name)
+                if value is not None or name not in OPTIONAL:
+                    object.__setattr__(self, name, checked(name, value))
+        if (self.store / "zarr.json").exists():
+            raise InputError(
+                f"--store is {self.store}, which is a store; give the folder around it."
+            )
+        if self.every_frame and self.fps is not None:
+            raise InputError(
+                f"--fps is {self.fps}, and every frame is asked for; give one of both."
+            )
+        fixed_normalisation(self.normalise)
+        check_backbone(self.backbone, self.size, self.window)
+        check_decoder(self.decoder, self.pixels)
+        check_storage(self.format, self.compression)
+        if self.bucket and (self.format != "zarr" or self.repair or self.retry_failed):
+            raise InputError(
+                f"--store is {self.bucket}, where --format hdf5, --repair and --retry-failed have "
+                "no place to work; build in a folder, and `featstore export` the store."
+            )
+        if not re.fullmatch(r"[0-9]+|[0-9]+(\.[0-9]+)?%", self.max_failures):
+            raise InputError(
+                f"--max-failures is {self.max_failures!r}; it is a number of clips, such as 3, or "
+                "a share of them, such as 1%."
+            )
+
+    def most_failures(self, clips: int) -> int:
+        """Return how many of so many clips may fail."""
+        text = self.max_failures
+        return int(clips * float(text[:-1]) / 100) if text.endswith("%") else int(text)
+
+    @property
+    def codec(self) -> Codec:
+        """How features are stored."""
+        return Codec(self.dtype, self.compression)
+
+    @property
+    def takes_windows(self) -> bool:
+        """Whether the backbone takes windows of frames."""
+        spec = BACKBONES.get(self.backbone)
+        return spec is not None and spec.kind == "video"
+
+
+def check_storage(form: str, compression: str) -> None:
+    """Refuse a format that is not known, or a compression that it does not have.
+
+    Raises
+    ------
+    InputError
+    """
+    one_of("format", form, CHOICES["format"])
+    if form == "hdf5" and compression != "none":
+        raise InputError(
+            f"--compression is {compression}, and HDF5 stores are not compressed, because "
+            "few readers have its plugins; give --format zarr, or leave compression out."
+        )
+
+
+def check_decoder(name: str, pixels: PixelMode | None) -> None:
+    """Refuse a decoder that does not give such pixels.
+
+    Raises
+    ------
+    InputError
+    """
+    if pixels == "luma" and name != "pyav":
+        raise InputError(
+            f"--decoder is {name}, which gives RGB only, and pixels are luma; give --decoder pyav, "
+            "or --pixels rgb."
+        )
+
+
+def check_backbone(name: str, size: int, window: int) -> None:
+    """Refuse a backbone that is not known, or a size or window that it cannot take.
+
+    Raises
+    ------
+    InputError
+    """
+    if name.startswith(TIMM):
+        return
+    if name not in BACKBONES:
+        near = get_close_matches(name, BACKBONES, 1, 0)
+        raise InputError(
+            f"--backbone is {name!r}; did you mean {near[0]!r}? There are "
+            f"{', '.join(BACKBONES)} and timm:NAME."
+        )
+    spec = BACKBONES[name]
+    asked = [("size", size, spec.size, spec.min_size)]
+    if spec.kind == "video":
+        asked.append(("window", window, spec.window, spec.min_window))
+    for flag, value, only, least in asked:
+        if only is not None and value != only:
+            raise InputError(
+                f"--{flag} is {value}, and {name} takes {only} only; give --{flag} {only}."
+            )
+        if value < least:
+            raise InputError(
+                f"--{flag} is {value}, and {name} takes {least} or more; give another --{flag}."
+            )
+
+
+def fixed_normalisation(text: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return (mean, std) in 0..1 that ``--normalise`` fixes, or None for ``split``.
+
+    One mean and one std stand for every channel; three means and then three stds stand for red,
+    green and blue.
+
+    Raises
+    ------
+    InputError
+        If the text is none of the forms, or the values are not those of pixels in 0..1.
+
+    Examples
+    --------
+    >>> fixed_normalisation("0.4,0.2")
+    ((0.4,), (0.2,))
+    """
+    if text == "split":
+        return None
+    if text == "imagenet":
+        return IMAGENET
+    try:
+        values = [float(value) for value in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (2, 6) or not all(map(math.isfinite, values)):
+        raise InputError(
+            f"--normalise is {text!r}; it is split, imagenet, MEAN,STD or R,G,B,R,G,B "
+            "(three means, then three stds) of pixels in 0..1, such as 0.45,0.22."
+        )
+    half = len(values) // 2
+    mean, std = tuple(values[:half]), tuple(values[half:])
+    if min(std) <= 0:
+        raise InputError(f"--normalise is {text!r}; a standard deviation must be above 0.")
+    if min(mean) < 0 or max(*mean, *std) > 1:
+        raise InputError(
+            f"--normalise is {text!r}, and pixels lie in 0..1; divide values of 0..255 by 255."
+        )
+    return mean, std
+
+
+def feature_configuration(
+    options: BuildOptions, pixels: PixelMode, fps: Fraction | None, weights: str
+) -> dict[str, Any]:
+    """Return the configuration that both keys cover.
+
+    Parameters
+    ----------
+    options : BuildOptions
+    pixels : {"luma", "rgb"}
+    fps : Fraction or None
+    weights : str
+        What names the weights' content: ``sha256:...`` or ``random:SEED``.
+    """
+    check_decoder(options.decoder, pixels)  # the pixels that a source advises, too
+    fixed = fixed_normalisation(options.normalise)
+    return {
+        "extraction": EXTRACTION,
+        "decoder": options.decoder,
+        "pixels": pixels,
+        "fps": str(fps) if fps is not None else "every frame",
+        "image_fps": str(options.image_fps) if options.image_fps is not None else None,
+        "window": [options.window, options.hop] if options.takes_windows else None,
+        "size": options.size,
+        "fit": options.fit,
+        "normalise": {"from": "split"}
+        if fixed is None
+        else {"mean": list(fixed[0]), "std": list(fixed[1])},
+        "backbone": options.backbone,
+        "weights": weights,
+        # Absent where it changes nothing: float32 is what there was first.
+        **({} if options.precision == "float32" else {"precision": options.precision}),
+        "dtype": options.dtype,
+    }

@@ -1,0 +1,77 @@
+"""What a build is asked for, by name: from flags of the command line or keywords of Python."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from featstore.errors import InputError
+from pipeline.build.plan.options import BuildOptions
+from pipeline.option_values import flag_of
+from pipeline.sources import Source, sources
+
+EVERY_FRAME = "all"
+
+
+def build_options(given: dict[str, Any], **more: Any) -> BuildOptions:
+    """Make options of the flags that were given.
+
+    Parameters
+    ----------
+    given : dict
+        Values by parameter name; None where a flag was not given. Entries that are used are
+        taken out.
+    **more
+        Further fields of BuildOptions.
+
+    Raises
+    ------
+    InputError
+        If the source is unknown, lacks a flag, or does not have one that was given.
+    """
+    known = sources()
+    name = given.pop("source", None) or "driveact"
+    if name not in known:
+        near = get_close_matches(name, known, 1, 0)
+        raise InputError(
+            f"--source is {name!r}; did you mean {near[0]!r}? There are {', '.join(known)}."
+        )
+    source = _source(known[name], {f.name for s in known.values() for f in fields(s)}, given)  # type: ignore[arg-type]
+    every_frame = given.get("fps") == EVERY_FRAME
+    values = {**given, **more} | ({"fps": None} if every_frame else {})
+    chosen = {key: value for key, value in values.items() if value is not None}
+    _check_names(chosen, [field.name for field in fields(BuildOptions)])
+    return BuildOptions(source=source, every_frame=every_frame, **chosen)
+
+
+def _check_names(chosen: dict[str, Any], known: list[str]) -> None:
+    for name in chosen:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
+            raise InputError(f"build has no option {name!r}; {hint}")
+
+
+def _source(cls: type[Source], all_fields: set[str], given: dict[str, Any]) -> Source:
+    values = {key: given.pop(key) for key in list(given) if key in all_fields}
+    values = {key: value for key, value in values.items() if value is not None}
+    own = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in own:
+            raise InputError(
+                f"{flag_of(key)} is no flag of --source {cls.name}, which has "
+                f"{', '.join(map(flag_of, own))}; leave it out, or name the source it is for."
+            )
+    for key, field in own.items():
+        if field.default is MISSING and key not in values:
+            raise InputError(f"--source {cls.name} needs {flag_of(key)}: {field.metadata['help']}")
+    hints = get_type_hints(cls)
+    return cls(**{key: _as_path(value, hints[key]) for key, value in values.items()})
+
+
+def _as_path(value: Any, hint: Any) -> Any:
+    """Return text as a path where a field holds one."""
+    takes_path = hint is Path or Path in get_args(hint)
+    return Path(value) if takes_path and isinstance(value, str) else value

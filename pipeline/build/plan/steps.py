@@ -1,0 +1,162 @@
+"""What a build will do: the rows of every clip and the work of every unit. Pure, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.errors import InputError
+from featstore.format import schema
+from featstore.format.layout import Layout
+from pipeline.build.plan.clips import Clip, reading
+from pipeline.build.plan.options import BuildOptions, PixelMode
+from pipeline.build.plan.sampling import Frames, sample, windows
+from pipeline.sources.base import SPLITS
+from pipeline.video.videos import Video
+
+# A video of 29.97 frames a second may be sampled at 30.
+RATE_TOLERANCE = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What one unit needs of one video.
+
+    Attributes
+    ----------
+    video : int
+        Position among the videos.
+    inputs : ndarray of int64, shape (n, window)
+        Frames of every distinct input of the backbone, in ascending order.
+    rows : ndarray of int64, shape (m,)
+        The input of each of the unit's next m rows: a frame that clips share is computed once.
+    """
+
+    video: int
+    inputs: Frames
+    rows: NDArray[np.int64]
+
+
+def check_rate(videos: Sequence[Video], fps: Fraction | None) -> None:
+    """Refuse to sample a video faster than it was recorded.
+
+    Raises
+    ------
+    InputError
+    """
+    for video in videos if fps is not None else ():
+        rate = video.index.rate
+        if not video.index.timed:
+            raise InputError(
+                f"{video.path} is a folder of images of unknown rate, so --fps {fps} means "
+                "nothing; say how many images a second with --image-fps, or give --fps all."
+            )
+        if fps is not None and rate is not None and fps > rate * (1 + RATE_TOLERANCE):
+            raise InputError(
+                f"--fps is {float(fps):g}, and {video.path} has {rate:.4g} frames a second; give "
+                "a rate that every video has, or --fps all for every frame."
+            )
+
+
+def clip_inputs(
+    clips: Sequence[Clip], videos: Sequence[Video], options: BuildOptions, fps: Fraction | None
+) -> tuple[list[Frames], int]:
+    """Return the frames of every step of every clip, and how many clips repeat their last frame.
+
+    Returns
+    -------
+    inputs : list of ndarray of int64, shape (steps, window)
+        The window is 1 for an image backbone.
+    repeated : int
+        Clips shorter than one window.
+    """
+    inputs, repeated = [], 0
+    for clip in clips:
+        if clip.lost:
+            inputs.append(np.zeros((0, options.window if options.takes_windows else 1), np.int64))
+            continue
+        frames = sample(videos[clip.video].index, clip.start, clip.stop, fps, clip.shown)
+        if options.takes_windows:
+            repeated += len(frames) < options.window
+            inputs.append(windows(frames, options.window, options.hop))
+        else:
+            inputs.append(frames[:, None])
+    return inputs, repeated
+
+
+def segments(
+    clips: Sequence[Clip],
+    inputs: Sequence[Frames],
+    layout: Layout,
+    first: int,
+    last: int,
+    *,
+    without: Container[int] = (),
+) -> list[Segment]:
+    """Return the work of the unit that holds rows `first` to `last`, a video after the other.
+
+    The rows of the clips in `without` are no work.
+    """
+    by_video: dict[int, list[Frames]] = {}
+    for number in layout.clips_of(first, last):
+        if number in without:
+            continue
+        offset = int(layout.offsets[number])
+        own = inputs[number][max(0, first - offset) : last - offset]
+        if not len(own):
+            continue
+        by_video.setdefault(clips[number].video, []).append(own)
+    found = []
+    for video, parts in by_video.items():
+        distinct, rows = np.unique(np.concatenate(parts), axis=0, return_inverse=True)
+        found.append(Segment(video, distinct, rows.reshape(-1)))
+    return found
+
+
+def columns(
+    clips: Sequence[Clip],
+    videos: Sequence[Video],
+    classes: Sequence[str],
+    inputs: Sequence[Frames],
+    mode: PixelMode,
+) -> dict[str, NDArray[Any]]:
+    """Return every array of a store but the features; see ``docs/store-format.md``."""
+    subjects = sorted({clip.subject for clip in clips})
+    numbers: dict[str, dict[str, int]] = {
+        "label": {name: number for number, name in enumerate(classes)},
+        "subject": {name: number for number, name in enumerate(subjects)},
+        "split": {str(name): number for number, name in enumerate(SPLITS)},
+    }
+    firsts = [own[:, 0] for own in inputs]
+    # A window's time is that of its middle.
+    times = [
+        videos[clip.video].index.seconds[own].mean(axis=1)
+        for clip, own in zip(clips, inputs, strict=True)
+    ]
+    return {
+        "clip_id": np.array([clip.clip_id for clip in clips]),
+        "row_size": np.array([len(own) for own in inputs], np.int64),
+        "status": np.array(
+            [schema.STATUS_FAILED if clip.lost else schema.STATUS_OK for clip in clips], np.int8
+        ),
+        "video": np.array([clip.video for clip in clips], np.int32),
+        "start": np.array([clip.start for clip in clips], np.int64),
+        "stop": np.array([clip.stop for clip in clips], np.int64),
+        **{
+            name: np.array([known[getattr(clip, name)] for clip in clips])
+            for name, known in numbers.items()
+        },
+        "label_name": np.array(classes),
+        "subject_name": np.array(subjects),
+        "split_name": np.array(SPLITS),
+        "video_name": np.array([video.name for video in videos]),
+        "video_sha256": np.array([video.content for video in videos]),
+        "video_range": np.array([reading(video.index, mode) for video in videos]),
+        "frame": np.concatenate(firsts),
+        "time": np.concatenate(times),
+    }

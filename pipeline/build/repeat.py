@@ -1,0 +1,135 @@
+"""The same build again: answered from what it read, without reading annotations or videos again.
+
+An answer holds for the same code, flags, annotation files, weights and videos. Annotations and
+weights are compared by content, videos by `pipeline.video.cache.signature`, as everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from featstore.format.seal import sha256_of_file
+from featstore.keys import digest
+from featstore.manage.catalogue import is_built
+from pipeline.build.plan.options import BuildOptions
+from pipeline.build.plan.weights import find_weights
+from pipeline.video.cache import Cache, signature
+
+if TYPE_CHECKING:
+    from pipeline.build.plan.build_plan import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A store that is there, and what is said of it.
+
+    Attributes
+    ----------
+    path : Path
+    key : str
+    subjects_known, untrained : bool
+        See `pipeline.build.summary.caveats`.
+    """
+
+    path: Path
+    key: str
+    subjects_known: bool
+    untrained: bool
+
+
+def request_of(options: BuildOptions) -> str | None:
+    """Return the hash of all that decides a build but the weights and the videos.
+
+    None where that is not known without reading: for sources that search folders, for buckets, and
+    for builds that mend a store.
+    """
+    source = options.source
+    values = {own.name: getattr(source, own.name) for own in fields(cast("Any", source))}
+    files = [value for value in values.values() if isinstance(value, Path)]
+    if options.bucket or options.repair or options.retry_failed:
+        return None
+    if not files or not all(path.is_file() for path in files):
+        return None
+    contents = [sha256_of_file(path) for path in files]
+    return digest([_code(), str(Path.cwd()), repr(options), contents])
+
+
+def find_answer(
+    request: str, options: BuildOptions, cache: Cache, log: Callable[[str], None]
+) -> Answer | None:
+    """Return the answer that is kept, if weights and videos are the same, and the store there."""
+    kept = cache.answer(request)
+    if kept is None:
+        return None
+    known = json.loads(kept)
+    path = Path(known["path"])
+    if _signatures(known["videos"]) != known["signatures"] or not is_built(path, known["key"]):
+        return None
+    weights = find_weights(options.weights, options.backbone, cache, log)
+    if weights.identity != known["weights"]:
+        return None
+    return Answer(path, known["key"], known["subjects_known"], known["untrained"])
+
+
+def keep_answer(request: str, prepared: Prepared, cache: Cache) -> None:
+    """Keep where the store of a request is, unless something has changed meanwhile."""
+    hashes = {video.path: video.sha256 for video in prepared.videos}
+    videos = [str(path.absolute()) for path in hashes]
+    signatures = _signatures(videos)
+    # What finetuned weights have seen is said at every build.
+    if prepared.weights.trained_on or request_of(prepared.options) != request:
+        return
+    if signatures is None or not prepared.built or cache.known_hashes(hashes) != hashes:
+        return
+    known = {
+        "path": str(prepared.path),
+        "key": prepared.key,
+        "weights": prepared.weights.identity,
+        "subjects_known": prepared.dataset.subjects_known,
+        "untrained": prepared.weights.untrained,
+        "videos": videos,
+        "signatures": signatures,
+    }
+    cache.keep_answer(request, json.dumps(known))
+
+
+def _signatures(videos: Sequence[str]) -> str | None:
+    """Return the hash of the signatures of all videos; None if one is missing."""
+    found = hashlib.sha256()
+    try:
+        for path in videos:
+            status = os.stat(path)  # noqa: PTH116 - of a Path it takes three times as long
+            if stat.S_ISDIR(status.st_mode):
+                found.update(signature(Path(path)).encode())
+            stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            found.update(repr(stamp).encode())
+    except OSError:
+        return None
+    return found.hexdigest()
+
+
+def _code() -> list[list[Any]]:
+    """Return what changes when this program does."""
+    root = Path(__file__).parent.parent
+    folders = [root / name for name in ("featstore", "models", "pipeline")]
+    return [
+        [entry.path, status.st_size, status.st_mtime_ns]
+        for folder in folders
+        for entry in _modules(str(folder))
+        for status in [entry.stat()]
+    ]
+
+
+def _modules(folder: str) -> Iterator[os.DirEntry[str]]:
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_dir() and entry.name != "__pycache__":
+            yield from _modules(entry.path)
+        elif entry.name.endswith(".py"):
+            yield entry

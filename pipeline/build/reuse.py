@@ -1,0 +1,231 @@
+"""Rows that need no extraction: found in other stores by feature key, and copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.errors import CorruptStoreError
+from featstore.format import schema
+from featstore.format.layout import Layout
+from featstore.keys import ClipKey, differences, feature_key
+from featstore.manage.catalogue import Entry, entries
+from featstore.reading.store import Store, open_store
+
+if TYPE_CHECKING:
+    from pipeline.build.extract.statistics import Statistics
+    from pipeline.build.plan.build_plan import Prepared
+
+
+DEPENDS = "depends_on_place"  # in the numerics, where the probe of `pipeline.build.extract.extractor` says so
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What decides which rows can be copied.
+
+    Attributes
+    ----------
+    key : str
+        The key of the store that is to be built.
+    features : mapping
+        Its feature configuration.
+    mean, std : sequence of float
+        Its statistics, by value.
+    clips : sequence of ClipKey
+    numerics : mapping
+        What is computed with.
+    mixed : bool
+        Copy rows of other numerics too.
+    """
+
+    key: str
+    features: Mapping[str, Any]
+    mean: Sequence[float]
+    std: Sequence[float]
+    clips: Sequence[ClipKey]
+    numerics: Mapping[str, Any]
+    mixed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Rows of one unit that another store has.
+
+    Attributes
+    ----------
+    begin, end : int
+        Rows of the unit.
+    store : Store
+    clip : int
+        Position of the clip in that store.
+    skip : int
+        Rows of the clip before these.
+    """
+
+    begin: int
+    end: int
+    store: Store
+    clip: int
+    skip: int
+
+    def copy_into(self, rows: NDArray[np.float32]) -> None:
+        """Copy the rows, comparing them with their checksums."""
+        own = self.store[self.clip]
+        rows[self.begin : self.end] = own[self.skip : self.skip + self.end - self.begin]
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Where the rows of clips lie already.
+
+    Attributes
+    ----------
+    found : dict of int to (Store, int)
+        Clip to the store that has its rows, and its position there.
+    refused : list of str
+        Why rows of a store are not copied though its configuration is the same.
+    """
+
+    found: dict[int, tuple[Store, int]]
+    refused: list[str]
+
+    def changed(self, numerics: Mapping[str, Any]) -> list[str]:
+        """Return in what the rows that are found were computed otherwise."""
+        stores = {id(store): store for store, _ in self.found.values()}.values()
+        found = [line for own in stores for line in numerics_changed(own.attributes, numerics)]
+        return list(dict.fromkeys(found))
+
+    def lines(self) -> Iterator[str]:
+        """Yield what to say of them."""
+        for store, clips, steps in self.by_store():
+            yield f"copied: {clips} clips ({steps} steps) from {Path(store.path).name}"
+        yield from self.refused
+
+    def by_store(self) -> Iterator[tuple[Store, int, int]]:
+        """Yield each store with how many clips and steps are copied from it."""
+        counted: dict[int, list[int]] = {}
+        stores = {id(store): store for store, _ in self.found.values()}
+        for store, clip in self.found.values():
+            counted.setdefault(id(store), []).append(int(store.row_size[clip]))
+        for number, sizes in counted.items():
+            yield stores[number], len(sizes), sum(sizes)
+
+    def of_rows(self, layout: Layout, first: int, last: int) -> list[Copy]:
+        """Return what is found of rows `first` to `last` of the store, in order."""
+        found = []
+        for clip in layout.clips_of(first, last):
+            if clip in self.found:
+                store, position = self.found[clip]
+                offset = int(layout.offsets[clip])
+                begin, end = max(first, offset), min(last, int(layout.offsets[clip + 1]))
+                found.append(Copy(begin - first, end - first, store, position, begin - offset))
+        return found
+
+
+def wanted_of(prepared: Prepared, statistics: Statistics, numerics: Mapping[str, Any]) -> Wanted:
+    """Return what decides which rows a build can copy."""
+    return Wanted(
+        prepared.key,
+        prepared.configuration,
+        statistics.mean,
+        statistics.std,
+        prepared.clip_keys(),
+        numerics,
+        prepared.options.allow_mixed_numerics,
+    )
+
+
+def numerics_changed(attributes: Mapping[str, Any], numerics: Mapping[str, Any]) -> list[str]:
+    """Return in what the rows of a store were computed otherwise than `numerics` says.
+
+    Rows whose last bits depend on their place in a batch are never the same.
+    """
+    changed = differences(attributes["numerics"], numerics)
+    changed += attributes.get("mixed_numerics", [])
+    if numerics.get(DEPENDS) and not changed:
+        changed.append("the backbone's last bits depend on the place in a batch")
+    return changed
+
+
+def find_copies(root: Path, wanted: Wanted, frames: Sequence[NDArray[np.int64]]) -> Copies:
+    """Find the clips whose features stores of one folder hold already, comparing checksums.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of stores.
+    wanted : Wanted
+    frames : sequence of ndarray of int64, shape (steps,)
+        First frame of every step of every clip.
+    """
+    values = _values(wanted.features, wanted.mean, wanted.std)
+    places: dict[str, list[int]] = {}
+    for number, clip in enumerate(wanted.clips):
+        key = feature_key(wanted.features, wanted.mean, wanted.std, clip)
+        places.setdefault(key, []).append(number)
+    copies = Copies({}, [])
+    for entry in entries(root):
+        if entry.key == wanted.key or _values_of(entry) != values or not places:
+            continue
+        store = _open(entry, wanted, copies.refused)
+        if store is None:
+            continue
+        damaged: list[str] = []
+        for position, clip in enumerate(store.clip_keys()):
+            key = feature_key(wanted.features, wanted.mean, wanted.std, clip)
+            numbers = places.get(key, [])
+            if numbers and _usable(store, position, frames[numbers[0]], damaged):
+                copies.found.update(dict.fromkeys(numbers, (store, position)))
+                del places[key]
+        if damaged:
+            copies.refused.append(f"{len(damaged)} clips are not copied: {damaged[0]}")
+    return copies
+
+
+def _usable(store: Store, position: int, frames: NDArray[np.int64], damaged: list[str]) -> bool:
+    """Tell whether a clip's rows are whole and of these frames, noting damage."""
+    if store.status[position] != schema.STATUS_OK:
+        return False
+    try:
+        rows = store[position]  # compares its chunks with their checksums
+    except CorruptStoreError as error:
+        damaged.append(str(error))
+        return False
+    if not np.isfinite(rows).all():
+        damaged.append(f"clip {store.clip_ids[position]} of {store.path} has values that are NaN")
+        return False
+    return np.array_equal(store.frames(position), frames)
+
+
+def _open(entry: Entry, wanted: Wanted, refused: list[str]) -> Store | None:
+    """Open a store whose rows may be copied, or say why they are not."""
+    changed = numerics_changed(entry.attributes, wanted.numerics)
+    if changed and not wanted.mixed:
+        refused.append(
+            f"rows of {entry.path.name} are not copied, because it was computed otherwise "
+            f"({'; '.join(changed)}) and the last bits may differ; --allow-mixed-numerics "
+            "copies them"
+        )
+        return None
+    try:
+        return open_store(entry.path, check=True)
+    except CorruptStoreError as error:
+        refused.append(f"rows of {entry.path.name} are not copied: {error}")
+        return None
+
+
+def _values_of(entry: Entry) -> dict[str, Any]:
+    statistics = entry.attributes["statistics"]
+    return _values(entry.attributes["features"], statistics["mean"], statistics["std"])
+
+
+def _values(
+    features: Mapping[str, Any], mean: Sequence[float], std: Sequence[float]
+) -> dict[str, Any]:
+    return {**features, "normalise": {"mean": list(mean), "std": list(std)}}

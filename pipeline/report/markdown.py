@@ -1,0 +1,99 @@
+"""Pieces of reports in Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from featstore.text import visible
+
+# Within a word an underscore means nothing, and neither does an ampersand that begins no entity.
+_MARKUP = re.compile(r"[\\`*\[\]~|]|(?<![^\W_])_|_(?![^\W_])")
+_ENTITY = re.compile(r"&(?=#?\w+;)")
+
+
+class Markup(str):
+    """Text that is Markdown already, such as a link, which `table` leaves as it is."""
+
+
+def plain(text: str) -> str:
+    r"""Return Markdown that shows a text as it is: no HTML, no link, no emphasis, on one line.
+
+    Examples
+    --------
+    >>> print(plain("<b>[a](b)</b> `c` d_e"))
+    &lt;b&gt;\[a\](b)&lt;/b&gt; \`c\` d_e
+    """
+    escaped = _MARKUP.sub(r"\\\g<0>", _ENTITY.sub("&amp;", visible(text)))
+    return escaped.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    r"""Give the lines of a table; its first column is text, the others are numbers.
+
+    Cells are shown as they are, see `plain`, but for `Markup`.
+
+    Examples
+    --------
+    >>> table(["class", "clips"], [["a|b", "3"]])
+    ['| class | clips |', '| --- | ---: |', '| a\\|b | 3 |']
+    """
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    escaped = [[cell if isinstance(cell, Markup) else plain(cell) for cell in row] for row in rows]
+    return [f"| {' | '.join(cells)} |" for cells in (header, rule, *escaped)]
+
+
+def percent(value: float | None) -> str:
+    """Give a fraction in percent, and a dash where there is none.
+
+    Examples
+    --------
+    >>> percent(0.125), percent(None)
+    ('12.5 %', '–')
+    """
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def points(value: float) -> str:
+    """Give a difference of fractions in percentage points, with its sign.
+
+    Examples
+    --------
+    >>> points(0.031), points(-0.0001)
+    ('+3.1', '-0.0')
+    """
+    return f"{100 * value:+.1f}"
+
+
+def percents(bounds: Sequence[float] | None) -> str:
+    """Give an interval of fractions in percent.
+
+    Examples
+    --------
+    >>> percents([0.5, 0.625])
+    '50.0 to 62.5'
+    """
+    return "–" if bounds is None else " to ".join(f"{100 * bound:.1f}" for bound in bounds)
+
+
+def listed(names: Sequence[str], *, most: int = 20) -> str:
+    """Give names with commas between, and how many more there are than `most`.
+
+    Examples
+    --------
+    >>> listed(["a", "b"]), listed(["a", "b", "c"], most=1)
+    ('a, b', 'a and 2 more')
+    """
+    text = ", ".join(names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most:,} more"
+
+
+def count_of(number: int, what: str, several: str = "") -> str:
+    """Give a number with its noun.
+
+    Examples
+    --------
+    >>> count_of(1, "clip"), count_of(2, "clip"), count_of(2, "class", "classes")
+    ('1 clip', '2 clips', '2 classes')
+    """
+    return f"{number} {what if number == 1 else several or what + 's'}"

@@ -1,0 +1,270 @@
+"""The report of a run, written from the run's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.metrics.classification import cells_of, most_confused
+from pipeline.report.baselines import baseline_lines, no_better
+from pipeline.report.markdown import count_of, listed, percent, plain, points, table
+from pipeline.report.uncertainty import SCORE_NAMES, calibration_lines, interval_lines
+from pipeline.runs.folder import PARTS, SCORES, read_metrics
+
+NEAR_UNIFORM = 0.95
+FIGURES = {
+    "curves": "Loss and scores by epoch",
+    "confusion": "Confusion matrix",
+    "per_class": "Recall and F1 of each class",
+    "reliability": "Whether probabilities mean what they say",
+    "attention": "Attention over time",
+}
+# By what features are standardised where that looks at val and test, without their labels.
+UNLABELLED = {
+    "recording": "mean and std of their own recording",
+    "subject": "mean and std of their own subject",
+    "causal": "mean and std of their own recording up to the end of each clip",
+}
+
+
+def report(run: Path) -> str:
+    """Write a run's ``report.md`` anew.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder.
+
+    Returns
+    -------
+    str
+        The text, in Markdown.
+
+    Raises
+    ------
+    InputError
+        If `run` is not the folder of a run.
+    """
+    metrics = read_metrics(run)
+    part = "test" if metrics["test"]["clips"] else "val"
+    figures = [
+        f"![{caption}](figures/{name}.png)"
+        for name, caption in FIGURES.items()
+        if (run / "figures" / f"{name}.png").is_file()
+    ]
+    sections = [
+        f"# {plain(metrics['recipe'])} on {plain(metrics['title'])}",
+        _protocol(metrics),
+        "\n".join(["## Results", "", *_results(metrics), *_beside(metrics)]),
+        *_calibration(metrics),
+        "\n".join(["## Observations", "", *(f"- {plain(line)}" for line in observations(metrics))]),
+        "\n".join([f"## Most confused on {part}", "", *_confused(metrics[part])]),
+        "\n".join([f"## Classes on {part}", "", *_classes(metrics[part])]),
+        "\n\n".join(["## Figures", *figures]),
+    ]
+    text = "\n\n".join(sections) + "\n"
+    (run / "report.md").write_text(text, "utf-8")
+    return text
+
+
+def observations(metrics: dict[str, Any]) -> list[str]:
+    """Say what a reader of the scores should know, one sentence an entry.
+
+    Parameters
+    ----------
+    metrics : dict
+        As `pipeline.runs.folder.read_metrics` gives them.
+    """
+    part = "test" if metrics["test"]["clips"] else "val"
+    lines = [
+        f"The best epoch was {metrics['best_epoch']} of {metrics['epochs']}; training ended "
+        f"because {metrics['why_stopped']}."
+    ]
+    if metrics["mixup"]:
+        lines.append(
+            "Trained with mixup: the training score in the history is the mean target mass of the "
+            "predicted class, not an accuracy."
+        )
+    lines += no_better(metrics[part], metrics.get("baselines") or {}, part)
+    lines += _on_attention(metrics)
+    lines += _on_classes(metrics, part)
+    lines += _on_data(metrics)
+    return lines
+
+
+def _on_attention(metrics: dict[str, Any]) -> list[str]:
+    lines = []
+    if (entropy := metrics["attention_entropy"]) is not None:
+        found = (
+            "is near uniform, hardly more than a mean over time"
+            if entropy > NEAR_UNIFORM
+            else "has converged on some steps more than on others"
+        )
+        lines.append(
+            f"Attention {found}: its entropy is {entropy:.3f} of log(steps), the mean over val "
+            f"clips (above {NEAR_UNIFORM} counts as uniform)."
+        )
+    if count := metrics["one_step_val_clips"]:
+        lines.append(
+            f"{count_of(count, 'clip')} of val with a single step: classified like any other, "
+            "left out of what is said about attention."
+        )
+    return lines
+
+
+def _on_classes(metrics: dict[str, Any], part: str) -> list[str]:
+    rows = metrics[part]["per_class"]
+    train = metrics["train"]
+    largest = rows[int(np.argmax(train["per_class"]))]
+    share = max(train["per_class"]) / train["clips"]
+    recall = f"{percent(largest['recall'])} on {part}"
+    lines = [
+        f"Recall of the largest class, {largest['class']} ({percent(share)} of the training "
+        f"clips): {recall if largest['support'] else f'no {part} clips to tell'}."
+    ]
+    for name in PARTS if metrics["test"]["clips"] else ("val",):
+        absent = [row["class"] for row in metrics[name]["per_class"] if not row["support"]]
+        if absent:
+            lines.append(
+                f"{_of_classes(absent)} without {name} clips, left out of its averages: "
+                f"{listed(absent)}."
+            )
+    never = [row["class"] for row in rows if row["support"] and not row["predicted"]]
+    if never:
+        lines.append(f"{_of_classes(never)} never predicted on {part}: {listed(never)}.")
+    if absent := train["classes_without_clips"]:
+        lines.append(f"{_of_classes(absent)} without training clips: {listed(absent)}.")
+    return lines
+
+
+def _on_data(metrics: dict[str, Any]) -> list[str]:
+    lines = []
+    if not metrics["test"]["clips"]:
+        lines.append("The test part has no clips; what is said here is about val.")
+    failed = {part: count for part, count in metrics["failed_clips"].items() if count}
+    if failed:
+        counts = ", ".join(f"{count} of {part}" for part, count in failed.items())
+        lines.append(f"Clips that could not be read when the store was built, left out: {counts}.")
+    lines += metrics.get("concerns", [])
+    if not metrics["subjects_known"]:
+        lines.append("Subjects are not known: the parts may share people, and scores may flatter.")
+    if metrics["untrained"]:
+        lines.append("The backbone is untrained: its features are those of random weights.")
+    return lines
+
+
+def _features(features: dict[str, Any]) -> str:
+    if "imported" in features:
+        return f"Features: imported as {features['dtype']}; how they were extracted is not known."
+    normalise = features["normalise"]
+    return (
+        f"Features: {features['backbone']} ({features['weights'][:19]}), {features['pixels']}, "
+        f"{features['size']} x {features['size']} ({features['fit']}), fps {features['fps']}, "
+        f"normalised by {normalise.get('from') or normalise}."
+    )
+
+
+def _sources(metrics: dict[str, Any]) -> list[str]:
+    """Say what features were trained on: of one store, or of each of several."""
+    features = metrics.get("features", {})
+    if not (stores := metrics.get("stores")):
+        return [plain(_features(features))] if features else []
+    how = "a head each, logits averaged" if metrics["fusion"] == "logits" else "side by side"
+    lines = [f"Features of {len(stores)} stores, {how}; steps joined by time."]
+    for number, own in enumerate(stores, start=1):
+        said = plain(_features(features["fused"][str(number)]))
+        lines.append(f"Store {number}: {plain(own['title'])}, `{own['key']}`. {said}")
+    return lines
+
+
+def _protocol(metrics: dict[str, Any]) -> str:
+    rows = [f"Store `{metrics['store_key']}`, seed {metrics['seed']}, {metrics['seconds']:.1f} s."]
+    rows += _sources(metrics)
+    for part in PARTS:
+        scores = metrics[part]
+        rows.append(
+            f"{part.capitalize()}: {count_of(scores['clips'], 'clip')}; averages over the "
+            f"{scores['classes_with_support']} of {len(scores['per_class'])} classes that have "
+            f"{part} clips."
+        )
+    if whose := UNLABELLED.get(metrics.get("standardise", "none")):
+        rows.append(f"Unlabelled val and test data: used. Features are standardised by {whose}.")
+    return "  \n".join(rows)
+
+
+def _results(metrics: dict[str, Any]) -> list[str]:
+    """Tabulate the scores, against the baseline's on the parts that both runs share."""
+    baseline = metrics["baseline"]
+    if baseline is None:
+        rows = [[SCORE_NAMES[key], *(percent(metrics[p][key]) for p in PARTS)] for key in SCORES]
+        return table(["", *PARTS], rows)
+    named = f"{plain(baseline['name'])} ({plain(baseline['recipe'])}, seed {baseline['seed']})"
+    lines = [f"Baseline: {named}.", ""]
+    if baseline["store_key"] != metrics["store_key"]:
+        lines += [
+            f"**It names another store**, `{baseline['store_key']}`: the difference is one of "
+            "features as well.",
+            "",
+        ]
+    header, same = [""], {}
+    for part in PARTS:
+        ours, theirs = metrics[part]["clips"], baseline[part]
+        same[part] = ours == theirs["clips"] == theirs["common"]
+        header += [part, f"baseline {part}", "difference"]
+        if not same[part]:
+            lines += [
+                f"**The {part} clips differ**: {ours} here, {theirs['clips']} in the baseline, "
+                f"{theirs['common']} in both with equal labels. No difference is given.",
+                "",
+            ]
+    rows = []
+    for key in SCORES:
+        row = [SCORE_NAMES[key]]
+        for part in PARTS:
+            ours, theirs = metrics[part][key], baseline[part][key]
+            row += [percent(ours), percent(theirs), _difference(ours, theirs, same[part])]
+        rows.append(row)
+    return lines + table(header, rows)
+
+
+def _beside(metrics: dict[str, Any]) -> list[str]:
+    """Say what needs no training, and how far the scores may be off; older runs have neither."""
+    people = "subjects" if metrics["subjects_known"] else "videos"
+    lines = interval_lines(metrics, metrics.get("intervals", {}), people=people)
+    return [*baseline_lines(metrics), *(["", *lines] if lines else [])]
+
+
+def _calibration(metrics: dict[str, Any]) -> list[str]:
+    if "calibration" not in metrics:
+        return []
+    return ["\n".join(["## Calibration", "", *calibration_lines(metrics["calibration"])])]
+
+
+def _confused(scores: dict[str, Any]) -> list[str]:
+    classes = [row["class"] for row in scores["per_class"]]
+    pairs = most_confused(cells_of(scores["confusion"]))
+    if not pairs:
+        return ["No clip was mistaken."]
+    rows = [
+        [classes[i], classes[j], f"{n} of {scores['per_class'][i]['support']}"] for i, j, n in pairs
+    ]
+    return table(["class", "taken for", "clips"], rows)
+
+
+def _classes(scores: dict[str, Any]) -> list[str]:
+    names = ("precision", "recall", "f1")
+    rows = [
+        [row["class"], str(row["support"]), *(percent(row[name]) for name in names)]
+        for row in sorted(scores["per_class"], key=lambda row: -row["support"])
+    ]
+    return table(["class", "clips", *names], rows)
+
+
+def _difference(ours: float | None, theirs: float | None, same: bool) -> str:
+    return "–" if ours is None or theirs is None or not same else points(ours - theirs)
+
+
+def _of_classes(names: list[str]) -> str:
+    return count_of(len(names), "class", "classes")

@@ -1,0 +1,159 @@
+"""The report of several seeds and splits, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.report.baselines import no_better
+from pipeline.report.markdown import Markup, count_of, listed, percent, plain, table
+from pipeline.report.run import UNLABELLED
+from pipeline.report.uncertainty import SCORE_NAMES, interval_lines
+from pipeline.runs.folder import PARTS, SCORES
+
+
+def render(summary: Mapping[str, Any]) -> str:
+    """Write the report.
+
+    Parameters
+    ----------
+    summary : mapping
+        The ``metrics.json`` of a folder of runs; see `pipeline.train.seeds`.
+    """
+    runs, seeds = len(summary["runs"]), count_of(len(summary["seeds"]), "seed")
+    people = "subjects" if summary["subjects_known"] else "videos"
+    pooled = summary["pooled"]
+    scores = {part: own["scores"] for part, own in pooled.items() if own}
+    splits = count_of(len(summary["splits"]), "split")
+    sections = [
+        [f"# {plain(summary['recipe'])}: {count_of(runs, 'run')}, {seeds} on {splits}"],
+        ["## Protocol", "", *(f"- {plain(line)}" for line in protocol(summary))],
+        ["## Results", "", *_results(summary)],
+        ["## Intervals of all runs together", "", *interval_lines(scores, pooled, people=people)],
+        ["## Splits", "", *_splits(summary)],
+        ["## Runs", "", *_runs(summary)],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def protocol(summary: Mapping[str, Any]) -> list[str]:
+    """Say how the scores came about, one sentence an entry."""
+    people = "subject" if summary["subjects_known"] else "video"
+    lines = [
+        f"{split['title']}: "
+        + ", ".join(
+            f"{part} {count_of(split['clips'][part], 'clip')} of "
+            f"{count_of(split['subjects'][part], people)}"
+            for part in ("train", *PARTS)
+        )
+        + "."
+        for split in summary["splits"]
+    ]
+    lines += [line for split in summary["splits"] for line in _left_out(split)]
+    seeds = ", ".join(map(str, summary["seeds"]))
+    lines += [
+        f"Each split was trained once with each of the seeds {seeds}.",
+        f"Every run kept the weights of its epoch with the best val {_name(summary['monitor'])}; "
+        "its test part was looked at once, with those weights.",
+    ]
+    tested = sum(split["clips"]["test"] for split in summary["splits"])
+    pooled = summary["pooled"]["test"]
+    if pooled and tested > pooled["clips"]:
+        lines.append(
+            f"Splits share test clips: {tested} in all are {pooled['clips']} different ones, so "
+            "the scores of splits depend on each other."
+        )
+    elif pooled and len(summary["splits"]) > 1:
+        lines.append("No clip is in the test part of two splits.")
+    if whose := UNLABELLED.get(summary["standardise"]):
+        lines.append(f"Unlabelled val and test data: used. Features are standardised by {whose}.")
+    if any(split["untrained"] for split in summary["splits"]):
+        lines.append("The backbone is untrained: its features are those of random weights.")
+    if not summary["subjects_known"]:
+        lines.append("Subjects are not known: parts may share people, and scores may flatter.")
+    return lines + list(summary["concerns"])
+
+
+def _left_out(split: Mapping[str, Any]) -> list[str]:
+    """Say which classes and clips the scores of a split say nothing of."""
+    title, tested = split["title"], [part for part in PARTS if split["clips"][part]]
+    averaged = " and ".join(
+        f"{own['averaged']} of {own['of']} classes on {part}"
+        for part in tested
+        if (own := split["classes"][part])
+    )
+    lines = [f"{title}: averages are over the classes that have clips, {averaged}."]
+    absent = {part: split["classes"][part]["without_clips"] for part in tested}
+    absent["training"] = split["classes_without_training_clips"]
+    for part, classes in absent.items():
+        if classes:
+            count = count_of(len(classes), "class", "classes")
+            lines.append(f"{title}: {count} without {part} clips: {listed(classes)}.")
+    failed = ", ".join(
+        f"{count} of {part}" for part, count in split["failed_clips"].items() if count
+    )
+    if failed:
+        lines.append(
+            f"{title}: clips that could not be read when the store was built, left out: {failed}."
+        )
+    return lines
+
+
+def _name(monitor: str) -> str:
+    return SCORE_NAMES.get(monitor, monitor)
+
+
+def _results(summary: Mapping[str, Any]) -> list[str]:
+    """Tabulate the mean over splits, with its spread over seeds and over splits."""
+    rows = []
+    for part in PARTS:
+        for name in SCORES:
+            own = summary["scores"][part][name]
+            spreads = [percent(own["std"]), percent(own["std_over_splits"])]
+            rows.append([f"{part}, {SCORE_NAMES[name]}", percent(own["mean"]), *spreads])
+    worse = [line for split in summary["splits"] for line in _no_better(split)]
+    return [
+        "The mean over splits of the mean over seeds. The spread over seeds is the standard "
+        "deviation of what each seed has as its mean over splits: the chance in training. The "
+        "spread over splits is that of their means: how much it matters who is tested.",
+        "",
+        *table(["", "mean", "std over seeds", "std over splits"], rows),
+        *(["", *worse] if worse else []),
+    ]
+
+
+def _no_better(split: Mapping[str, Any]) -> list[str]:
+    """Say on which splits the mean over seeds is no better than what needs no training."""
+    part = "test" if split["clips"]["test"] else "val"
+    means = {name: split[part][name]["mean"] for name in SCORES}
+    lines = no_better(means, split["baselines"], part)
+    return [plain(f"- {split['title']}: {line[0].lower()}{line[1:]}") for line in lines]
+
+
+def _splits(summary: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [split["title"], part, *(_pair(split[part][name]) for name in SCORES)]
+        for split in summary["splits"]
+        for part in PARTS
+    ]
+    names = [SCORE_NAMES[name] for name in SCORES]
+    return ["Mean and standard deviation over seeds.", "", *table(["split", "", *names], rows)]
+
+
+def _pair(own: Mapping[str, Any]) -> str:
+    if own["std"] is None:
+        return percent(own["mean"])
+    return f"{percent(own['mean'])} ± {100 * own['std']:.1f}"
+
+
+def _runs(summary: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [
+            Markup(f"[{run['folder']}]({run['folder']}/report.md)"),
+            str(run["best_epoch"]),
+            *(percent(run[part][name]) for part in PARTS for name in SCORES[:2]),
+        ]
+        for run in summary["runs"]
+    ]
+    names = [f"{part} {SCORE_NAMES[name]}" for part in PARTS for name in SCORES[:2]]
+    return table(["run", "best epoch", *names], rows)

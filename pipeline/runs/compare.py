@@ -1,0 +1,177 @@
+"""Whether one run is better than another: paired tests on the clips that both classified.
+
+Both saw the same clips, so they are compared clip by clip: a bootstrap of the difference draws the
+same clips, or the same subjects, for both, and McNemar's exact test counts the clips that only one
+of them got right (Dietterich, "Approximate Statistical Tests for Comparing Supervised
+Classification Learning Algorithms", 1998). Several runs, such as the seeds of a recipe, stand
+together as a group: a clip then counts by the share of them that got it right, and the test is the
+sign test of these shares, which for single runs is McNemar's. Where a group has several runs of a
+split, the bootstrap draws among these too; see `pipeline.metrics.run_variance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from featstore.errors import InputError
+from pipeline.metrics.bootstrap import (
+    FEW_SUBJECTS,
+    RESAMPLES,
+    clip_units,
+    percentiles,
+    point,
+    resampled,
+    subject_units,
+    widening,
+)
+from pipeline.metrics.run_variance import more_of_runs, variance_of_runs
+from pipeline.metrics.significance import SIGNIFICANT, holm, normal_test, sign_test
+from pipeline.runs.groups import Group, read_group
+
+__all__ = ["Difference", "Group", "compare", "difference", "read_group"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+_ROUNDING = 1e-9
+
+
+@dataclass(slots=True, kw_only=True)
+class Difference:
+    """How a group differs from the first one.
+
+    Attributes
+    ----------
+    first, other : Group
+    subjects : int
+        0 where they are not known.
+    scores : dict
+        By score: ``first``, ``other``, ``difference`` and its interval over ``clips`` and
+        ``subjects`` (None with fewer than two; widened as `pipeline.metrics.bootstrap.widening` says).
+    better, worse : int
+        Clips that the other got right more often, and less often.
+    p : float
+        Of the sign test; corrected by `compare` for the number of groups.
+    classes : list of dict
+        ``class``, ``clips``, ``first``, ``other``, ``difference``, and ``p``: of the sign test or,
+        with several runs of a split, of a normal test with the variance over clips and over runs,
+        whichever is larger; corrected over classes.
+    """
+
+    first: Group
+    other: Group
+    subjects: int
+    scores: dict[str, dict[str, Any]]
+    better: int
+    worse: int
+    p: float
+    classes: list[dict[str, Any]]
+
+    def holds(self, score: str) -> str:
+        """Say whether a score differs by more than chance: ``yes``, ``here`` or ``no``.
+
+        ``here`` is on these clips, but not shown for other people: the interval over subjects
+        holds 0, or there are too few to draw from. The p value counts for top-1, which it tests.
+        """
+        found = self.scores[score]
+        if not _apart(found["clips"]) or (score == "top1" and self.p >= SIGNIFICANT):
+            return "no"
+        few = self.subjects < FEW_SUBJECTS
+        return "here" if few or not _apart(found["subjects"]) else "yes"
+
+
+def _apart(interval: Sequence[float] | None) -> bool:
+    """Whether an interval leaves out 0, by more than the rounding of sums."""
+    return interval is not None and (interval[0] > _ROUNDING or interval[1] < -_ROUNDING)
+
+
+def compare(groups: Sequence[Group], *, seed: int = 0) -> list[Difference]:
+    """Compare every group with the first.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+        Two or more.
+    seed : int
+        Of the bootstrap.
+
+    Raises
+    ------
+    InputError
+        If they were not scored on the same clips with the same labels.
+    """
+    first, *others = groups
+    for other in others:
+        if differing := len(set(first.clips) ^ set(other.clips)):
+            raise InputError(
+                f"{first.name} and {other.name} were not scored on the same clips: {differing} "
+                f"differ in clip or label ({len(first.clips)} and {len(other.clips)} clips); "
+                "compare runs on one split of one data set"
+            )
+    found = [difference(first, other, seed=seed) for other in others]
+    for own, p in zip(found, holm([own.p for own in found]), strict=True):
+        own.p = p
+    return found
+
+
+def difference(
+    first: Group, other: Group, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Difference:
+    """Compare two groups on the clips that both have, which are the same."""
+    names, labels = np.unique([label for _, label in first.clips], return_inverse=True)
+    subjects = first.subjects or other.subjects
+    people = len(set(subjects or ()))
+    parts = np.column_stack([-first.shares, other.shares])  # whose sum over runs is the difference
+    units = {"clips": (clip_units(labels, parts, len(names)), 1.0)}
+    if people > 1:
+        own = subject_units(labels, parts, np.array(subjects), len(names))
+        units["subjects"] = (own, widening(people))
+    scores: dict[str, dict[str, Any]] = {}
+    for name, of_runs in point(units["clips"][0]).items():
+        ours, theirs = -float(of_runs[: first.runs].sum()), float(of_runs[first.runs :].sum())
+        scores[name] = {"first": ours, "other": theirs, "difference": theirs - ours}
+        scores[name] |= {"clips": None, "subjects": None}
+    rng = np.random.default_rng([seed, 1])  # apart from the clips, and the same for both
+    more = np.column_stack([more_of_runs(own.seen, resamples, rng) for own in (first, other)])
+    for over, (drawn, factor) in units.items():
+        for name, draws in resampled(drawn, resamples=resamples, seed=seed).items():
+            found = scores[name]["difference"]
+            values = found + factor * (draws.sum(axis=1) - found) + (draws * more).sum(axis=1)
+            scores[name][over] = percentiles(np.clip(values, -1, 1))
+    better, worse = _signs(first.correct, other.correct)
+    return Difference(
+        first=first,
+        other=other,
+        subjects=people,
+        scores=scores,
+        better=better,
+        worse=worse,
+        p=sign_test(better, worse),
+        classes=_classes(names.tolist(), labels, first, other),
+    )
+
+
+def _signs(first: Floats, other: Floats) -> tuple[int, int]:
+    """Count the clips that the other is better and worse at."""
+    return int((other > first).sum()), int((other < first).sum())
+
+
+def _classes(names: list[str], labels: Ints, first: Group, other: Group) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for number, name in enumerate(names):
+        own = labels == number
+        ours, theirs = first.correct[own], other.correct[own]
+        p = sign_test(*_signs(ours, theirs))
+        found = float((theirs - ours).mean())
+        if trained := sum(variance_of_runs(one.seen, one.shares[own]) for one in (first, other)):
+            tested = float((theirs - ours).var()) / max(len(ours) - 1, 1)
+            p = max(p, normal_test(found, trained + tested))
+        row = {"class": name, "clips": len(ours), "first": float(ours.mean())}
+        rows.append(row | {"other": float(theirs.mean()), "difference": found, "p": p})
+    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p"] = p
+    return sorted(rows, key=lambda row: (row["p"], -abs(row["difference"]), row["class"]))

@@ -1,0 +1,182 @@
+"""What a sweep leaves for people: a table, the winner as a recipe, two figures and a report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.report.figures import BLUE, GREY, ORANGE
+from pipeline.report.markdown import count_of, percent, plain, table
+from pipeline.report.uncertainty import SCORE_NAMES
+from pipeline.runs.folder import write_csv
+from pipeline.sweep.space import Space
+from pipeline.sweep.study import Row, best_score, ranked
+from pipeline.sweep.trial import best_of, is_better
+from pipeline.system.progress import human_time
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 10
+FIGURES = {
+    "history": "Scores of the trials, and the best so far",
+    "importance": "How much of the score's variance each field explains",
+}
+
+
+def write_outputs(
+    out: Path,
+    space: Space,
+    rows: Sequence[Row],
+    importance: Mapping[str, float],
+    *,
+    title: str,
+    seed: int,
+) -> None:
+    """Write every file but the recipe.
+
+    Parameters
+    ----------
+    out : Path
+    space : Space
+    rows : sequence of Row
+        The trials that have ended, of which one at least is complete.
+    importance : mapping of str to float
+        By field; empty where it cannot be told.
+    title : str
+        Of the store.
+    seed : int
+    """
+    monitor = space.base.train.monitor
+    write_csv(out / "trials.csv", [_cells(row, monitor) for row in rows])
+    figures = {"history": history(rows, monitor)}
+    if importance:
+        figures["importance"] = importance_of(importance, monitor)
+    (out / "figures").mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(out / "figures" / f"{name}.png", dpi=120)
+    sections = [
+        [f"# Sweep of {plain(space.base.name)} on {plain(title)}"],
+        [f"- {line}" for line in summary(rows, monitor, seed)],
+        [f"## The best {SHOWN}", "", *_best(space, rows, monitor)],
+        ["## Winner", "", "`best.yaml` is its recipe, for `featstore train --recipe`."],
+        ["## Figures", *(f"\n![{FIGURES[name]}](figures/{name}.png)" for name in figures)],
+    ]
+    text = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+    (out / "report.md").write_text(text, "utf-8")
+
+
+def summary(rows: Sequence[Row], monitor: str, seed: int) -> list[str]:
+    """Say how the scores came about, one sentence an entry."""
+    states = Counter(row.state for row in rows)
+    counts = f"{states['complete']} complete, {states['pruned']} pruned, {states['fail']} failed"
+    spent = human_time(sum(row.seconds for row in rows))
+    reasons = list(dict.fromkeys(row.why for row in rows if row.why))
+    return [
+        f"{count_of(len(rows), 'trial')}: {counts}; {spent} of training in all.",
+        f"A score is the {name_of(monitor)} on val of a trial's best epoch. Every trial was "
+        f"trained with seed {seed}.",
+        f"The winner's score is the best of {count_of(len(rows), 'look')} at val, so it flatters. "
+        "No trial looked at test: `--final` does, once, with the winner.",
+        *(f"Failed: {plain(reason)}." for reason in reasons),
+    ]
+
+
+def name_of(monitor: str) -> str:
+    """Name what is monitored as people do."""
+    return SCORE_NAMES.get(monitor, monitor)
+
+
+def shown(score: float, monitor: str) -> str:
+    """Give a score as people read it: in percent, but for losses."""
+    return f"{score:.3f}" if monitor == "loss" else percent(score)
+
+
+def _cells(row: Row, monitor: str) -> dict[str, Any]:
+    """Return a trial as a row of the table."""
+    has = bool(row.scores)
+    return {
+        "trial": row.number,
+        "state": row.state,
+        f"val_{monitor}": best_score(row, monitor) if has else "",
+        "best_epoch": best_of(row.scores, monitor) + 1 if has else "",
+        "epochs": len(row.scores),
+        "seconds": row.seconds,
+        **row.values,
+        "why": row.why,
+    }
+
+
+def _best(space: Space, rows: Sequence[Row], monitor: str) -> list[str]:
+    """Tabulate the best trials."""
+    header = ["trial", f"val {name_of(monitor)}", "best epoch", "seconds", *space.fields]
+    cells = [
+        [
+            *(str(row.number), shown(best_score(row, monitor), monitor)),
+            *(str(best_of(row.scores, monitor) + 1), f"{row.seconds:.1f}"),
+            *(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values.values()),
+        ]
+        for row in ranked(rows, monitor)[:SHOWN]
+    ]
+    return table(header, cells)
+
+
+def history(rows: Sequence[Row], monitor: str) -> Figure:
+    """Draw the score of every trial in turn, and the best so far."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure(8, 3.8)
+    axes = figure.subplots()
+    for state, colour, marker, label in (
+        ("complete", BLUE, "o", "complete"),
+        ("pruned", GREY, "x", "pruned, best until then"),
+    ):
+        own = [row for row in rows if row.state == state]
+        if own:
+            scores = [best_score(row, monitor) for row in own]
+            axes.plot([row.number for row in own], scores, marker, color=colour, ms=4, label=label)
+    numbers, best = _best_so_far(rows, monitor)
+    axes.step(numbers, best, where="post", color=ORANGE, label=f"best, {shown(best[-1], monitor)}")
+    axes.set(title="Trials", xlabel="trial", ylabel=f"val {name_of(monitor)}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def _best_so_far(rows: Sequence[Row], monitor: str) -> tuple[list[int], list[float]]:
+    """Return where the best score of complete trials changes, and to what; up to the last trial."""
+    numbers: list[int] = []
+    best: list[float] = []
+    for row in rows:
+        score = best_score(row, monitor) if row.state == "complete" else None
+        if score is not None and (not best or is_better(score, best[-1], monitor)):
+            numbers.append(row.number)
+            best.append(score)
+    return [*numbers, rows[-1].number], [*best, best[-1]]
+
+
+def importance_of(importance: Mapping[str, float], monitor: str) -> Figure:
+    """Draw the importance of every field, the most important one first."""
+    figure = _figure(7, 1.4 + 0.35 * len(importance))
+    axes = figure.subplots()
+    order = sorted(importance, key=lambda name: importance[name], reverse=True)
+    shares = [importance[name] for name in order]
+    places = np.arange(len(order))
+    axes.barh(places, shares, color=BLUE, height=0.65)
+    for place, share in zip(places.tolist(), shares, strict=True):
+        axes.text(share + 0.01, place, percent(share), va="center", fontsize=8)
+    axes.set_yticks(places, order)
+    axes.tick_params(axis="y", labelsize=8, length=0)
+    axes.set(xlim=(0, 1.12), ylim=(len(order) - 0.4, -0.6), xlabel="share (fANOVA)")
+    axes.set_title(f"What decides val {name_of(monitor)}", fontsize=11)
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")

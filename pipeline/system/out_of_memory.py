@@ -1,0 +1,50 @@
+"""Telling that memory ran out, and what to lower; without importing torch."""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.system.progress import human_size
+
+# As torch's allocators for CPUs say it, on Linux and elsewhere.
+PHRASES = ("allocate memory", "not enough memory", "DefaultCPUAllocator")
+TRAINING = "train.batch_size, data.steps or the size of the head with --set"
+LOWER = {
+    "build": "--batch-size, --size or --workers",
+    "why": "--batch-size or --size",
+    "stats": "--workers",
+    "finetune": "--size, --window or the batch size",
+    "train": TRAINING,
+    "evaluate": "the number of clips, or take another --device",
+    "sweep": f"the number of processes, or bound {TRAINING}",
+}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in PHRASES)
+
+
+def sentence(command: str, error: BaseException) -> str:
+    """Return what to say to a user.
+
+    Parameters
+    ----------
+    command : str
+        Of ``featstore``.
+    error : BaseException
+        Of which `is_out_of_memory` is True.
+
+    Examples
+    --------
+    >>> sentence("stats", RuntimeError("you tried to allocate 4000000 bytes"))
+    'featstore stats ran out of memory (4.00 MB were asked for); lower --workers.'
+    """
+    asked = re.search(r"allocate (\d+) bytes", str(error))
+    reason = str(error).strip().partition("\n")[0].rstrip(".")
+    if asked:
+        reason = f"{human_size(int(asked[1]))} were asked for"
+    lower = LOWER.get(command, "what it works on at once")
+    return f"featstore {command} ran out of memory{reason and f' ({reason})'}; lower {lower}."

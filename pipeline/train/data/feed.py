@@ -1,0 +1,223 @@
+"""Batches of a store's features as tensors, gathered on the device that trains.
+
+Features that fit there are read once and held, resampled and standardised; those of a larger
+store are streamed. Both give the same batches in the same order, but for compressed and remote
+stores, whose streams are shuffled by blocks (see `featstore.reading.stream`). No worker processes: a batch
+is gathered in much less time than handing it over from another process takes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from featstore import Batch, Store
+from featstore.format.rows import MappedRows
+from pipeline.system.distributed import processes
+from pipeline.train.data.standardise import Standardiser
+
+Clips = npt.NDArray[np.int64]
+BLOCK = 256  # clips that are read at a time to be held
+MOST_MAPPED = 256 * 2**20  # bytes held of a mapped store, which the page cache holds already
+CGROUP = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")  # Linux
+
+
+@dataclass(frozen=True, slots=True)
+class TensorBatch:
+    """Clips side by side, on the feed's device.
+
+    Attributes
+    ----------
+    features : float32 tensor (B, T, D)
+        Standardised. What padded steps hold is not defined.
+    mask : bool tensor (B, T)
+    labels : int64 tensor (B,)
+    """
+
+    features: Tensor
+    mask: Tensor
+    labels: Tensor
+
+
+class Feed:
+    """Clips of a store, in batches on a device.
+
+    Parameters
+    ----------
+    store : Store
+    device : torch.device
+    steps : int, optional
+        Resample every clip to so many steps; by default batches are padded.
+    standardise : Standardiser, optional
+    held : int64 array (n,), optional
+        Positions of the clips that will come again and again: they are read when the first batch
+        is asked for and held on the device, where they fit into half of its free memory; on a
+        CPU at most `MOST_MAPPED` bytes of a mapped store. Others are streamed.
+
+    Attributes
+    ----------
+    waited : float
+        Seconds that whoever takes the batches has waited for them so far.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        device: torch.device,
+        *,
+        steps: int | None = None,
+        standardise: Standardiser | None = None,
+        held: Clips | None = None,
+    ) -> None:
+        self.store, self.device, self.waited = store, device, 0.0
+        self._steps, self._standardise = steps, standardise
+        self._wanted: Clips = np.unique(np.zeros(0, np.int64) if held is None else held)
+        self._held: _Held | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """What is held of the features by now, in bytes."""
+        return 0 if self._held is None else self._held.rows.nbytes
+
+    def batches(
+        self,
+        clips: Clips,
+        batch_size: int,
+        *,
+        rng: np.random.Generator | None = None,
+        probabilities: npt.NDArray[np.float64] | None = None,
+    ) -> Iterator[TensorBatch]:
+        """Yield one pass over clips.
+
+        Parameters
+        ----------
+        clips : int64 array (n,)
+            Positions in the store.
+        batch_size : int
+            The last batch may be smaller.
+        rng : numpy.random.Generator, optional
+            Source of the order; without it clips come in the order given.
+        probabilities : float64 array (n,), optional
+            Draw n clips with replacement by these instead of each once; needs `rng`.
+        """
+        batches = self._batches(clips, batch_size, rng, probabilities)
+        while True:
+            since = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - since
+            if batch is None:
+                return
+            yield batch
+
+    def _batches(
+        self,
+        clips: Clips,
+        batch_size: int,
+        rng: np.random.Generator | None,
+        probabilities: npt.NDArray[np.float64] | None,
+    ) -> Iterator[TensorBatch]:
+        if len(self._wanted) and np.isin(clips, self._wanted).all():
+            if self._fits():
+                self._held = self._held or self._hold()
+                # In the order of a stream of a mapped store, so that both train the same weights.
+                if rng is not None:
+                    if probabilities is not None:
+                        clips = rng.choice(clips, size=len(clips), p=probabilities)
+                    clips = rng.permutation(clips)
+                for first in range(0, len(clips), batch_size):
+                    yield self._held.batch(clips[first : first + batch_size])
+                return
+            self._wanted = self._wanted[:0]
+        stream = self.store.stream(
+            batch_size, rng, clips=clips, probabilities=probabilities, steps=self._steps
+        )
+        for batch in stream:
+            features = self._on_device(batch)
+            mask, labels = torch.from_numpy(batch.mask), torch.from_numpy(batch.labels)
+            yield TensorBatch(features, mask.to(self.device), labels.to(self.device))
+
+    def _fits(self) -> bool:
+        if self._held is not None:
+            return True
+        sizes = self.store.row_size[self._wanted]
+        rows = int(sizes.sum()) if self._steps is None else self._steps * len(sizes)
+        group = processes()  # each holds all, and all have to take their batches alike
+        most = free_memory(self.device) // (2 if self.device.type == "cuda" else 2 * group.here)
+        if self.device.type == "cpu" and isinstance(self.store.rows, MappedRows):
+            most = min(most, MOST_MAPPED)
+        return group.all(rows * self.store.dim * 4 <= most)
+
+    def _hold(self) -> _Held:
+        sizes = self.store.row_size[self._wanted]
+        if self._steps is not None:
+            sizes = np.where(sizes > 0, self._steps, 0)
+        ends = np.cumsum(sizes)
+        rows = torch.empty((int(ends[-1]), self.store.dim), device=self.device)
+        first = 0
+        for batch in self.store.stream(BLOCK, clips=self._wanted, steps=self._steps):
+            own = self._on_device(batch)[torch.from_numpy(batch.mask).to(self.device)]
+            rows[first : first + len(own)] = own
+            first += len(own)
+        labels = torch.from_numpy(self.store.labels[self._wanted]).to(self.device)
+        return _Held(self._wanted, rows, ends - sizes, sizes, labels)
+
+    def _on_device(self, batch: Batch) -> Tensor:
+        features = torch.from_numpy(batch.features)
+        if self.device.type == "cuda":  # a copy from pinned memory does not stop the loop
+            features = features.pin_memory()
+        features = features.to(self.device, non_blocking=True)
+        return self._standardise(features, batch.clips) if self._standardise else features
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Rows of some clips on a device, one clip after the other."""
+
+    clips: Clips
+    rows: Tensor
+    firsts: Clips
+    sizes: Clips
+    labels: Tensor
+
+    def batch(self, clips: Clips) -> TensorBatch:
+        places = np.searchsorted(self.clips, clips)
+        device, sizes = self.rows.device, self.sizes[places]
+        width, dim = int(sizes.max()), self.rows.shape[1]
+        chosen = torch.from_numpy(places).to(device)
+        if (self.sizes == width).all():  # whole clips are copied, not single rows
+            features = self.rows.view(-1, width, dim).index_select(0, chosen)
+            mask = torch.ones(features.shape[:2], dtype=torch.bool, device=device)
+        else:
+            steps = np.arange(width)
+            valid = steps < sizes[:, None]
+            index = np.where(valid, self.firsts[places][:, None] + steps, 0)
+            flat = torch.from_numpy(index.ravel()).to(device)
+            features = self.rows.index_select(0, flat).view(len(places), width, dim)
+            mask = torch.from_numpy(valid).to(device)
+        return TensorBatch(features, mask, self.labels.index_select(0, chosen))
+
+
+def free_memory(device: torch.device) -> int:
+    """Return how many bytes are free on a device; 0 where that cannot be found out."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type != "cpu":
+        return 0
+    try:
+        lines = MEMINFO.read_text("ascii").splitlines()
+        free = next(1024 * int(line.split()[1]) for line in lines if "MemAvailable" in line)
+    except (OSError, StopIteration):
+        return 0
+    try:  # a container may be allowed less
+        most, used = ((CGROUP / f"memory.{name}").read_text("ascii") for name in ("max", "current"))
+        return max(0, min(free, int(most) - int(used)))
+    except (OSError, ValueError):  # no limit, or "max"
+        return free

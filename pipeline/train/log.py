@@ -1,0 +1,128 @@
+"""What a training says while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from featstore import Store
+from pipeline.metrics.classification import Metrics
+from pipeline.report.markdown import listed
+from pipeline.report.uncertainty import SCORE_NAMES
+from pipeline.train.data.checks import Parts
+from pipeline.train.imbalance import classes_without_clips
+from pipeline.train.recipes.load import Recipe, Train
+
+
+def introduction(store: Store, recipe: Recipe, parts: Parts, *, size: int) -> list[str]:
+    """Say what will be trained, and what to keep in mind about its scores.
+
+    Parameters
+    ----------
+    store : Store
+    recipe : Recipe
+    parts : dict
+        Positions of the clips of train, val and test.
+    size : int
+        Number of weights of the head.
+    """
+    counts = ", ".join(f"{len(clips)} {part}" for part, clips in parts.items())
+    lines = [
+        f"clips: {counts}; {len(store.classes)} classes, {store.dim} features a step",
+        f"recipe {recipe.name}: {size:,} weights",
+    ]
+    if absent := classes_without_clips(store.labels[parts["train"]], store.classes):
+        lines.append(f"no training clips, so never learnt: {listed(absent)}")
+    if not len(parts["test"]):
+        lines.append("no test clips: only val is scored")
+    if not store.subjects_known:
+        lines.append("subjects are not known: parts may share people")
+    if store.attributes.get("untrained"):
+        lines.append("the backbone is untrained: its features are those of random weights")
+    if recipe.train.imbalance.startswith("sampler"):
+        lines.append("sampler: train scores are over the clips drawn")
+    if recipe.augment.mixup:
+        lines.append("mixup: train mass, the target mass of the predicted class, is no accuracy")
+    return lines
+
+
+def progress(row: dict[str, Any], options: Train) -> str:
+    """Say one row of the history in a line.
+
+    Examples
+    --------
+    >>> row = {"epoch": 3, "train_loss": 0.5, "train_top1": 0.75}
+    >>> row |= {"val_loss": 0.6, "val_mean_class_accuracy": 0.5, "data_share": 0.004}
+    >>> print(progress(row, Train()))
+    epoch   3  train loss 0.500 top1 0.750  val loss 0.600 mean_class_accuracy 0.500  data 0.4 %
+    """
+    shown = "top1" if options.monitor == "loss" else options.monitor
+    mixed = "train_target_mass" in row
+    train = f"mass {row['train_target_mass']:.3f}" if mixed else f"top1 {row['train_top1']:.3f}"
+    return (
+        f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.3f} {train}"
+        f"  val loss {row['val_loss']:.3f} {shown} {row[f'val_{shown}']:.3f}"
+        f"  data {100 * row['data_share']:.1f} %"
+    )
+
+
+def why_stopped(stopped: str, waited: int, options: Train) -> str:
+    """Say why training ended.
+
+    Parameters
+    ----------
+    stopped : {"patience", "epochs"}
+    waited : int
+        Epochs since the best one. More than the patience where `min_epochs` came later.
+    options : Train
+
+    Examples
+    --------
+    >>> why_stopped("patience", 9, Train(patience=5, min_epochs=10))
+    'val mean_class_accuracy had not improved for 9 epochs'
+    """
+    if stopped == "epochs":
+        return f"all {options.epochs} epochs had run"
+    epochs = "1 epoch" if waited == 1 else f"{waited} epochs"
+    return f"val {options.monitor} had not improved for {epochs}"
+
+
+def conclusion(training: Mapping[str, Any], test: Metrics) -> str:
+    """Say how a training ended.
+
+    Parameters
+    ----------
+    training : mapping
+        As in the run's metrics: best_epoch, why_stopped, data_share.
+    test : Metrics
+    """
+    text = (
+        f"waited for data {100 * training['data_share']:.1f} % of the time; best epoch "
+        f"{training['best_epoch']}; training ended because {training['why_stopped']}"
+    )
+    if not test.clips:
+        return text
+    return (
+        f"{text}; test top1 {test.top1:.3f}, mean class accuracy {test.mean_class_accuracy:.3f} "
+        f"over {test.classes_with_support} classes"
+    )
+
+
+def scores(part: str, metrics: Metrics, loss: float) -> list[str]:
+    """Say the scores of one part.
+
+    Parameters
+    ----------
+    part : str
+    metrics : Metrics
+    loss : float
+        The mean cross entropy.
+    """
+    clips = f"{metrics.clips} clips" if metrics.clips != 1 else "1 clip"
+    averaged = f"{metrics.classes_with_support} of {len(metrics.support)} classes"
+    found = {name: getattr(metrics, key) for key, name in SCORE_NAMES.items()}
+    return [
+        f"{part}: {clips}; averages over the {averaged} that have any",
+        *(f"{name:20} {100 * value:.1f} %" for name, value in found.items()),
+        f"{'loss':20} {loss:.3f}",
+    ]

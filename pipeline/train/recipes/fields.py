@@ -1,0 +1,184 @@
+"""What a recipe holds: frozen sections of validated fields.
+
+Adding an option takes one line here; the defaults are the plainest choice. The options of a head
+are its own keyword arguments.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    create_model,
+)
+
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Imbalance = Literal[
+    "none",
+    "sampler",
+    "sampler_sqrt",
+    "sampler_effective",
+    "class_weights",
+    "class_weights_sqrt",
+    "class_weights_effective",
+    "focal",
+    "balanced_softmax",
+    "logit_adjustment",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Data(_Section):
+    """How clips enter the head.
+
+    Attributes
+    ----------
+    steps : int or None
+        Resample every clip to this many steps; None keeps each clip's own length.
+    standardise : {"none", "train", "clip", "recording", "subject", "causal"}
+        By whose mean and std features are standardised; see `pipeline.train.data.standardise`.
+    fusion : {"concat", "logits"} or None
+        How several stores are joined: their features side by side before one head, or a head for
+        each and the mean of their logits. None is concat. With one store all are the same.
+    """
+
+    steps: PositiveInt | None = None
+    fusion: Literal["concat", "logits"] | None = None
+    standardise: Literal["none", "train", "clip", "recording", "subject", "causal"] = "none"
+
+
+class Head(_Section):
+    """The temporal head; `head_section` adds the fields of its kind.
+
+    Attributes
+    ----------
+    kind : str
+        The name of a module of `models.heads`.
+    num_classes : int or None
+        Only checked, against the store's class list; None takes the store's word.
+    """
+
+    kind: str = "recurrent"
+    num_classes: PositiveInt | None = None
+
+
+@cache
+def head_section(kind: str) -> type[Head]:
+    """Return the head section of one kind: its fields are the head's keyword arguments.
+
+    Imports torch.
+
+    Examples
+    --------
+    >>> head_section("linear")().model_dump(exclude={"num_classes"})
+    {'kind': 'linear', 'pool': 'mean', 'dropout': 0.0, 'input_norm': False}
+    """
+    from models.heads import HEADS
+
+    types = get_type_hints(HEADS[kind].__init__, include_extras=True)
+    parameters = inspect.signature(HEADS[kind]).parameters.values()
+    fields: dict[str, Any] = {"kind": (Literal[kind], kind)} | {
+        option.name: (types[option.name], option.default)
+        for option in parameters
+        if option.kind is option.KEYWORD_ONLY
+    }
+    return create_model(kind, __base__=Head, **fields)
+
+
+class Augment(_Section):
+    """Changes to the training features, in this order; see `pipeline.train.data.augment`.
+
+    Attributes
+    ----------
+    crop : float
+        Smallest share of a clip's steps that a random crop keeps; 1 turns it off.
+    stride : int
+        Largest stride, of those drawn at random, at which steps are kept; 1 turns it off.
+    drop : float
+        Share of steps that are left out at random.
+    reverse : float
+        Share of clips that are turned round in time. Off by default: some classes are each
+        other's reverse.
+    noise : float
+        Standard deviation of Gaussian noise, as a share of that of the batch's features.
+    mixup : float
+        Parameter of the Beta distribution of mixup; 0 turns it off.
+    """
+
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    stride: PositiveInt = 1
+    drop: Share = 0.0
+    reverse: Annotated[float, Field(ge=0, le=1)] = 0.0
+    noise: NotNegative = 0.0
+    mixup: NotNegative = 0.0
+
+
+class Train(_Section):
+    """Optimisation.
+
+    Attributes
+    ----------
+    epochs : int
+        At most this many.
+    min_epochs, patience : int
+        Training ends after `patience` epochs in a row, all of them past `min_epochs`, in which
+        `monitor` did not improve. With patience None, all epochs run.
+    schedule : {"none", "plateau", "cosine"}
+        Plateau halves the rate after 5 epochs without improvement; cosine falls to 0 at `epochs`.
+    clip_norm : float or None
+        Largest norm of the gradient.
+    imbalance : str
+        The one strategy against unequal classes; see `pipeline.train.imbalance`. One field, so that two
+        cannot be combined.
+    effective_beta : float
+        Only read with the two that end in effective.
+    focal_gamma : float
+        Only read with focal.
+    adjustment_tau : float
+        Only read with logit_adjustment; with 1 that is balanced_softmax.
+    monitor : str
+        What is measured on val to choose the best epoch.
+    precision : {"float32", "bf16"}
+        Of the products in training steps; weights, losses and scores are float32.
+    """
+
+    epochs: PositiveInt = 60
+    min_epochs: Annotated[int, Field(ge=0)] = 10
+    patience: PositiveInt | None = 15
+    batch_size: PositiveInt = 32
+    lr: PositiveFloat = 1e-3
+    weight_decay: NotNegative = 0.0
+    optimizer: Literal["adam", "adamw"] = "adam"
+    schedule: Literal["none", "plateau", "cosine"] = "none"
+    clip_norm: PositiveFloat | None = None
+    label_smoothing: Share = 0.0
+    imbalance: Imbalance = "none"
+    effective_beta: Share = 0.999
+    focal_gamma: NotNegative = 2.0
+    adjustment_tau: NotNegative = 1.0
+    precision: Literal["float32", "bf16"] = "float32"
+    monitor: Literal["mean_class_accuracy", "top1", "macro_f1", "weighted_f1", "loss"] = (
+        "mean_class_accuracy"
+    )
+
+
+class Recipe(_Section):
+    """A named training configuration."""
+
+    name: str
+    data: Data = Data()
+    head: SerializeAsAny[Head] = Head()
+    augment: Augment = Augment()
+    train: Train = Train()

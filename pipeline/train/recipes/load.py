@@ -1,0 +1,218 @@
+"""Recipes: named training configurations, read from YAML and checked field by field."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from featstore.errors import InputError
+from pipeline.train.recipes.fields import Augment, Data, Head, Recipe, Train, head_section
+from pipeline.yaml_text import parse_yaml, read_yaml, short
+
+__all__ = ["Augment", "Data", "Head", "Recipe", "Train", "load_recipe", "recipe_names", "recipe_of"]
+
+Section = TypeVar("Section", bound=BaseModel)
+
+
+def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        The name of a recipe that comes with the project, or a YAML file.
+    overrides : sequence of str
+        ``section.field=value``, the value in YAML. Another ``head.kind`` starts from the defaults
+        of that head: the recipe's fields for its own head are left out.
+
+    Raises
+    ------
+    InputError
+        If the recipe, a field or a value is unknown or malformed; the message names the field,
+        the value and, where there is one, the nearest spelling.
+
+    Examples
+    --------
+    >>> load_recipe("bilstm", ["train.lr=3e-4"]).train.lr
+    0.0003
+    """
+    label, stem, tree = _read(name_or_path)
+    if not isinstance(tree, dict):
+        raise InputError(f"{label}: expected a mapping of sections, got {short(tree)}")
+    tree = {"name": stem, **tree}
+    check_names(tree, label)
+    for override in sorted(overrides, key=lambda text: not text.strip().startswith("head.kind")):
+        _override(tree, override)
+    return recipe_of(tree, label)
+
+
+def recipe_of(tree: Mapping[str, Any], label: str) -> Recipe:
+    """Return the recipe that plain values say, such as those in the ``config.yaml`` of a run.
+
+    Parameters
+    ----------
+    tree : mapping
+    label : str
+        Where they come from, for messages.
+
+    Raises
+    ------
+    InputError
+        As `load_recipe`.
+    """
+    kind = _kind(tree, label)
+    head = validated(head_section(kind), tree.get("head", {}), label, "head")
+    _check_together(head, label)
+    return validated(Recipe, {**tree, "head": head}, label)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the project.
+
+    Examples
+    --------
+    >>> recipe_names()
+    ['attentive', 'baseline', 'bilstm', 'linear', 'mlp', 'tcn', 'transformer']
+    """
+    files = resources.files("pipeline.train.recipes").iterdir()
+    return sorted(file.name[:-5] for file in files if file.name.endswith(".yaml"))
+
+
+def _read(name_or_path: str | Path) -> tuple[str, str, Any]:
+    """Return how to call the recipe in messages, its name, and what its YAML says."""
+    names = recipe_names()
+    if str(name_or_path) in names:
+        file = resources.files("pipeline.train.recipes") / f"{name_or_path}.yaml"
+        label = f"recipe {name_or_path}"
+        return label, str(name_or_path), parse_yaml(file.read_text("utf-8"), label)
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise InputError(
+            f"recipe {str(name_or_path)!r}: neither a file nor one of {', '.join(names)}"
+            + _nearest(str(name_or_path), names)
+        )
+    return str(path), path.stem, read_yaml(path)
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    """Set one value in `tree` from ``section.field=value``."""
+    label = f"--set {override}"
+    name, equals, text = override.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise InputError(f"{label}: expected section.field=value, as in train.lr=3e-4")
+    value = parse_yaml(text, label)
+    if isinstance(value, Mapping):
+        raise InputError(f"{label}: set one field at a time, as in train.lr=3e-4")
+    section, _, field = name.rpartition(".")
+    if name == "head.kind" and value != _kind(tree, label):
+        num_classes = tree.get("head", {}).get("num_classes")
+        tree["head"] = {"kind": value, "num_classes": num_classes}
+    check_names({name: value}, label, kind=_kind(tree, label))
+    if section:
+        tree[section] = {**tree.get(section, {}), field: value}
+    else:
+        tree[field] = value
+
+
+def _kind(tree: Mapping[str, Any], label: str) -> str:
+    """Return the kind of a recipe's head.
+
+    Raises
+    ------
+    InputError
+        If there is no such head.
+    """
+    from models.heads import HEADS
+
+    head = tree.get("head")
+    kind = head.get("kind", "recurrent") if isinstance(head, Mapping) else "recurrent"
+    if not isinstance(kind, str) or kind not in HEADS:
+        known = list(HEADS)
+        raise InputError(
+            f"{label}: head.kind = {short(kind)}: known are {', '.join(known)}"
+            + _nearest(str(kind), known)
+        )
+    return kind
+
+
+def check_names(tree: Mapping[str, Any], label: str, *, kind: str | None = None) -> None:
+    """Refuse fields that no recipe with this head has, before their values are looked at.
+
+    Raises
+    ------
+    InputError
+    """
+    kind = kind or _kind(tree, label)
+    known = list(_leaves(Recipe(name="", head=head_section(kind)()).model_dump()))
+    sections = {name.split(".")[0] for name, _ in known if "." in name}
+    names = [name for name, _ in known]
+    for name, value in _leaves(tree):
+        if name in sections:
+            raise InputError(f"{label}: {name} = {short(value)}, but {name} is a section of fields")
+        if name not in names:
+            near = _nearest(name, names) or _nearest(name.split(".")[-1], names)
+            of = f" of a {kind} head" if name.startswith("head.") else ""
+            raise InputError(f"{label}: unknown field {name} (= {short(value)}){of}{near}")
+
+
+def _check_together(head: Head, label: str) -> None:
+    """Refuse options of a head that do not go together, as the head itself does."""
+    import torch
+
+    from models.heads import build_head
+
+    try:
+        with torch.random.fork_rng([]):
+            build_head(features=1, classes=1, **head.model_dump(exclude={"num_classes"}))
+    except ValueError as error:
+        raise InputError(f"{label}: head.{error}") from None
+    except RuntimeError as error:  # of torch: no memory, or more bytes than there are integers
+        raise InputError(f"{label}: the head is too large ({error})") from None
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def validated(model: type[Section], tree: Mapping[str, Any], label: str, *sections: str) -> Section:
+    """Validate the fields below some sections.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        said = "; ".join(_sentence(each, sections) for each in error.errors())
+        raise InputError(f"{label}: {said}") from None
+
+
+def _sentence(error: Any, sections: tuple[str, ...]) -> str:
+    """Say one error of pydantic's with the field, the value and the nearest spelling."""
+    # A literal or an optional type adds parts of its own to the place; names have two at most.
+    name = ".".join(str(part) for part in (*sections, *error["loc"])[:2])
+    hint = ""
+    if error["type"] == "literal_error":
+        hint = _nearest(str(error["input"]), re.findall(r"'(\w+)'", error["ctx"]["expected"]))
+    return f"{name} = {short(error['input'])}: {error['msg'][0].lower()}{error['msg'][1:]}{hint}"
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """Suggest the nearest of `known`; a bare field name also finds its dotted one."""
+    by_last = {name.split(".")[-1]: name for name in known}
+    near = difflib.get_close_matches(word, known, n=1) or [
+        by_last[last] for last in difflib.get_close_matches(word, by_last, n=1)
+    ]
+    return f"; did you mean {near[0]}?" if near else ""

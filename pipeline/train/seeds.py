@@ -1,0 +1,267 @@
+"""One recipe trained with several seeds on several splits, and what all of it says together.
+
+::
+
+    OUT/split0-seed0/   an ordinary run; without splits, seed0/
+    OUT/split0-seed1/
+    ...
+    OUT/metrics.json    means and spreads, by split and over all, and the intervals
+    OUT/report.md       the same, and the protocol in words
+
+A run that is there and whole is not trained again, so what was cut off goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featstore.errors import InputError
+from featstore.json_text import read_object
+from featstore.keys import differences
+from pipeline.metrics.bootstrap import clip_units, intervals, point
+from pipeline.report.seeds import render
+from pipeline.runs.folder import PARTS, SCORES, read_metrics, write_json
+from pipeline.runs.groups import read_group
+from pipeline.yaml_text import read_yaml
+
+if TYPE_CHECKING:
+    from featstore import Store
+    from pipeline.train.recipes.load import Recipe
+
+Log = Callable[[str], None]
+# Trains one run: store, folder, seed.
+Trainer = Callable[["Store", Path, int], object]
+
+
+def train_all(
+    stores: Mapping[int | None, Store],
+    recipe: Recipe,
+    seeds: Sequence[int],
+    *,
+    out: Path,
+    trainer: Trainer,
+    log: Log,
+) -> Path:
+    """Train a recipe on every split with every seed, and write what they say together.
+
+    Parameters
+    ----------
+    stores : mapping
+        From the number of a split to its store; the one key None where there is but one.
+    recipe : Recipe
+    seeds : sequence of int
+    out : Path
+        The folder of all runs.
+    trainer : callable
+        Takes a store, a folder that is not there, and a seed, and leaves a run.
+    log : callable
+
+    Returns
+    -------
+    Path
+        The report.
+
+    Raises
+    ------
+    InputError
+        If `out` holds something else, if a run that is there was trained otherwise, or what
+        `trainer` raises.
+    """
+    _check_folder(out)
+    planned = [(split, seed, out / folder_of(split, seed)) for split in stores for seed in seeds]
+    for split, seed, folder in planned:  # before anything is trained
+        if folder.exists():
+            _check_same(folder, stores[split], recipe, seed)
+    for number, (split, seed, folder) in enumerate(planned, start=1):
+        log(f"run {number} of {len(planned)}: {folder}")
+        if (folder / "metrics.json").is_file():
+            log("is there, and is not trained again")
+        else:
+            trainer(stores[split], folder, seed)
+    return summarise(out, [folder for _, _, folder in planned])
+
+
+def folder_of(split: int | None, seed: int) -> str:
+    """Name the folder of one run.
+
+    Examples
+    --------
+    >>> folder_of(2, 0), folder_of(None, 1)
+    ('split2-seed0', 'seed1')
+    """
+    return f"seed{seed}" if split is None else f"split{split}-seed{seed}"
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder whose ``metrics.json`` and ``report.md`` are not those of several runs.
+
+    Raises
+    ------
+    InputError
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; name a folder for the runs")
+    if any((out / name).exists() for name in ("predictions.csv", "config.yaml")):
+        raise InputError(
+            f"--out {out}: is a run of its own, whose scores and report would be overwritten; name "
+            "another folder for several runs"
+        )
+    if (out / "metrics.json").exists() and not is_summary(out):
+        raise InputError(
+            f"--out {out}: its metrics.json is not that of several runs, and would be overwritten; "
+            "name another folder, or remove that file"
+        )
+
+
+def _check_same(folder: Path, store: Store, recipe: Recipe, seed: int) -> None:
+    """Refuse a run of another store, recipe or seed.
+
+    Raises
+    ------
+    InputError
+    """
+    if not any(folder.iterdir()):
+        return
+    try:
+        config = read_yaml(folder / "config.yaml")
+        there = {name: config[name] for name in ("recipe", "seed")}
+        there["store"] = config["store"]["key"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: not a whole run ({error}); remove it, or give --out") from None
+    wanted = {"recipe": recipe.model_dump(), "seed": seed, "store": store.key}
+    changed = differences(json.loads(json.dumps(there)), json.loads(json.dumps(wanted)))
+    if changed:
+        raise InputError(
+            f"{folder}: is a run of another configuration ({'; '.join(changed)}); name another "
+            "folder with --out"
+        )
+
+
+def summarise(out: Path, folders: Sequence[Path] | None = None) -> Path:
+    """Write the ``metrics.json`` and ``report.md`` of a folder of runs.
+
+    Parameters
+    ----------
+    out : Path
+    folders : sequence of Path, optional
+        The runs; by default those that its ``metrics.json`` names.
+
+    Returns
+    -------
+    Path
+        The report.
+    """
+    if folders is None:
+        folders = [out / row["folder"] for row in read_summary(out)["runs"]]
+    metrics = [read_metrics(folder) for folder in folders]
+    runs = [
+        {"folder": folder.name, "title": own["title"], "seed": own["seed"]}
+        | {name: own[name] for name in ("store_key", "best_epoch", "seconds")}
+        | {part: {name: own[part][name] for name in SCORES} for part in PARTS}
+        for folder, own in zip(folders, metrics, strict=True)
+    ]
+    stores = list(dict.fromkeys(run["store_key"] for run in runs))
+    splits = [_split([own for own in metrics if own["store_key"] == key]) for key in stores]
+    scores = {
+        part: {name: _mean_over_splits(splits, part, name) for name in SCORES} for part in PARTS
+    }
+    summary = {
+        "recipe": metrics[0]["recipe"],
+        "monitor": metrics[0]["monitor"],
+        "seeds": sorted({run["seed"] for run in runs}),
+        "standardise": metrics[0].get("standardise", "none"),
+        "subjects_known": metrics[0]["subjects_known"],
+        "scores": scores,
+        "pooled": {
+            part: _pooled(folders, part) if any(own[part]["clips"] for own in metrics) else None
+            for part in PARTS
+        },
+        "splits": splits,
+        "concerns": list(dict.fromkeys(line for own in metrics for line in own["concerns"])),
+        "runs": runs,
+    }
+    write_json(out / "metrics.json", summary)
+    report = out / "report.md"
+    report.write_text(render(read_summary(out)), "utf-8")
+    return report
+
+
+def read_summary(out: Path) -> dict[str, Any]:
+    """Read the ``metrics.json`` of a folder of runs; nothing where it is not one."""
+    try:
+        summary = read_object(out / "metrics.json")
+        return summary if isinstance(summary["runs"], list) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def is_summary(out: Path) -> bool:
+    """Whether a folder holds several runs with a report of all, and is no run itself."""
+    return bool(read_summary(out))
+
+
+def _split(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sum up the seeds of one split."""
+    first = runs[0]
+    clips = {"train": first["train"]["clips"]} | {part: first[part]["clips"] for part in PARTS}
+    return {
+        "title": first["title"],
+        "clips": clips,
+        "subjects": first["subjects"],
+        "classes": {part: _classes(first[part]) for part in PARTS},
+        "classes_without_training_clips": first["train"]["classes_without_clips"],
+        "failed_clips": first["failed_clips"],
+        "untrained": first["untrained"],
+        "baselines": first.get("baselines") or {},
+        **{
+            part: {name: _spread([run[part][name] for run in runs]) for name in SCORES}
+            for part in PARTS
+        },
+    }
+
+
+def _classes(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Say how many classes a part's scores are averaged over, of how many, and which are not."""
+    rows = scores["per_class"]
+    without = [row["class"] for row in rows if not row["support"]]
+    return {
+        "averaged": scores["classes_with_support"],
+        "of": len(rows),
+        "without_clips": without,
+    }
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, Any]:
+    """Return mean and standard deviation (n - 1), NaN where there is none, and the values."""
+    numbers = np.array([np.nan if value is None else value for value in values], np.float64)
+    std = float(numbers.std(ddof=1)) if len(numbers) > 1 else np.nan
+    return {"mean": float(numbers.mean()), "std": std, "values": numbers.tolist()}
+
+
+def _mean_over_splits(splits: Sequence[Mapping[str, Any]], part: str, name: str) -> dict[str, Any]:
+    """Average a score over splits, seed by seed, and give its spread over seeds and over splits."""
+    by_seed = np.array([split[part][name]["values"] for split in splits], np.float64).mean(axis=0)
+    over_splits = _spread([split[part][name]["mean"] for split in splits])
+    return _spread(by_seed.tolist()) | {"std_over_splits": over_splits["std"]}
+
+
+def _pooled(folders: Sequence[Path], part: str) -> dict[str, Any]:
+    """Score the clips of all runs together; a clip counts by the share of its runs it was right in.
+
+    Returns
+    -------
+    dict
+        What `pipeline.metrics.bootstrap.intervals` gives, with ``scores`` and how many ``clips``.
+    """
+    group = read_group(folders, part)
+    names, labels = np.unique([label for _, label in group.clips], return_inverse=True)
+    owners = None if group.owners is None else np.array(group.owners)
+    found = intervals(labels, group.correct, owners, classes=len(names))
+    scores = point(clip_units(labels, group.correct[:, None], len(names)))
+    own = {"clips": len(labels), "scores": {name: float(v[0]) for name, v in scores.items()}}
+    return (found or {}) | own

@@ -1,0 +1,253 @@
+"""Frames of a video through torchcodec, on the CPU or on a GPU, each checked by its time stamp.
+
+torchcodec does not tell damaged frames from good ones; docs/decoding.md says what follows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.errors import InputError
+from pipeline.video.decode import Decode, decode
+from pipeline.video.errors import DecodeError
+from pipeline.video.index import UNINDEXED, VideoIndex
+from pipeline.video.journal import at_work
+from pipeline.video.opening import file_url, open_video
+from pipeline.video.pixels import Picture, PixelMode, is_repacked
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Frames are asked for in blocks, for every call costs; this bounds the pixels that wait.
+MOST_FRAMES = 32
+BLOCK_BYTES = 64 * 2**20
+
+
+def decoding(name: str) -> Decode:
+    """Return what decodes as ``--decoder`` says; see `pipeline.build.plan.options.DECODERS`.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used here; nothing else decodes in its place.
+    """
+    if name == "pyav":
+        return decode
+    versions(name)
+    return partial(decode_with_torchcodec, device=name.partition(":")[2])
+
+
+def versions(name: str) -> dict[str, Any]:
+    """Return what decides the last bits of the decoder's pixels, beside PyAV's version.
+
+    Raises
+    ------
+    InputError
+        If the decoder cannot be used here.
+    """
+    if name == "pyav":
+        return {}
+    try:
+        import torchcodec
+    except ModuleNotFoundError:
+        raise InputError(
+            f"--decoder is {name}, which needs torchcodec: pip install torchcodec, "
+            "or give --decoder pyav."
+        ) from None
+    except (ImportError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"--decoder is {name}, and torchcodec cannot be loaded ({_reason(error)}); it needs "
+            "FFmpeg's shared libraries, and one built for CUDA needs torch for CUDA: see "
+            "docs/decoding.md, or give --decoder pyav."
+        ) from None
+    import torch
+
+    if name.endswith("cuda") and not torch.cuda.is_available():
+        raise InputError(
+            f"--decoder is {name}, and torch finds no CUDA device here; give --decoder "
+            "torchcodec:cpu or pyav, of which features have keys of their own."
+        )
+    return {"torchcodec": torchcodec.__version__, "its_ffmpeg": torchcodec.ffmpeg_major_version}
+
+
+def decode_with_torchcodec(
+    path: Path,
+    index: VideoIndex,
+    frames: NDArray[np.int64],
+    mode: PixelMode,
+    *,
+    device: str,
+) -> Iterator[tuple[int, Picture | Tensor]]:
+    """Yield frames of one video in ascending order.
+
+    Parameters
+    ----------
+    path : Path
+    index : VideoIndex
+    frames : ndarray of int64
+        Ascending, each once.
+    mode : {"rgb"}
+    device : {"cpu", "cuda"}
+
+    Yields
+    ------
+    frame : int
+    picture : ndarray or, on a GPU, Tensor of uint8, shape (height, width, 3)
+        Upright, in 0..255.
+
+    Raises
+    ------
+    DecodeError
+        If a frame is missing, not where the index has it, or known to be corrupt.
+    InputError
+        If torchcodec cannot read such a video, or not on this device, or gives no such pixels.
+    """
+    if mode != "rgb":
+        raise InputError(f"torchcodec gives RGB only, and pixels are {mode}; give --decoder pyav.")
+    _check_kind(path, index)
+    video = _Video.open(path, index, device, int(frames[0]))
+    most = max(1, min(MOST_FRAMES, BLOCK_BYTES // max(1, 3 * index.width * index.height)))
+    for begin in range(0, len(frames), most):
+        yield from video.block(frames[begin : begin + most].tolist())
+
+
+def _check_kind(path: Path, index: VideoIndex) -> None:
+    """Refuse what torchcodec cannot read, or where its frames cannot be checked."""
+    kind = "a folder of images" if path.is_dir() else ""
+    if not kind and not len(index.keys):
+        kind = "a video whose frames carry no time stamps"
+    if not kind and index.mirrored:
+        kind = "a video that is shown mirrored"
+    if not kind and index.mislabelled:
+        kind = "a video whose key frames are not those that the file names"
+    if not kind and is_repacked(index.pixel_format, "rgb"):
+        kind = f"a video of {index.pixel_format}"
+    if kind:
+        raise InputError(f"{path} is {kind}, which torchcodec cannot read; give --decoder pyav.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Video:
+    """A video that is open in torchcodec."""
+
+    path: Path
+    index: VideoIndex
+    device: str
+    decoder: Any
+
+    @classmethod
+    def open(cls, path: Path, index: VideoIndex, device: str, first: int) -> _Video:
+        """Open a video from which `first` is the first frame that is needed."""
+        stream = _stream(path, index.stream, first)
+        try:
+            decoder = _decoder(path, stream, device)
+        except RuntimeError as error:
+            if device != "cpu" and _opens(path, stream):
+                raise InputError(
+                    f"{path} cannot be decoded on {device} ({_reason(error)}); give --decoder "
+                    "torchcodec:cpu or pyav."
+                ) from None
+            raise DecodeError(path, first, _reason(error)) from None
+        if len(decoder) != len(index):
+            raise InputError(
+                f"{path} has {len(index)} frames, and torchcodec finds {len(decoder)}, so its "
+                "frames cannot be told apart; give --decoder pyav."
+            )
+        return cls(path, index, device, decoder)
+
+    def block(self, numbers: list[int]) -> Iterator[tuple[int, Picture | Tensor]]:
+        """Yield some frames, those before one that does not decode if there is one."""
+        from torch import OutOfMemoryError
+
+        try:
+            with at_work(self.path, numbers[0]):
+                batch = self.decoder.get_frames_at(numbers)
+        except OutOfMemoryError:  # says nothing of the video
+            raise
+        except (RuntimeError, IndexError) as error:
+            if len(numbers) == 1:
+                raise DecodeError(self.path, numbers[0], _reason(error)) from None
+            # Behind an error a decoder may go on as if nothing were missing.
+            fresh = _Video.open(self.path, self.index, self.device, numbers[0])
+            for number in numbers:
+                yield from fresh.block([number])
+            return
+        self._check_device()
+        ticks = np.rint(batch.pts_seconds.numpy() / float(self.index.time_base)).astype(np.int64)
+        for number, tick, pixels in zip(numbers, ticks.tolist(), batch.data, strict=True):
+            if tick != self.index.pts[number]:
+                raise DecodeError(self.path, number, f"a frame with time stamp {tick} came instead")
+            yield number, pixels.numpy() if self.device == "cpu" else pixels
+
+    def _check_device(self) -> None:
+        """Refuse frames that the CPU decoded though a GPU was asked for."""
+        if self.device == "cpu":
+            return
+        status = self.decoder.cpu_fallback
+        if status or not status.status_known:
+            raise InputError(
+                f"{self.path} was not decoded by the GPU ({status}); give --decoder "
+                "torchcodec:cpu or pyav."
+            )
+
+
+def _decoder(path: Path, stream: int, device: str) -> Any:
+    """Open a video; all of its packets are read, so that frames are counted, not guessed."""
+    from torchcodec.decoders import VideoDecoder, set_cuda_backend
+
+    with set_cuda_backend("nvdec"):  # the one that says whether it decodes
+        return VideoDecoder(
+            file_url(path),
+            stream_index=stream,
+            dimension_order="NHWC",
+            num_ffmpeg_threads=1,
+            device=device,
+            seek_mode="exact",
+        )
+
+
+def _opens(path: Path, stream: int) -> bool:
+    """Tell whether a video can be opened on the CPU; nothing is decoded."""
+    try:
+        _decoder(path, stream, "cpu")
+    except RuntimeError:
+        return False
+    return True
+
+
+def _stream(path: Path, place: int, first: int) -> int:
+    """Return which of a file's streams is the video that the index is of.
+
+    Raises
+    ------
+    DecodeError
+        If the file cannot be opened.
+    InputError
+        If behind a seek FFmpeg guesses the time stamps of such files.
+    """
+    import av
+
+    try:
+        with open_video(path) as container:
+            if container.format.name in UNINDEXED:
+                raise InputError(
+                    f"{path} is an {container.format.long_name}, whose frames torchcodec does not "
+                    "find by their numbers; give --decoder pyav."
+                )
+            return int(container.streams.video[place].index)
+    except (av.FFmpegError, OSError, IndexError) as error:
+        raise DecodeError(path, first, str(getattr(error, "strerror", None) or error)) from None
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong, without where in torchcodec's sources it was noticed."""
+    first = str(error).strip().partition("\n")[0]
+    return re.sub(r"^\w+, \S+:\d+, ", "", first).rstrip(".")

@@ -1,0 +1,75 @@
+"""What a finetuning draws, by which rates it learns, and how val is scored."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.backbones import build_backbone
+from models.frame_classifier import FrameClassifier
+from pipeline.finetune.frames import Frames
+from pipeline.finetune.learner import Tuner, make_optimizer
+from pipeline.finetune.options import Tuning
+from pipeline.finetune.pixels import Pixels
+
+CPU = torch.device("cpu")
+
+
+def small_tuner(tuning: Tuning) -> Tuner:
+    """A tuner of made-up frames: 9 clips of class 0, one of class 1, and two val clips."""
+    rng = np.random.default_rng(0)
+    rows = [np.arange(3 * n, 3 * n + 3) for n in range(11)] + [np.arange(32, 36)]
+    labels = np.array([0] * 9 + [1, 0, 1])
+    frames = Frames(rng.integers(0, 256, (36, 1, 32, 32), np.uint8), rows, labels, 10)
+    torch.manual_seed(0)
+    model = FrameClassifier(build_backbone("squeezenet1_1"), 512, 3, tuning.blocks)
+    return Tuner(model, frames, Pixels([0.5], [0.25], CPU), tuning)
+
+
+def test_classes_and_frames_come_equally_often() -> None:
+    tuner = small_tuner(Tuning(frames=400, batch_size=64))
+    drawn = list(tuner._drawn())
+    assert len(drawn) == tuner.steps == 63
+    rows, labels = (np.concatenate(own) for own in zip(*drawn, strict=True))
+    assert len(rows) == 4000
+    assert np.isin(rows[labels == 1], [27, 28, 29]).all()
+    assert abs((labels == 1).mean() - 0.5) < 0.03
+    counts = np.bincount(rows[labels == 0], minlength=27)
+    assert len(counts) == 27
+    assert counts.min() > 40  # 74 expected
+
+
+def test_val_is_scored_by_the_mean_of_log_probabilities() -> None:
+    tuner = small_tuner(Tuning())
+    metrics, loss = tuner.scores()
+    frames, model = tuner._frames, tuner.model
+    losses, right = [], []
+    for rows, label in zip(frames.rows[10:], frames.labels[10:], strict=True):
+        x = (frames.pixels[rows] / 255 - 0.5) / 0.25
+        with torch.no_grad():
+            logits = model(torch.tensor(np.repeat(x, 3, axis=1), dtype=torch.float32))
+        mean = logits.double().log_softmax(1).mean(0).log_softmax(0)
+        losses.append(-float(mean[label]))
+        right.append(int(mean.argmax()) == label)
+    assert metrics.clips == 2
+    assert metrics.top1 == np.mean(right)
+    assert loss == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_rates_fall_towards_the_input_and_norms_do_not_decay() -> None:
+    model = FrameClassifier(build_backbone("resnet18"), 512, 4, blocks=2)
+    groups = make_optimizer(model, Tuning(lr=0.1, layer_decay=0.5, weight_decay=0.2)).param_groups
+    by_parameter = {own: group for group in groups for own in group["params"]}
+    network: Any = model.backbone.network
+    for parameter, lr, decay in (
+        (model.classifier.weight, 0.1, 0.2),
+        (model.classifier.bias, 0.1, 0.0),
+        (network.layer4[1].conv2.weight, 0.05, 0.2),
+        (network.layer4[1].bn2.weight, 0.05, 0.0),
+        (network.layer4[0].conv1.weight, 0.025, 0.2),
+    ):
+        group = by_parameter[parameter]
+        assert (group["lr"], group["weight_decay"]) == (pytest.approx(lr), decay)
+    trained = [own for own in model.parameters() if own.requires_grad]
+    assert {*by_parameter} == {*trained}
