@@ -26,7 +26,7 @@ import yaml
 from report import machine
 
 import featstore
-from pipeline.runs.folder import write_yaml
+from pipeline.runs.files import write_yaml
 from pipeline.system.progress import human_time
 from pipeline.train.recipes import DEFAULT
 from pipeline.train.recipes.load import load_recipe

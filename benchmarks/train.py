@@ -49,8 +49,8 @@ from models.heads import Head, build_head
 from pipeline.train.data.augment import add_noise, mixup
 from pipeline.train.data.feed import Feed, TensorBatch
 from pipeline.train.imbalance import sampling_probabilities
+from pipeline.train.learner import Learner
 from pipeline.train.recipes.load import Recipe, load_recipe
-from pipeline.train.train import Learner
 
 Epoch = Callable[[], float]
 STEPS, DIM, CLASSES = 16, 512, 34

@@ -60,7 +60,7 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """The content of ``metrics.json``: scores as fractions under ``val`` and ``test``."""
-        metrics: dict[str, Any] = call("pipeline.runs.folder:read_metrics", self.path)
+        metrics: dict[str, Any] = call("pipeline.runs.files:read_metrics", self.path)
         return metrics
 
     def predictions(self, part: str | None = None) -> list[Prediction]:
@@ -75,7 +75,7 @@ class Run:
         list of Prediction
             ``pandas.DataFrame(run.predictions())`` makes a table of it.
         """
-        rows = call("pipeline.runs.folder:read_predictions", self.path)
+        rows = call("pipeline.runs.files:read_predictions", self.path)
         return [
             Prediction(
                 clip=row["clip"],
@@ -138,7 +138,8 @@ def build(
         Takes one line at a time.
     **options
         The source's own fields, such as ``data`` and ``split``, and those of
-        `pipeline.build.plan.options.BuildOptions`, such as ``backbone``, ``weights``, ``pixels``, ``fps``.
+        `pipeline.build.plan.options.BuildOptions`, such as ``backbone``, ``weights``, ``pixels``,
+        ``fps``.
 
     Returns
     -------

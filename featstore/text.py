@@ -54,3 +54,28 @@ def of_cell(cell: str) -> str:
     ['=A1', "'=A1", "'quoted'", '-']
     """
     return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell
+
+
+def human_size(size: int) -> str:
+    """Return bytes in the unit that suits them, with three digits.
+
+    Examples
+    --------
+    >>> human_size(430), human_size(43_000), human_size(430_000_000), human_size(1_430_000_000)
+    ('430 B', '43.0 kB', '430 MB', '1.43 GB')
+    """
+    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if (value := size / limit) >= 1:
+            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+    return f"{size} B"
+
+
+def count_of(number: int, what: str, several: str = "") -> str:
+    """Give a number with its noun.
+
+    Examples
+    --------
+    >>> count_of(1, "clip"), count_of(2, "clip"), count_of(2, "class", "classes")
+    ('1 clip', '2 clips', '2 classes')
+    """
+    return f"{number} {what if number == 1 else several or what + 's'}"

@@ -1,1 +1,1 @@
-"""The two stages and what surrounds them: sources, video, statistics, build, train, report."""
+"""The two stages, `pipeline.build` and `pipeline.train`, and what surrounds them."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.train.recipes import DEFAULT
+from pipeline.types import Log
 
 if TYPE_CHECKING:
     from featstore.reading.store import Store
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from pipeline.runs.compare import Difference
 
 NOTHING_TO_DO = "already built: nothing to do"
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ def build(
     Parameters
     ----------
     asked : mapping
-        Options by name, as `pipeline.build.plan.request.build_options` takes them; ``store`` may be a URL.
+        Options by name, as `pipeline.build.plan.request.build_options` takes them; ``store`` may
+        be a URL.
     log : callable
         Takes one line.
     dask : str, optional
@@ -63,8 +64,8 @@ def build(
     ------
     FeatstoreError
     """
-    from featstore.format.container import read_attributes
     from featstore.format.files import is_remote
+    from featstore.format.opening import read_attributes
     from featstore.manage.catalogue import remember_last
     from pipeline.build import build as stage
     from pipeline.build.plan.build_plan import cache_of, prepare
@@ -115,7 +116,7 @@ def build(
 
 def _already_built(answer: Answer, log: Log) -> Built:
     """Say of a store that is there what a build says of it."""
-    from featstore.format.container import read_attributes
+    from featstore.format.opening import read_attributes
     from pipeline.build.summary import caveats, failures
 
     known, untrained = answer.subjects_known, answer.untrained
@@ -145,9 +146,9 @@ def train(
     from pipeline.runs.register import register_run
     from pipeline.system.distributed import processes
     from pipeline.train.data.checks import checked_parts
+    from pipeline.train.learner import device_of
     from pipeline.train.recipes.load import load_recipe
     from pipeline.train.results import configuration
-    from pipeline.train.train import device_of
     from pipeline.train.train import train as run
 
     loaded = load_recipe(recipe, overrides)

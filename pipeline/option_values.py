@@ -12,6 +12,7 @@ from typing import Any
 
 from featstore.errors import InputError
 from featstore.format.files import is_remote
+from featstore.writing.destinations import SUFFIX_OF
 
 
 def flag_of(field: str) -> str:
@@ -130,3 +131,18 @@ def folder(field: str, value: Any) -> Path:
             "URL is given as bucket)."
         )
     return Path(value)
+
+
+def check_storage(form: str, compression: str) -> None:
+    """Refuse a format that is not known, or a compression that it does not have.
+
+    Raises
+    ------
+    InputError
+    """
+    one_of("format", form, tuple(SUFFIX_OF))
+    if form == "hdf5" and compression != "none":
+        raise InputError(
+            f"--compression is {compression}, and HDF5 stores are not compressed, because "
+            "few readers have its plugins; give --format zarr, or leave compression out."
+        )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.runs.folder import write_csv, write_json
+from pipeline.runs.files import write_csv, write_json
 
 CLASSES = ("sit", "eat", "drink")
 

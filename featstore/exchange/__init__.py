@@ -1,1 +1,1 @@
-"""exchange."""
+"""Features from other tools, and for them: exports and folders of ``.npy`` files."""

@@ -23,6 +23,7 @@ from featstore.format.rows import check_chunk
 from featstore.format.seal import sealed, sha256, unsealed
 from featstore.keys import store_key
 from featstore.reading.store import Store
+from featstore.writing.destinations import NPY
 from featstore.writing.writer import StoreWriter
 
 Float16Error = dict[str, float] | None
@@ -264,3 +265,27 @@ class _Zip:
         entry = zipfile.ZipInfo(name)
         with self._opened.open(entry, "w", force_zip64=len(content) >= 2**31) as stream:
             stream.write(content)
+
+
+def codec_for(store: Store, form: str, dtype: str | None, compression: str | None) -> Codec:
+    """Return how a store's features are to be written; what is not said stays as it is.
+
+    Raises
+    ------
+    InputError
+        If float16 features are to become float32, or the format has no compression.
+    """
+    own = store.container.codec
+    if own.dtype == "float16" and dtype == "float32":
+        raise InputError(
+            f"{store.path} holds float16, and the precision that float32 had is gone; build it "
+            "with --dtype float32, or leave --dtype out (readers get float32 by astype)."
+        )
+    plain = form in ("hdf5", NPY)
+    if plain and compression not in (None, "none"):
+        why = "few readers have HDF5's plugins" if form == "hdf5" else "every .npy is plain"
+        raise InputError(
+            f"--compression is {compression}, and {form} is written uncompressed, because {why}; "
+            "export to .zarr or .zarr.zip, or leave compression out."
+        )
+    return Codec(dtype or own.dtype, "none" if plain else compression or own.compression)

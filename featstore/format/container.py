@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from featstore.errors import StoreNotFoundError
 from featstore.format.codecs import Codec
-from featstore.format.files import ZIP_SUFFIX, is_remote
+from featstore.format.files import ZIP_SUFFIX
 from featstore.format.maps import Piece
 
 ZARR_SUFFIX, HDF5_SUFFIX = ".zarr", ".h5"
@@ -90,37 +90,6 @@ def suffix_of(place: Path | str) -> str | None:
     """Return which of `SUFFIXES` a place ends in, if any."""
     name = str(place).rstrip("/")
     return next((suffix for suffix in reversed(SUFFIXES) if name.endswith(suffix)), None)
-
-
-def open_container(place: Path | str) -> Container:
-    """Open a sealed store in whatever format it has.
-
-    Raises
-    ------
-    StoreNotFoundError
-        If there is no store at `place`.
-    SchemaError
-        If its schema cannot be read.
-    CorruptStoreError
-        If its metadata disagree with the seal.
-    """
-    from featstore.format.hdf5_format import Hdf5Container
-    from featstore.format.zarr_format import ZarrContainer
-
-    if not is_remote(place) and Path(place).is_file() and not str(place).endswith(ZIP_SUFFIX):
-        return Hdf5Container(Path(place))
-    return ZarrContainer(place)
-
-
-def read_attributes(place: Path | str) -> dict[str, Any]:
-    """Return the root attributes of a sealed store, reading one small text and importing little.
-
-    Raises
-    ------
-    StoreNotFoundError, SchemaError, CorruptStoreError
-        See `open_container`.
-    """
-    return open_container(place).attributes
 
 
 def not_found(place: Path | str) -> StoreNotFoundError:

@@ -1,1 +1,1 @@
-"""manage."""
+"""Stores in a folder: list, compare, verify and remove them."""

@@ -129,3 +129,15 @@ def _some(names: Sequence[str]) -> str:
 
 def _moments(moments: Moments) -> str:
     return "; ".join(", ".join(f"{value:.6g}" for value in values) for values in moments)
+
+
+def between(old: Store, new: Store) -> Iterator[str]:
+    """Yield in which fields two stores differ, and how many clips they share."""
+    before, after = (of_store(store, str(store.path)) for store in (old, new))
+    lines = changes(before, after)
+    yield from lines or ["nothing: both have the same key"]
+    same = shared(before, after)
+    yield (
+        f"same features: {len(same)} of {len(after.clips)} clips "
+        f"({int(new.row_size[sorted(same)].sum())} of {int(new.row_size.sum())} steps)"
+    )

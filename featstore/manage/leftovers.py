@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featstore.errors import BusyError, FeatstoreError, InputError
-from featstore.format.container import SUFFIXES, read_attributes
+from featstore.format.container import SUFFIXES
 from featstore.format.files import TEMPORARY, delete
+from featstore.format.opening import read_attributes
 from featstore.writing.locks import is_held, writer_lock
 from featstore.writing.unfinished import BUILDING, PACKING, SUPERSEDED, UNITS
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.errors import BusyError, FeatstoreError, InputError, StoreNotFoundError
-from featstore.format.container import read_attributes, suffix_of
+from featstore.format.container import suffix_of
 from featstore.format.files import delete
+from featstore.format.opening import read_attributes
 from featstore.manage.catalogue import find
 from featstore.manage.leftovers import REMOVED, key_of, lock_of
 from featstore.writing.locks import is_held
@@ -43,8 +44,8 @@ def find_removable(root: Path, wanted: str) -> Target:
     root : Path
         The folder of stores.
     wanted : str
-        As for `featstore.manage.catalogue.find`. A store that cannot be opened is found by its path or
-        its file name, if a build gave it that name.
+        As for `featstore.manage.catalogue.find`. A store that cannot be opened is found by its
+        path or its file name, if a build gave it that name.
 
     Raises
     ------

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.errors import CorruptStoreError
-from featstore.format.container import open_container
+from featstore.format.opening import open_container
 from featstore.reading.store import Store
 
 SHOWN = 3

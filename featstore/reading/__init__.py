@@ -1,1 +1,1 @@
-"""reading."""
+"""Stores in memory: one, several joined as one, batches and torch datasets."""

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from featstore.errors import CorruptStoreError
 from featstore.format import schema
-from featstore.format.container import Container, open_container
+from featstore.format.container import Container
 from featstore.format.layout import Layout
+from featstore.format.opening import open_container
 from featstore.format.rows import Rows, rows_of
 from featstore.keys import RARE, ClipKey
 from featstore.reading.stream import Batch, Clips, gather, stream

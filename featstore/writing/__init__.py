@@ -1,1 +1,1 @@
-"""writing."""
+"""Stores in the making: units, locks, staging folders and destinations."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Final
 
 from featstore.errors import InputError
-from featstore.format.codecs import Codec
 from featstore.format.container import FORMATS, SUFFIXES, ZARR_SUFFIX, suffix_of
 from featstore.format.files import is_remote
-from featstore.reading.store import Store
+from featstore.text import human_size
+
+# The formats that are written; an archive is made by an export.
+SUFFIX_OF = {form: suffix for suffix, form in FORMATS.items() if form != "zip"}
 
 NPY: Final = "npy"
 DESTINATIONS: Final = {**FORMATS, "": NPY}
@@ -59,25 +62,21 @@ def _misnamed(name: str, suffix: str | None, wanted: str | None) -> str:
     return f"--format is {wanted}, and {name} ends otherwise; name it {stem}{own}."
 
 
-def codec_for(store: Store, form: str, dtype: str | None, compression: str | None) -> Codec:
-    """Return how a store's features are to be written; what is not said stays as it is.
+def check_room(root: Path, needed: int) -> None:
+    """Refuse to begin where the disk has not so many bytes free.
 
     Raises
     ------
     InputError
-        If float16 features are to become float32, or the format has no compression.
     """
-    own = store.container.codec
-    if own.dtype == "float16" and dtype == "float32":
+    free = shutil.disk_usage(root).free
+    if needed > free:
         raise InputError(
-            f"{store.path} holds float16, and the precision that float32 had is gone; build it "
-            "with --dtype float32, or leave --dtype out (readers get float32 by astype)."
+            f"The store needs {human_size(needed)}, and {root} has {human_size(free)} free; make "
+            "room, or give another folder with --store."
         )
-    plain = form in ("hdf5", NPY)
-    if plain and compression not in (None, "none"):
-        why = "few readers have HDF5's plugins" if form == "hdf5" else "every .npy is plain"
-        raise InputError(
-            f"--compression is {compression}, and {form} is written uncompressed, because {why}; "
-            "export to .zarr or .zarr.zip, or leave compression out."
-        )
-    return Codec(dtype or own.dtype, "none" if plain else compression or own.compression)
+
+
+def store_bytes(steps: int, dim: int, item_size: int = 4) -> int:
+    """Return about how many bytes a store takes uncompressed: features, frames and times."""
+    return steps * (item_size * dim + 16) + 2**20

@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 from featstore.errors import FeatstoreError, InputError
-from featstore.format.container import read_attributes
 from featstore.format.files import delete, sync
+from featstore.format.opening import read_attributes
 
 BUILDING, UNITS, SUPERSEDED, PACKING = ".building", ".units", ".superseded", ".packing"
 PLAN = "plan.json"

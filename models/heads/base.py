@@ -55,8 +55,8 @@ class Head(nn.Module):
     def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
         """Classify clips whose padded steps are zero.
 
-        A layer with a bias makes padded steps other than zero again: call `models.heads.pooling.blank`
-        before what looks at neighbouring steps.
+        A layer with a bias makes padded steps other than zero again: call
+        `models.heads.pooling.blank` before what looks at neighbouring steps.
         """
         raise NotImplementedError
 

@@ -1,1 +1,1 @@
-"""build."""
+"""Stage one: from annotated videos to a sealed store of features."""

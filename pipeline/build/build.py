@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,13 @@ from featstore.manage.provenance import write_provenance
 from featstore.writing.locks import writer_lock
 from featstore.writing.staging import forget_units
 from pipeline.build.checks import check_failures, check_space, check_weights
+from pipeline.build.extract.statistics import measure
 from pipeline.build.plan.build_plan import Prepared
 from pipeline.build.plan.clips import counts
 from pipeline.build.plan.steps import clip_inputs, columns
 from pipeline.build.repair import Damaged, find_damage, find_failed
 from pipeline.system.progress import Progress
+from pipeline.types import Log
 from pipeline.video.cache import Cache
 from pipeline.video.videos import check_unchanged
 
@@ -35,29 +36,6 @@ if TYPE_CHECKING:
     from pipeline.build.reuse import Copies
     from pipeline.build.units import UnitWork
     from pipeline.system.dask_cluster import Cluster
-
-Log = Callable[[str], None]
-
-
-def measure(
-    prepared: Prepared, cache: Cache, log: Log, cluster: Cluster | None = None
-) -> Statistics:
-    """Return mean and std of the pixels of the split's training clips."""
-    from pipeline.build.extract.statistics import statistics_of
-
-    return statistics_of(
-        prepared.options.normalise,
-        prepared.videos,
-        prepared.clips,
-        mode=prepared.pixels,
-        fps=prepared.fps,
-        decoder=prepared.options.decoder,
-        workers=prepared.options.workers,
-        skip_lost=prepared.options.most_failures(len(prepared.clips)) > 0,
-        cache=cache,
-        log=log,
-        cluster=cluster,
-    )
 
 
 def build(

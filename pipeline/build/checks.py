@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 
 from featstore.errors import InputError
 from featstore.format.layout import Layout
+from featstore.writing.destinations import check_room, store_bytes
 from pipeline.build.plan.build_plan import Prepared
 from pipeline.build.plan.clips import NOT_FINITE
-from pipeline.system.progress import human_size
 from pipeline.video.cache import Cache
 
 
@@ -68,23 +66,3 @@ def check_space(prepared: Prepared, layout: Layout, units: int) -> None:
     packed = whole if options.format == "hdf5" else 0  # from finished files, which stay till then
     needed = whole * units // len(layout.units()) + packed
     check_room(root, needed)
-
-
-def check_room(root: Path, needed: int) -> None:
-    """Refuse to begin where the disk has not so many bytes free.
-
-    Raises
-    ------
-    InputError
-    """
-    free = shutil.disk_usage(root).free
-    if needed > free:
-        raise InputError(
-            f"The store needs {human_size(needed)}, and {root} has {human_size(free)} free; make "
-            "room, or give another folder with --store."
-        )
-
-
-def store_bytes(steps: int, dim: int, item_size: int = 4) -> int:
-    """Return about how many bytes a store takes uncompressed: features, frames and times."""
-    return steps * (item_size * dim + 16) + 2**20

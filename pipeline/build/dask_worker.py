@@ -16,10 +16,11 @@ from featstore.writing.staging import RUN, write_unit
 from pipeline.build.extract.backbone import Forward, load_forward
 from pipeline.build.extract.extractor import Extractor
 from pipeline.build.extract.statistics import Statistics
-from pipeline.build.plan.options import BuildOptions, PixelMode
+from pipeline.build.plan.options import BuildOptions
 from pipeline.build.plan.weights import Weights
 from pipeline.build.units import UnitWork, Written
 from pipeline.video.cache import content_hash
+from pipeline.video.pixels import PixelMode
 from pipeline.video.videos import Video
 
 NOTHING = Statistics(mean=(0.0,), std=(1.0,), origin="fixed")

@@ -12,8 +12,9 @@ import numpy as np
 from featstore.errors import CorruptStoreError, InputError, StoreNotFoundError
 from featstore.exchange.export import copy_chunk
 from featstore.format import schema
-from featstore.format.container import Container, open_container
+from featstore.format.container import Container
 from featstore.format.contents import Contents
+from featstore.format.opening import open_container
 from featstore.format.shuffle import chunks_of
 from featstore.keys import differences
 from featstore.reading.store import open_store

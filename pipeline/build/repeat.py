@@ -117,7 +117,7 @@ def _signatures(videos: Sequence[str]) -> str | None:
 
 def _code() -> list[list[Any]]:
     """Return what changes when this program does."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     folders = [root / name for name in ("featstore", "models", "pipeline")]
     return [
         [entry.path, status.st_size, status.st_mtime_ns]

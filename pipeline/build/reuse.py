@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pipeline.build.plan.build_plan import Prepared
 
 
-DEPENDS = "depends_on_place"  # in the numerics, where the probe of `pipeline.build.extract.extractor` says so
+# In the numerics, where the probe of `pipeline.build.extract.extractor` says so
+DEPENDS = "depends_on_place"
 
 
 @dataclass(frozen=True, slots=True)

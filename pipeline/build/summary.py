@@ -8,22 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-
-from featstore.errors import CorruptStoreError
 from featstore.manage.provenance import read_provenance
-from featstore.reading.store import Store
-from featstore.text import visible
+from featstore.text import human_size, visible
+from featstore.writing.destinations import store_bytes
 from models.catalogue import BACKBONES
-from pipeline.build.checks import store_bytes
+from pipeline.build.extract.backbone import load_backbone
 from pipeline.build.extract.timings import BESIDE, bottleneck
 from pipeline.build.plan.build_plan import Prepared
 from pipeline.build.plan.clips import counts
 from pipeline.build.plan.steps import clip_inputs
-from pipeline.build.plan.weights import load_backbone
 from pipeline.sources.base import SPLITS
 from pipeline.sources.labels import listing
-from pipeline.system.progress import human_size, human_time
+from pipeline.system.progress import human_time
 from pipeline.video.grey import looks_grey
 from pipeline.video.videos import Video
 
@@ -190,60 +186,6 @@ def timing_table(prepared: Prepared, seconds: dict[str, float]) -> str:
 
 
 SHOWN = ("features", "statistics", "steps", "repeated_last_frame", "numerics", "untrained")
-
-
-def details(store: Store) -> str:
-    """Return what a store holds, for people."""
-    own = store.attributes
-    if missing := [name for name in SHOWN if name not in own]:
-        raise CorruptStoreError(
-            f"{store.path} lacks what builds and imports write ({', '.join(missing)}); whoever "
-            "wrote it has to write it again."
-        )
-    statistics, features = own["statistics"], own["features"]
-    rows: list[Sequence[object]] = [
-        ["path", store.path],
-        ["key", store.key],
-        ["title", store.title],
-        ["features", f"{own['steps']} steps x {store.dim}, {store.dtype}"],
-        ["mean", ", ".join(f"{value:.6f}" for value in statistics["mean"]) or "unknown"],
-        ["std", ", ".join(f"{value:.6f}" for value in statistics["std"]) or "unknown"],
-        ["measured on", _origin(statistics)],
-        *([name, _plain(value)] for name, value in features.items()),
-        ["short", f"{own['repeated_last_frame']} clips repeat their last frame"],
-        ["failed", f"{int((store.status != 0).sum())} clips"],
-        *([name, _plain(value)] for name, value in own["numerics"].items()),
-        *([name, _plain(value)] for name, value in read_provenance(store.path).items()),
-    ]
-    lines = ["\n".join(f"{name:15} {value}" for name, value in rows)]
-    lines += caveats(subjects_known=store.subjects_known, untrained=own["untrained"])
-    if failed := list(failures(own, most=len(store))):
-        lines.append("\n".join(failed))
-    return "\n\n".join([*lines, _class_table(store)])
-
-
-def _class_table(store: Store) -> str:
-    rows: list[Sequence[object]] = [["class", *SPLITS]]
-    rows += [
-        [name, *(int(np.sum(store.labels[store.split(part)] == label)) for part in SPLITS)]
-        for label, name in enumerate(store.classes)
-    ]
-    rows.append(["all", *(len(store.split(part)) for part in SPLITS)])
-    if store.subjects_known:
-        subjects = [len(np.unique(store.subjects[store.split(part)])) for part in SPLITS]
-        rows.append(["subjects", *subjects])
-    return table(rows)
-
-
-def _origin(statistics: dict[str, Any]) -> str:
-    if statistics["origin"] == "imported":
-        return "unknown: the features were imported"
-    if statistics["origin"] != "split":
-        return f"nothing: {statistics['origin']} values"
-    return (
-        f"{statistics['pixels']} pixels of {statistics['frames']} frames of "
-        f"{statistics['clips']} training clips"
-    )
 
 
 def _plain(value: Any) -> str:

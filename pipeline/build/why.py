@@ -9,8 +9,8 @@ from typing import Any
 from featstore.errors import CorruptStoreError
 from featstore.keys import differences
 from featstore.manage.catalogue import entries
-from featstore.manage.diff import Subject, changes, of_store, shared
-from featstore.reading.store import Store, open_store
+from featstore.manage.diff import Subject, changes, of_store
+from featstore.reading.store import open_store
 from pipeline.build.extract.statistics import Statistics, known_statistics
 from pipeline.build.plan.build_plan import Prepared
 from pipeline.build.plan.steps import clip_inputs
@@ -83,18 +83,6 @@ def work(prepared: Prepared, cache: Cache, numerics: dict[str, Any]) -> Iterator
         found = set(copies.found)
     left = [size for number, size in enumerate(steps) if number not in found]
     yield f"computed: {len(left)} clips ({sum(left)} steps)"
-
-
-def between(old: Store, new: Store) -> Iterator[str]:
-    """Yield in which fields two stores differ, and how many clips they share."""
-    before, after = (of_store(store, str(store.path)) for store in (old, new))
-    lines = changes(before, after)
-    yield from lines or ["nothing: both have the same key"]
-    same = shared(before, after)
-    yield (
-        f"same features: {len(same)} of {len(after.clips)} clips "
-        f"({int(new.row_size[sorted(same)].sum())} of {int(new.row_size.sum())} steps)"
-    )
 
 
 def statistics_now(prepared: Prepared, cache: Cache) -> Statistics | None:

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from pipeline.build.plan.options import BATCH_SIZES
 from pipeline.build.plan.request import build_options
-from pipeline.cli.flags import DEFAULT, feature_flags
+from pipeline.cli.flags import DEFAULT, PLACE, STORE, feature_flags
 from pipeline.cli.terminal import say
-
-STORE = click.option(
-    "--store",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of stores.  [default: features]",
-)
-PLACE = click.option(
-    "--store", metavar="FOLDER|URL", help="Folder of stores, or s3://...  [default: features]"
-)
 
 
 @click.command()
@@ -81,10 +71,9 @@ def why(stores: tuple[str, ...], **given: Any) -> None:
     Give the flags of the build, and no STORE for the most similar one of the folder. With two
     STOREs, say in which fields these differ.
     """
-    from featstore.manage.catalogue import find
+    from featstore.manage.catalogue import DEFAULT_STORE_ROOT, find
+    from featstore.manage.diff import between
     from featstore.reading.store import open_store
-    from pipeline.build.plan.options import DEFAULT_STORE_ROOT
-    from pipeline.build.why import between
 
     paths = [find(given["store"] or DEFAULT_STORE_ROOT, name) for name in stores]
     if len(paths) < 2:
@@ -125,7 +114,7 @@ def _why_build(path: Any, given: dict[str, Any]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def stats(as_json: bool, **given: Any) -> None:
     """Measure mean and std of the pixels of a split's training clips, and nothing else."""
-    from pipeline.build import build as stage
+    from pipeline.build.extract.statistics import measure
     from pipeline.build.plan.build_plan import cache_of, prepare
     from pipeline.build.summary import caveats, describe
 
@@ -139,7 +128,7 @@ def stats(as_json: bool, **given: Any) -> None:
             log(line)
         for line in caveats(subjects_known=prepared.dataset.subjects_known, untrained=False):
             log(line)
-        statistics = stage.measure(prepared, cache, log)
+        statistics = measure(prepared, cache, log)
     finally:
         cache.close()
     if as_json:

@@ -40,12 +40,13 @@ def export(
     gets one .npy a clip with a table clips.csv. Nothing is overwritten.
     """
     from featstore.exchange import export as convert
+    from featstore.exchange.export import codec_for
     from featstore.format.files import is_remote
     from featstore.manage.catalogue import find
     from featstore.manage.provenance import copy_provenance
     from featstore.reading.store import open_store
     from featstore.urls import without_credentials
-    from featstore.writing.destinations import codec_for, format_of
+    from featstore.writing.destinations import format_of
 
     form = format_of(dest, form)
     opened = open_store(find(root, store))

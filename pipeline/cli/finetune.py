@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from pipeline.build.plan.request import build_options
-from pipeline.cli.build import STORE
-from pipeline.cli.flags import feature_flags
+from pipeline.cli.flags import STORE, feature_flags
 from pipeline.cli.terminal import say
 
 # Fields of `pipeline.finetune.Tuning`; a test holds the defaults together.

@@ -12,10 +12,20 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import click
 
 from models.catalogue import BACKBONES
-from pipeline.build.plan.options import DECODERS, BuildOptions
+from pipeline.build.plan.options import BuildOptions
 from pipeline.build.plan.request import EVERY_FRAME
 from pipeline.option_values import flag_of
 from pipeline.sources import sources
+from pipeline.video.decoders import DECODERS
+
+STORE = click.option(
+    "--store",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of stores.  [default: features]",
+)
+PLACE = click.option(
+    "--store", metavar="FOLDER|URL", help="Folder of stores, or s3://...  [default: features]"
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 # A dataclass keeps the defaults of its fields as attributes.

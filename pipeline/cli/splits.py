@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from featstore.errors import InputError, StoreNotFoundError
-from featstore.manage.titles import OF_SPLIT
+from featstore.errors import InputError
 from pipeline.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -77,54 +76,6 @@ def flags_of_split(given: dict[str, Any], number: int) -> dict[str, Any]:
     weights = given.get("weights")
     named = {"weights": weights.replace("{split}", str(number))} if weights else {}
     return {**given, field: number, **named}
-
-
-def sibling(path: Path | str, number: int) -> Path | str:
-    """Find the store with the same features as another one, of another split of the same data.
-
-    Parameters
-    ----------
-    path : Path or str
-        The other one; its title names a split or a fold.
-    number : int
-
-    Raises
-    ------
-    InputError
-        If its title names no split, or several stores fit, as after a change of annotations.
-    StoreNotFoundError
-        If there is no such store in its folder.
-    """
-    from featstore.format.container import read_attributes
-    from featstore.manage.catalogue import entries
-
-    own = read_attributes(path)
-    title = own["title"]
-    if not (found := OF_SPLIT.search(title)):
-        raise InputError(
-            f"{path} ({title}) is of no numbered split; leave --splits out, or give the flags of "
-            "build."
-        )
-    if int(found[2]) == number:
-        return path
-    wanted = f"{title[: found.start(2)]}{number}{title[found.end(2) :]}"
-    fit = [
-        entry
-        for entry in entries(Path(path).parent)
-        if entry.attributes["title"] == wanted and entry.attributes["features"] == own["features"]
-    ]
-    if not fit:
-        raise StoreNotFoundError(
-            f"No store in {Path(path).parent} is {wanted!r} with the features of "
-            f"{Path(path).name}; run `featstore build` for {found[1]} {number} first."
-        )
-    if len({entry.key for entry in fit}) > 1:  # annotations are in no title
-        raise InputError(
-            f"{len(fit)} stores in {Path(path).parent} are {wanted!r} with the features of "
-            f"{Path(path).name}: {', '.join(entry.path.name for entry in fit)}; give the flags of "
-            "build instead of --store, or take away the outdated ones with `featstore rm`."
-        )
-    return fit[0].path
 
 
 def train_splits(

@@ -6,15 +6,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from featstore.errors import CorruptStoreError
 from featstore.format.container import FORMATS, suffix_of
 from featstore.manage.leftovers import Leftover, size_of
 from featstore.manage.provenance import read_provenance
 from featstore.manage.removal import Target
-from pipeline.build.summary import table
+from featstore.reading.store import Store
+from featstore.text import human_size
+from pipeline.build.summary import SHOWN, _plain, caveats, failures, table
 from pipeline.runs.register import KnownRun, known_runs
-from pipeline.system.progress import human_size
+from pipeline.sources.base import SPLITS
 
 if TYPE_CHECKING:
     from featstore.manage.catalogue import Entry
@@ -123,3 +128,57 @@ def age(since: timedelta) -> str:
 def ago(shown: str) -> str:
     """Return an age as a part of a sentence."""
     return "at an unknown time" if shown == UNKNOWN else f"{shown} ago"
+
+
+def details(store: Store) -> str:
+    """Return what a store holds, for people."""
+    own = store.attributes
+    if missing := [name for name in SHOWN if name not in own]:
+        raise CorruptStoreError(
+            f"{store.path} lacks what builds and imports write ({', '.join(missing)}); whoever "
+            "wrote it has to write it again."
+        )
+    statistics, features = own["statistics"], own["features"]
+    rows: list[Sequence[object]] = [
+        ["path", store.path],
+        ["key", store.key],
+        ["title", store.title],
+        ["features", f"{own['steps']} steps x {store.dim}, {store.dtype}"],
+        ["mean", ", ".join(f"{value:.6f}" for value in statistics["mean"]) or "unknown"],
+        ["std", ", ".join(f"{value:.6f}" for value in statistics["std"]) or "unknown"],
+        ["measured on", _origin(statistics)],
+        *([name, _plain(value)] for name, value in features.items()),
+        ["short", f"{own['repeated_last_frame']} clips repeat their last frame"],
+        ["failed", f"{int((store.status != 0).sum())} clips"],
+        *([name, _plain(value)] for name, value in own["numerics"].items()),
+        *([name, _plain(value)] for name, value in read_provenance(store.path).items()),
+    ]
+    lines = ["\n".join(f"{name:15} {value}" for name, value in rows)]
+    lines += caveats(subjects_known=store.subjects_known, untrained=own["untrained"])
+    if failed := list(failures(own, most=len(store))):
+        lines.append("\n".join(failed))
+    return "\n\n".join([*lines, _class_table(store)])
+
+
+def _class_table(store: Store) -> str:
+    rows: list[Sequence[object]] = [["class", *SPLITS]]
+    rows += [
+        [name, *(int(np.sum(store.labels[store.split(part)] == label)) for part in SPLITS)]
+        for label, name in enumerate(store.classes)
+    ]
+    rows.append(["all", *(len(store.split(part)) for part in SPLITS)])
+    if store.subjects_known:
+        subjects = [len(np.unique(store.subjects[store.split(part)])) for part in SPLITS]
+        rows.append(["subjects", *subjects])
+    return table(rows)
+
+
+def _origin(statistics: dict[str, Any]) -> str:
+    if statistics["origin"] == "imported":
+        return "unknown: the features were imported"
+    if statistics["origin"] != "split":
+        return f"nothing: {statistics['origin']} values"
+    return (
+        f"{statistics['pixels']} pixels of {statistics['frames']} frames of "
+        f"{statistics['clips']} training clips"
+    )

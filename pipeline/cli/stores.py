@@ -50,7 +50,7 @@ def info(store: str, root: Path) -> None:
     """Show what a store holds. STORE is its path, or the beginning of its key or name."""
     from featstore.manage.catalogue import find
     from featstore.reading.store import open_store
-    from pipeline.build.summary import details
+    from pipeline.cli.store_text import details
 
     say(details(open_store(find(root, store))))
 
@@ -92,9 +92,9 @@ def rm(store: str, root: Path, yes: bool) -> None:
     from featstore.manage.leftovers import size_of
     from featstore.manage.provenance import provenance_path
     from featstore.manage.removal import check_free, find_removable, remove_store
+    from featstore.text import human_size
     from pipeline.cli.store_text import removal
     from pipeline.runs.register import known_runs
-    from pipeline.system.progress import human_size
 
     target = find_removable(root, store)
     check_free(target)

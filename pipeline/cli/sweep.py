@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.find_stores import find_stores
 from pipeline.cli.terminal import say
-from pipeline.cli.train import NO_CHECK, find_stores
+from pipeline.cli.train import NO_CHECK
 
 if TYPE_CHECKING:
     from featstore import Store
@@ -82,9 +83,8 @@ def sweep(
 
 def _final(store: Store, out: Path, recipe: str, seed: int, device: str) -> None:
     """Evaluate the winner, and print how good it is on test."""
-    from pipeline.report.markdown import percent
-    from pipeline.report.uncertainty import SCORE_NAMES
-    from pipeline.runs.folder import read_metrics
+    from pipeline.report.markdown import SCORE_NAMES, percent
+    from pipeline.runs.files import read_metrics
     from pipeline.runs.register import register_run
     from pipeline.sweep import final
 

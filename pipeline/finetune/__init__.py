@@ -7,7 +7,6 @@ seen (`pipeline.build.plan.leakage`), so builds that would test on those people 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -20,14 +19,13 @@ from featstore.errors import InputError
 from featstore.format.files import replacing
 from models.frame_classifier import FrameClassifier
 from models.operators import declare_missing_operators
-from pipeline.build.build import measure
 from pipeline.build.checks import check_weights
-from pipeline.build.extract.backbone import feature_dim, numerics
-from pipeline.build.extract.statistics import Statistics
+from pipeline.build.extract.backbone import feature_dim, load_backbone, numerics
+from pipeline.build.extract.statistics import Statistics, measure
 from pipeline.build.plan.build_plan import Prepared, cache_of, prepare
 from pipeline.build.plan.leakage import METADATA, Record, read_training, record_of
 from pipeline.build.plan.options import BuildOptions
-from pipeline.build.plan.weights import SAFETENSORS, load_backbone
+from pipeline.build.plan.weights import SAFETENSORS
 from pipeline.finetune.epochs import Standing, fit
 from pipeline.finetune.frames import Frames, load_frames
 from pipeline.finetune.learner import Tuner
@@ -36,11 +34,10 @@ from pipeline.finetune.pixels import Pixels
 from pipeline.runs.folder import CHECKPOINT, remove_unfinished, unfinished_folder
 from pipeline.system.device import choose_device
 from pipeline.system.memory import keep_freed_memory
-from pipeline.train.train import seeded
+from pipeline.train.learner import seeded
+from pipeline.types import Log
 
 __all__ = ["Tuning", "finetune"]
-
-Log = Callable[[str], None]
 
 
 def finetune(

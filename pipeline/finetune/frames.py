@@ -17,22 +17,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featstore.errors import InputError
+from featstore.text import human_size
 from pipeline.build.checks import check_failures
 from pipeline.build.extract.preprocess import fit_square, pixel_values
 from pipeline.build.extract.statistics import Statistics
-from pipeline.build.plan.build_plan import Log, Prepared
+from pipeline.build.plan.build_plan import Prepared
 from pipeline.build.plan.options import Fit
 from pipeline.build.plan.steps import clip_inputs
-from pipeline.system.progress import Progress, human_size
+from pipeline.system.progress import Progress
 from pipeline.system.read_ahead import read_ahead
+from pipeline.types import Ints, Log
 from pipeline.video.cache import Cache
 from pipeline.video.decode import Lost, decode_all
+from pipeline.video.decoders import decoding
 from pipeline.video.index import VideoIndex
 from pipeline.video.pixels import Picture
-from pipeline.video.torchcodec import decoding
 from pipeline.video.videos import check_unchanged
 
-Ints = NDArray[np.int64]
 Row = tuple[int, NDArray[np.uint8] | str]
 
 

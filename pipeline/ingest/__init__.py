@@ -1,1 +1,1 @@
-"""ingest."""
+"""Features that other tools extracted, brought into a store."""

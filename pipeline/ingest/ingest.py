@@ -7,7 +7,7 @@ anything is written; `import_store` then writes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,8 +24,8 @@ from featstore.keys import store_key
 from featstore.manage.catalogue import remember_last
 from featstore.manage.provenance import write_provenance
 from featstore.text import of_cell
+from featstore.writing.destinations import check_room, store_bytes
 from featstore.writing.locks import writer_lock
-from pipeline.build.checks import check_room, store_bytes
 from pipeline.ingest.content import check_shapes, read_clip, rounding, shortened
 from pipeline.ingest.files import ClipFile, files_of, refuse_unlisted
 from pipeline.ingest.plan import Imported, ImportedClip, ImportOptions, configuration
@@ -37,8 +37,8 @@ from pipeline.sources.labels import ClassList, read_classes
 from pipeline.sources.names import normal
 from pipeline.sources.rows import Row, read_table
 from pipeline.system.progress import Progress
+from pipeline.types import Log
 
-Log = Callable[[str], None]
 COLUMNS = (
     "file", "clip_id", "video", "label", "subject", "split", "start", "stop", "steps", "first",
     "status",

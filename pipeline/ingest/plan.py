@@ -17,8 +17,9 @@ from featstore.exchange.npy_arrays import ClipArray
 from featstore.format import schema
 from featstore.format.codecs import Codec
 from featstore.keys import ClipKey
-from featstore.manage.catalogue import is_built, store_path
-from pipeline.build.plan.options import DEFAULT_STORE_ROOT, SUFFIX_OF, check_storage
+from featstore.manage.catalogue import DEFAULT_STORE_ROOT, is_built, store_path
+from featstore.writing.destinations import SUFFIX_OF
+from pipeline.option_values import check_storage
 from pipeline.sources.base import SPLITS, Annotation, Dataset
 
 # The feature configuration's word for features whose extraction is not known.

@@ -1,1 +1,1 @@
-"""metrics."""
+"""Scores, intervals, calibration and tests of differences; numpy alone."""

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from pipeline.types import Floats, Ints
 
 BINS = 15
 COOLEST, HOTTEST = 0.05, 20.0

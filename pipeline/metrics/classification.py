@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from pipeline.types import Floats
+
 Counts = npt.NDArray[np.int64]
 
 MOST_DENSE = 100  # classes whose confusion matrix is written whole

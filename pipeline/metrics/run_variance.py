@@ -11,11 +11,8 @@ runs spread too little by sqrt((n - 1) / n), which is made up for.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Bools = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from pipeline.types import Bools, Floats, Ints
 
 
 def runs_by_split(seen: Bools) -> list[Ints]:

@@ -1,1 +1,1 @@
-"""report."""
+"""Figures and words about runs."""

@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.report.markdown import percent, table
-from pipeline.report.uncertainty import SCORE_NAMES
-from pipeline.runs.folder import PARTS
+from pipeline.report.markdown import SCORE_NAMES, percent, table
+from pipeline.runs.files import PARTS
 
 SHOWN = ("top1", "mean_class_accuracy")
 
@@ -50,7 +49,8 @@ def baseline_lines(metrics: Mapping[str, Any]) -> list[str]:
     Parameters
     ----------
     metrics : mapping
-        As `pipeline.runs.folder.read_metrics` gives them; runs of before there were baselines have none.
+        As `pipeline.runs.files.read_metrics` gives them; runs of before there were baselines have
+        none.
     """
     found = metrics.get("baselines") or {}
     if "skipped" in found:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from featstore.text import count_of
 from pipeline.metrics.bootstrap import FEW_SUBJECTS, LEVEL, RESAMPLES
 from pipeline.metrics.significance import SIGNIFICANT
-from pipeline.report.markdown import count_of, listed, percent, percents, plain, points, table
-from pipeline.report.uncertainty import SCORE_NAMES
+from pipeline.report.markdown import SCORE_NAMES, listed, percent, percents, plain, points, table
 from pipeline.runs.compare import Difference, Group
 
 _HOLDS = {

@@ -17,13 +17,12 @@ from featstore import Store
 from pipeline.metrics.calibration import Reliability, reliability, scaled
 from pipeline.metrics.classification import Metrics
 from pipeline.report.fonts import labels_of, short, width
-from pipeline.train.recipes.load import Recipe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pipeline.train.predict import Predictions
+    from pipeline.metrics.predictions import Predictions
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 EXAMPLES = 6
@@ -35,7 +34,7 @@ GRID = 50
 def draw_figures(
     folder: Path,
     store: Store,
-    recipe: Recipe,
+    monitor: str,
     history: Sequence[Mapping[str, Any]],
     predictions: Mapping[str, Predictions],
     temperature: float,
@@ -47,7 +46,8 @@ def draw_figures(
     folder : Path
         Made if missing.
     store : Store
-    recipe : Recipe
+    monitor : str
+        The score of val by which the best epoch was chosen.
     history : sequence of mapping
         One row an epoch.
     predictions : mapping
@@ -61,7 +61,7 @@ def draw_figures(
     labels = labels_of(store.classes)
     classes = labels.texts
     figures = {
-        "curves": curves(history, recipe.train.monitor),
+        "curves": curves(history, monitor),
         "confusion": confusion(metrics, classes, part),
         "per_class": per_class(metrics, classes, part),
         "reliability": reliability_diagram(predictions[part], part, temperature),

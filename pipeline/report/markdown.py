@@ -7,6 +7,13 @@ from collections.abc import Sequence
 
 from featstore.text import visible
 
+SCORE_NAMES = {
+    "top1": "top-1",
+    "mean_class_accuracy": "mean class accuracy",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+}
+
 # Within a word an underscore means nothing, and neither does an ampersand that begins no entity.
 _MARKUP = re.compile(r"[\\`*\[\]~|]|(?<![^\W_])_|_(?![^\W_])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
@@ -86,14 +93,3 @@ def listed(names: Sequence[str], *, most: int = 20) -> str:
     """
     text = ", ".join(names[:most])
     return text if len(names) <= most else f"{text} and {len(names) - most:,} more"
-
-
-def count_of(number: int, what: str, several: str = "") -> str:
-    """Give a number with its noun.
-
-    Examples
-    --------
-    >>> count_of(1, "clip"), count_of(2, "clip"), count_of(2, "class", "classes")
-    ('1 clip', '2 clips', '2 classes')
-    """
-    return f"{number} {what if number == 1 else several or what + 's'}"

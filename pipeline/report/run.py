@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from featstore.text import count_of
 from pipeline.metrics.classification import cells_of, most_confused
 from pipeline.report.baselines import baseline_lines, no_better
-from pipeline.report.markdown import count_of, listed, percent, plain, points, table
-from pipeline.report.uncertainty import SCORE_NAMES, calibration_lines, interval_lines
-from pipeline.runs.folder import PARTS, SCORES, read_metrics
+from pipeline.report.markdown import SCORE_NAMES, listed, percent, plain, points, table
+from pipeline.report.uncertainty import calibration_lines, interval_lines
+from pipeline.runs.files import PARTS, SCORES, UNLABELLED, read_metrics
 
 NEAR_UNIFORM = 0.95
 FIGURES = {
@@ -20,12 +21,6 @@ FIGURES = {
     "per_class": "Recall and F1 of each class",
     "reliability": "Whether probabilities mean what they say",
     "attention": "Attention over time",
-}
-# By what features are standardised where that looks at val and test, without their labels.
-UNLABELLED = {
-    "recording": "mean and std of their own recording",
-    "subject": "mean and std of their own subject",
-    "causal": "mean and std of their own recording up to the end of each clip",
 }
 
 
@@ -75,7 +70,7 @@ def observations(metrics: dict[str, Any]) -> list[str]:
     Parameters
     ----------
     metrics : dict
-        As `pipeline.runs.folder.read_metrics` gives them.
+        As `pipeline.runs.files.read_metrics` gives them.
     """
     part = "test" if metrics["test"]["clips"] else "val"
     lines = [

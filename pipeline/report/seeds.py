@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from featstore.text import count_of
 from pipeline.report.baselines import no_better
-from pipeline.report.markdown import Markup, count_of, listed, percent, plain, table
-from pipeline.report.run import UNLABELLED
-from pipeline.report.uncertainty import SCORE_NAMES, interval_lines
-from pipeline.runs.folder import PARTS, SCORES
+from pipeline.report.markdown import SCORE_NAMES, Markup, listed, percent, plain, table
+from pipeline.report.uncertainty import interval_lines
+from pipeline.runs.files import PARTS, SCORES, UNLABELLED
 
 
 def render(summary: Mapping[str, Any]) -> str:

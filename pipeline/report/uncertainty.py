@@ -8,14 +8,7 @@ from typing import Any
 from pipeline.metrics.bootstrap import FEW_SUBJECTS
 from pipeline.metrics.bootstrap import SCORES as INTERVAL_SCORES
 from pipeline.metrics.calibration import COOLEST, HOTTEST
-from pipeline.report.markdown import percent, percents, table
-
-SCORE_NAMES = {
-    "top1": "top-1",
-    "mean_class_accuracy": "mean class accuracy",
-    "macro_f1": "macro F1",
-    "weighted_f1": "weighted F1",
-}
+from pipeline.report.markdown import SCORE_NAMES, percent, percents, table
 
 
 def interval_lines(

@@ -1,1 +1,1 @@
-"""runs."""
+"""The folders that trainings leave: write, read, register and compare them."""

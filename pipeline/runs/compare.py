@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from featstore.errors import InputError
 from pipeline.metrics.bootstrap import (
@@ -32,11 +31,10 @@ from pipeline.metrics.bootstrap import (
 from pipeline.metrics.run_variance import more_of_runs, variance_of_runs
 from pipeline.metrics.significance import SIGNIFICANT, holm, normal_test, sign_test
 from pipeline.runs.groups import Group, read_group
+from pipeline.types import Floats, Ints
 
 __all__ = ["Difference", "Group", "compare", "difference", "read_group"]
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 _ROUNDING = 1e-9
 
 
@@ -51,7 +49,8 @@ class Difference:
         0 where they are not known.
     scores : dict
         By score: ``first``, ``other``, ``difference`` and its interval over ``clips`` and
-        ``subjects`` (None with fewer than two; widened as `pipeline.metrics.bootstrap.widening` says).
+        ``subjects`` (None with fewer than two; widened as `pipeline.metrics.bootstrap.widening`
+        says).
     better, worse : int
         Clips that the other got right more often, and less often.
     p : float

@@ -14,31 +14,22 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from featstore.errors import BusyError, InputError
 from featstore.format.files import delete
 from featstore.json_text import read_object
 from featstore.keys import differences
-from featstore.text import as_cell, of_cell
 from featstore.writing.locks import open_lock, try_lock
-from pipeline.runs.record import RunMetrics, check_fields
+from pipeline.runs.files import _without_nan, write_json
 
-PARTS = ("val", "test")
 CHECKPOINT, CONFIG, LOCK = "checkpoint.safetensors", "config.json", ".lock"
-PREDICTED = ("clip", "part", "label", "prediction", "probability")
-SCORES = ("top1", "mean_class_accuracy", "macro_f1", "weighted_f1")
 
 
 @contextmanager
@@ -187,131 +178,3 @@ def _check_free(out: Path) -> None:
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: exists and is not an empty folder; name another one")
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write strict JSON, one line for every row of a table; NaN in `value` is null in the file."""
-    path.write_text(_json_lines(_without_nan(value)) + "\n", "utf-8")
-
-
-def _json_lines(value: Any, pad: str = "") -> str:
-    dump = partial(json.dumps, ensure_ascii=False, allow_nan=False)
-    if isinstance(value, Mapping) and value:
-        rows = (f"{pad} {dump(k)}: {_json_lines(v, pad + ' ')}" for k, v in value.items())
-        return "{\n" + ",\n".join(rows) + f"\n{pad}}}"
-    if isinstance(value, list) and value and isinstance(value[0], list | dict):
-        return "[\n" + ",\n".join(f"{pad} {dump(row)}" for row in value) + f"\n{pad}]"
-    return dump(value)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
-    """Write YAML with the keys in the order given."""
-    path.write_text(yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True), "utf-8")
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows that all have the keys of the first; floats get six significant digits.
-
-    No text is a formula to a spreadsheet; see `featstore.text.as_cell`.
-    """
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: _cell(value) for key, value in row.items()})
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return as_cell(value) if isinstance(value, str) else value
-
-
-def read_metrics(run: Path) -> dict[str, Any]:
-    """Read a run's ``metrics.json``.
-
-    Parameters
-    ----------
-    run : Path
-
-    Returns
-    -------
-    dict
-        ``recipe``, ``seed``, ``store_key``, ``best_epoch``, ``stopped``, ``seconds`` and more at
-        the top; under ``val`` and ``test`` the scores as fractions (None where there is nothing
-        to score), ``clips``, ``classes_with_support``, ``per_class`` and ``confusion``.
-
-    Raises
-    ------
-    InputError
-        If `run` is not the folder of a run.
-    """
-    try:
-        metrics = read_object(run / "metrics.json")
-    except FileNotFoundError:
-        raise InputError(f"{run}: not a run; it has no metrics.json") from None
-    except (ValueError, OSError) as error:
-        raise InputError(f"{run / 'metrics.json'}: cannot be read ({error})") from None
-    return check_fields(RunMetrics, metrics, run / "metrics.json")
-
-
-def read_predictions(run: Path) -> list[dict[str, str]]:
-    """Read a run's ``predictions.csv``: clip, part, label, prediction, probability.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or it is not one of a run.
-    """
-    path = run / "predictions.csv"
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [_texts(row) for row in csv.DictReader(file)]
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); train the run again") from None
-    if missing := sorted({name for row in rows for name in PREDICTED if row.get(name) is None}):
-        raise InputError(f"{path}: rows lack {', '.join(missing)}; train the run again")
-    return rows
-
-
-def _texts(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: of_cell(v) if isinstance(v, str) else v for name, v in row.items()}
-
-
-def compare_with(baseline: Path, clips: Mapping[str, set[tuple[str, str]]]) -> dict[str, Any]:
-    """Sum up another run for comparison.
-
-    Parameters
-    ----------
-    baseline : Path
-        The other run.
-    clips : mapping
-        For val and test, the clips of this run and their labels.
-
-    Returns
-    -------
-    dict
-        ``name``, ``recipe``, ``seed``, ``store_key``, and for val and test the scores with
-        ``clips`` and ``common``: how many clips with equal labels both runs have.
-
-    Raises
-    ------
-    InputError
-        If `baseline` is not the folder of a run.
-    """
-    metrics = read_metrics(baseline)
-    rows = read_predictions(baseline)
-    summary = {key: metrics.get(key) for key in ("recipe", "seed", "store_key")}
-    for part in PARTS:
-        scores = {key: metrics[part][key] for key in (*SCORES, "clips", "classes_with_support")}
-        theirs = {(row["clip"], row["label"]) for row in rows if row["part"] == part}
-        summary[part] = {**scores, "common": len(theirs & clips[part])}
-    return {"name": baseline.resolve().name, **summary}

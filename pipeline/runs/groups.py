@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from featstore.errors import InputError
+from featstore.text import count_of
 from pipeline.metrics.run_variance import runs_by_split
-from pipeline.report.markdown import count_of
-from pipeline.report.run import UNLABELLED
-from pipeline.runs.folder import read_metrics, read_predictions
+from pipeline.runs.files import UNLABELLED, read_metrics, read_predictions
+from pipeline.types import Bools, Floats
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 Clip = tuple[str, str]
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featstore.text import count_of
 from pipeline.report.figures import BLUE, GREY, ORANGE
-from pipeline.report.markdown import count_of, percent, plain, table
-from pipeline.report.uncertainty import SCORE_NAMES
-from pipeline.runs.folder import write_csv
+from pipeline.report.markdown import SCORE_NAMES, percent, plain, table
+from pipeline.runs.files import write_csv
 from pipeline.sweep.space import Space
 from pipeline.sweep.study import Row, best_score, ranked
 from pipeline.sweep.trial import best_of, is_better

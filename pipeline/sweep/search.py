@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -13,18 +13,20 @@ from typing import Any, cast
 from featstore import InputError, Store
 from featstore.json_text import read_object
 from featstore.keys import differences
-from pipeline.report.markdown import count_of
-from pipeline.runs.folder import LOCK, locked, write_json, write_yaml
+from featstore.text import count_of
+from pipeline.runs.files import write_json, write_yaml
+from pipeline.runs.folder import LOCK, locked
 from pipeline.sweep.report import name_of, shown, write_outputs
 from pipeline.sweep.space import Space
 from pipeline.sweep.study import Row, Study, best_score, open_study, ranked
 from pipeline.sweep.trial import Outcome, Task
 from pipeline.sweep.workers import here, in_processes, on_dask
 from pipeline.train.data.checks import checked_parts
+from pipeline.train.learner import device_of
 from pipeline.train.recipes.load import Recipe, load_recipe
-from pipeline.train.train import device_of, train
+from pipeline.train.train import train
+from pipeline.types import Log
 
-Log = Callable[[str], None]
 CONFIG, STUDY, BEST, FINAL = "sweep.json", "study.db", "best.yaml", "final"
 # The recipe that looks at test, there from before it does.
 CHOSEN = "final.yaml"
@@ -199,7 +201,7 @@ def final(store: Store, out: Path, *, device: str = "auto", log: Log = print) ->
     Returns
     -------
     Path
-        The run, ``OUT/final``; `pipeline.runs.folder.read_metrics` reads its scores.
+        The run, ``OUT/final``; `pipeline.runs.files.read_metrics` reads its scores.
 
     Raises
     ------

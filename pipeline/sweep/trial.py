@@ -19,10 +19,9 @@ from featstore import InputError, Store
 from featstore.format.rows import MappedRows
 from pipeline.system.out_of_memory import is_out_of_memory
 from pipeline.train.data.feed import Feed
-from pipeline.train.data.stores import make_head
 from pipeline.train.epochs import fit
+from pipeline.train.learner import Learner, device_of, make_head, seeded
 from pipeline.train.recipes.load import Recipe, recipe_of
-from pipeline.train.train import Learner, device_of, seeded
 
 State = Literal["complete", "pruned", "fail"]  # as Optuna has them
 # Trials are looked at after so many epochs, then after three times as many, and so on; of those
@@ -173,7 +172,7 @@ def run(store: Store, task: Task, *, shared: bool = False) -> Outcome:
 
 
 def _train(store: Store, recipe: Recipe, task: Task, watch: _Watch, *, shared: bool) -> None:
-    """Do what `pipeline.train.train.train` does until test would be looked at, with the same numbers."""
+    """Train as `pipeline.train.train.train` does, up to its look at test."""
     device, val = device_of(recipe, task.device), store.split("val")
     with seeded(task.seed, device):
         head = make_head(store, recipe).to(device)

@@ -7,7 +7,7 @@ the last ones have found, and yields outcomes in the order in which they are rea
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -18,8 +18,8 @@ from featstore import InputError, Store, remote
 from pipeline.sweep.trial import Outcome, Task, call, run
 from pipeline.system.dask_cluster import Cluster
 from pipeline.system.processes import worker_processes
+from pipeline.types import Log
 
-Log = Callable[[str], None]
 CALL = "pipeline.sweep.trial:call"
 CALL_ON_ONE_THREAD = "pipeline.sweep.workers:call_on_one_thread"
 

@@ -1,1 +1,1 @@
-"""system."""
+"""The machine: threads, memory, devices, processes and Dask."""

@@ -23,11 +23,11 @@ from featstore import remote
 from featstore.errors import InputError
 from pipeline.system.dask_schedulers import LOCAL, address_of, check_spec, local_cluster
 from pipeline.system.interrupts import held_interrupts
+from pipeline.types import Log
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-Log = Callable[[str], None]
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_CONNECT = 30
 SECONDS_TO_ANSWER = 120

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from featstore.errors import InputError
-from pipeline.build.plan.options import Precision
+from pipeline.system.precision import Precision
 
 PROCESSOR = Path("/proc/cpuinfo")  # Linux
 # What processors that multiply in bfloat16 say of themselves.
@@ -77,24 +75,3 @@ def has_bf16() -> bool:
         return not BF16_FLAGS.isdisjoint(PROCESSOR.read_text("utf-8").split())
     except OSError:
         return False
-
-
-class Uploads:
-    """Brings frames to a GPU and prepares them there while it computes features."""
-
-    def __init__(self, device: torch.device) -> None:
-        on_gpu = device.type == "cuda"
-        self._stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
-
-    @contextmanager
-    def beside(self) -> Iterator[None]:
-        """Run the block beside the backbone, to the end; on a CPU, run it."""
-        if self._stream is None:
-            yield
-            return
-        # Frames may come from a decoder on the same GPU.
-        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
-        with torch.cuda.stream(self._stream):
-            yield
-            done = self._stream.record_event()
-        done.synchronize()

@@ -150,8 +150,8 @@ def process_group(device: str = "auto") -> Iterator[Processes]:
     Parameters
     ----------
     device : str
-        As for `pipeline.train.train.train`. On GPUs every process takes its own, over NCCL; on CPUs they
-        speak over gloo.
+        As for `pipeline.train.train.train`. On GPUs every process takes its own, over NCCL; on
+        CPUs they speak over gloo.
 
     Yields
     ------

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
 
 
 def keep_freed_memory() -> None:
@@ -27,14 +22,3 @@ def keep_freed_memory() -> None:
     mallopt(mmap_max, 0)
     mallopt(trim_threshold, 2**31 - 1)
     mallopt(arena_max, 1)
-
-
-def mapped(shape: Sequence[int]) -> NDArray[np.float32]:
-    """Return zeros in memory of their own, which goes back to the system with the array.
-
-    For what outlives a forward: on the heap it would lie between the blocks of the next ones, and
-    every such hole makes the heap larger.
-    """
-    size = int(np.prod(shape))
-    own = mmap.mmap(-1, max(1, 4 * size))
-    return np.frombuffer(own, np.float32, count=size).reshape(shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.system.progress import human_size
+from featstore.text import human_size
 
 # As torch's allocators for CPUs say it, on Linux and elsewhere.
 PHRASES = ("allocate memory", "not enough memory", "DefaultCPUAllocator")

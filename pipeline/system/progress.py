@@ -87,17 +87,3 @@ def human_time(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-def human_size(size: int) -> str:
-    """Return bytes in the unit that suits them, with three digits.
-
-    Examples
-    --------
-    >>> human_size(430), human_size(43_000), human_size(430_000_000), human_size(1_430_000_000)
-    ('430 B', '43.0 kB', '430 MB', '1.43 GB')
-    """
-    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if (value := size / limit) >= 1:
-            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
-    return f"{size} B"

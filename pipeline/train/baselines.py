@@ -24,15 +24,15 @@ import numpy.typing as npt
 
 from featstore import Store
 from pipeline.metrics.classification import Metrics, metrics_of_predictions
-from pipeline.runs.folder import PARTS
+from pipeline.runs.files import PARTS
 from pipeline.system.device import choose_device
 from pipeline.train.data.checks import Parts, checked_parts
 from pipeline.train.data.feed import Feed
 from pipeline.train.data.standardise import standardiser
 from pipeline.train.recipes.load import Recipe
+from pipeline.types import Ints
 
 Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 NEIGHBOURS = (1, 5, 20)
 MOST_CLIPS = 50_000  # every clip is compared with every training clip

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from featstore import InputError
-from pipeline.runs.folder import SCORES
+from pipeline.metrics.predictions import Predictions
+from pipeline.runs.files import SCORES
 from pipeline.system.distributed import processes
 from pipeline.train.checkpoint import (
     Json,
@@ -30,13 +30,12 @@ from pipeline.train.checkpoint import (
 )
 from pipeline.train.log import progress
 from pipeline.train.optimizer import Schedule
-from pipeline.train.predict import Predictions, refuse_odd_features
+from pipeline.train.predict import refuse_odd_features
 from pipeline.train.recipes.load import Train
+from pipeline.types import Clips
 
 if TYPE_CHECKING:
-    from pipeline.train.train import Learner
-
-Clips = npt.NDArray[np.int64]
+    from pipeline.train.learner import Learner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

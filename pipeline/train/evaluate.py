@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
 from featstore import InputError, Store
 from featstore.errors import StoreNotFoundError
@@ -17,20 +17,18 @@ from featstore.manage.titles import without_number
 from models.heads import Head
 from pipeline.metrics.bootstrap import intervals
 from pipeline.metrics.calibration import errors_at
-from pipeline.report.run import UNLABELLED
+from pipeline.metrics.predictions import Predictions
 from pipeline.report.uncertainty import certainty_lines
-from pipeline.runs.folder import read_metrics
+from pipeline.runs.files import UNLABELLED, read_metrics
 from pipeline.runs.record import RunConfig, check_fields
 from pipeline.system.device import choose_device
 from pipeline.train.data.feed import Feed
-from pipeline.train.data.standardise import Standardiser, Training, standardiser
-from pipeline.train.data.stores import make_head, named_stores, open_stores
-from pipeline.train.predict import Predictions, predict, refuse_non_finite
+from pipeline.train.data.standardise import STANDARDISE, Standardiser, Training, standardiser
+from pipeline.train.data.stores import moments, named_stores, open_stores
+from pipeline.train.learner import make_head
+from pipeline.train.predict import predict, refuse_non_finite
 from pipeline.train.recipes.load import Recipe, recipe_of
-from pipeline.train.results import moments
 from pipeline.yaml_text import read_yaml, short
-
-STANDARDISE = "standardise.safetensors"
 
 
 def rescore(run: Path, store: Store, part: str, *, device: str = "auto") -> Predictions:
@@ -214,12 +212,6 @@ def _load_head(run: Path, recipe: Recipe, store: Store) -> Head:
     except (OSError, SafetensorError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be loaded ({error})") from None
     return head
-
-
-def write_training(run: Path, training: Training) -> None:
-    """Keep in a run what standardising the clips of another store takes."""
-    values = {"mean": torch.from_numpy(training.mean), "std": torch.from_numpy(training.std)}
-    (run / STANDARDISE).write_bytes(save(values))
 
 
 def _standardise(

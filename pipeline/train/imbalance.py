@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.types import Floats
+
 if TYPE_CHECKING:
     from pipeline.train.recipes.fields import Train
 
 Rule = Literal["inverse", "sqrt", "effective"]
-Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 RULES: dict[str, Rule] = {"": "inverse", "_sqrt": "sqrt", "_effective": "effective"}
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from featstore import Store
 from pipeline.metrics.classification import Metrics
-from pipeline.report.markdown import listed
-from pipeline.report.uncertainty import SCORE_NAMES
+from pipeline.report.markdown import SCORE_NAMES, listed
 from pipeline.train.data.checks import Parts
 from pipeline.train.imbalance import classes_without_clips
 from pipeline.train.recipes.load import Recipe, Train

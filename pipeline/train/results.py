@@ -16,14 +16,14 @@ from torch import Tensor
 from featstore import Store
 from pipeline.metrics.bootstrap import intervals
 from pipeline.metrics.calibration import calibration
+from pipeline.metrics.predictions import Predictions, attention_entropy
 from pipeline.report.figures import draw_figures
 from pipeline.report.run import report
-from pipeline.runs.folder import PARTS, write_csv, write_json, write_yaml
+from pipeline.runs.files import PARTS, write_csv, write_json, write_yaml
 from pipeline.system.distributed import processes
 from pipeline.train.data.checks import Parts
-from pipeline.train.data.stores import named_stores
+from pipeline.train.data.stores import moments, named_stores
 from pipeline.train.imbalance import classes_without_clips
-from pipeline.train.predict import Predictions, attention_entropy
 from pipeline.train.recipes.load import Recipe
 
 PACKAGES = ("featstore", "torch", "numpy")
@@ -70,7 +70,7 @@ def write_run(
     tensors = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
     (folder / "weights.safetensors").write_bytes(save(tensors))
     temperature = metrics["calibration"]["temperature"]
-    draw_figures(folder / "figures", store, recipe, history, predictions, temperature)
+    draw_figures(folder / "figures", store, recipe.train.monitor, history, predictions, temperature)
     report(folder)
 
 
@@ -123,12 +123,6 @@ def configuration(
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "versions": versions,
     }
-
-
-def moments(store: Store) -> dict[str, Any] | None:
-    """Return mean and std that the pixels behind a store were normalised by, where it says so."""
-    statistics = store.attributes.get("statistics")
-    return statistics and {name: list(statistics[name]) for name in ("mean", "std")}
 
 
 def _metrics(

@@ -25,15 +25,15 @@ from featstore.json_text import read_object
 from featstore.keys import differences
 from pipeline.metrics.bootstrap import clip_units, intervals, point
 from pipeline.report.seeds import render
-from pipeline.runs.folder import PARTS, SCORES, read_metrics, write_json
+from pipeline.runs.files import PARTS, SCORES, read_metrics, write_json
 from pipeline.runs.groups import read_group
+from pipeline.types import Log
 from pipeline.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from featstore import Store
     from pipeline.train.recipes.load import Recipe
 
-Log = Callable[[str], None]
 # Trains one run: store, folder, seed.
 Trainer = Callable[["Store", Path, int], object]
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pipeline.video.index import VideoIndex
 from pipeline.video.orientation import quarter_turns, upright
 
+Scale = tuple[int, int]
+
 PixelMode = Literal["luma", "rgb"]
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
 # Formats that keep values at the high end of 16 bits, or the channels of a pixel together, in more
@@ -101,3 +103,14 @@ def has_luma_plane(pixel_format: Any) -> bool:
         pixel_format.name.startswith("gray")
         or (pixel_format.is_planar and len(pixel_format.components) >= 3)
     )
+
+
+def value_scale(index: VideoIndex, mode: PixelMode, dtype: Any) -> Scale:
+    """Return (offset, span): a pixel ``v`` stands for ``(v - offset) / span``, clipped to 0..1.
+
+    Limited luma is 16 to 235; full values divide by the largest that their bits allow. RGB comes
+    from FFmpeg in full range.
+    """
+    if mode == "luma" and dtype == np.uint16:
+        return 0, 2**index.bits - 1
+    return (16, 219) if mode == "luma" and index.pixel_range == "limited" else (0, 255)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import InputError
-from pipeline.video.decode import Decode, decode
 from pipeline.video.errors import DecodeError
 from pipeline.video.index import UNINDEXED, VideoIndex
 from pipeline.video.journal import at_work
@@ -29,53 +27,6 @@ if TYPE_CHECKING:
 # Frames are asked for in blocks, for every call costs; this bounds the pixels that wait.
 MOST_FRAMES = 32
 BLOCK_BYTES = 64 * 2**20
-
-
-def decoding(name: str) -> Decode:
-    """Return what decodes as ``--decoder`` says; see `pipeline.build.plan.options.DECODERS`.
-
-    Raises
-    ------
-    InputError
-        If it cannot be used here; nothing else decodes in its place.
-    """
-    if name == "pyav":
-        return decode
-    versions(name)
-    return partial(decode_with_torchcodec, device=name.partition(":")[2])
-
-
-def versions(name: str) -> dict[str, Any]:
-    """Return what decides the last bits of the decoder's pixels, beside PyAV's version.
-
-    Raises
-    ------
-    InputError
-        If the decoder cannot be used here.
-    """
-    if name == "pyav":
-        return {}
-    try:
-        import torchcodec
-    except ModuleNotFoundError:
-        raise InputError(
-            f"--decoder is {name}, which needs torchcodec: pip install torchcodec, "
-            "or give --decoder pyav."
-        ) from None
-    except (ImportError, OSError, RuntimeError) as error:
-        raise InputError(
-            f"--decoder is {name}, and torchcodec cannot be loaded ({_reason(error)}); it needs "
-            "FFmpeg's shared libraries, and one built for CUDA needs torch for CUDA: see "
-            "docs/decoding.md, or give --decoder pyav."
-        ) from None
-    import torch
-
-    if name.endswith("cuda") and not torch.cuda.is_available():
-        raise InputError(
-            f"--decoder is {name}, and torch finds no CUDA device here; give --decoder "
-            "torchcodec:cpu or pyav, of which features have keys of their own."
-        )
-    return {"torchcodec": torchcodec.__version__, "its_ffmpeg": torchcodec.ffmpeg_major_version}
 
 
 def decode_with_torchcodec(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from featstore.errors import InputError
 from pipeline.sources.names import on_disk
 from pipeline.system.progress import Progress
+from pipeline.types import Log
 from pipeline.video.cache import Cache, content_hash, signature
+from pipeline.video.crashes import crashes
 from pipeline.video.images import index_images
 from pipeline.video.index import VideoIndex, empty_index, read_index
-from pipeline.video.journal import at_work, crashes
+from pipeline.video.journal import at_work
 from pipeline.video.limits import MAX_PIXELS, check_size
 
 if TYPE_CHECKING:
     from pipeline.system.dask_cluster import Cluster
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,9 @@ import numpy as np
 
 import featstore
 from featstore.errors import FeatstoreError
-from featstore.exchange.export import export
+from featstore.exchange.export import codec_for, export
 from featstore.format.codecs import Codec
 from featstore.manage.verify import verify
-from featstore.writing.destinations import codec_for
 from tests.faults.outcomes import Trial
 from tests.stores import contents, write_store
 

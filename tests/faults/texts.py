@@ -19,12 +19,11 @@ import yaml
 from PIL import Image
 
 import featstore
-from featstore.exchange.export import export
+from featstore.exchange.export import codec_for, export
 from featstore.exchange.npy_folder import DESCRIPTION
 from featstore.format.seal import sealed, sha256, unsealed
 from featstore.manage.catalogue import entries, unreadable
 from featstore.manage.verify import verify
-from featstore.writing.destinations import codec_for
 from pipeline.build.build import build
 from pipeline.build.plan.build_plan import cache_of
 from pipeline.build.plan.build_plan import prepare as prepare_build
@@ -32,7 +31,7 @@ from pipeline.cli.store_text import listing
 from pipeline.ingest.ingest import prepare_import
 from pipeline.ingest.plan import ImportOptions
 from pipeline.report.run import report
-from pipeline.runs.folder import read_metrics
+from pipeline.runs.files import read_metrics
 from pipeline.sources.lists import Lists
 from pipeline.sources.table import Table
 from pipeline.sweep import load_space

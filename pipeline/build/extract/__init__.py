@@ -1,1 +1,1 @@
-"""extract."""
+"""Features of clips: decode, normalise, and run the backbone."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import av
 import torch
@@ -13,17 +14,16 @@ from featstore.errors import InputError
 from models.backbones import Backbone, fold_batch_norm, to_single_channel
 from models.pointwise import pointwise_by_onednn
 from pipeline.build.extract.batch_runner import Lanes, lanes_of
-from pipeline.build.plan.options import (
-    BATCH_SIZES,
-    BuildOptions,
-    PixelMode,
-    Precision,
-    fixed_normalisation,
-)
-from pipeline.build.plan.weights import Weights, load_backbone
+from pipeline.build.plan.options import BATCH_SIZES, BuildOptions, fixed_normalisation
+from pipeline.build.plan.weights import SAFETENSORS, Weights, _check_finite
 from pipeline.system.device import choose_device
+from pipeline.system.precision import Precision
+from pipeline.video.decoders import versions
 from pipeline.video.pieces import PIECE_FRAMES
-from pipeline.video.torchcodec import versions
+from pipeline.video.pixels import PixelMode
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,3 +212,66 @@ def numerics(
         "batch_shape": list(shape),
         **({} if options is None else versions(options.decoder)),
     }
+
+
+def load_backbone(name: str, weights: Weights) -> Backbone:
+    """Build a backbone and load its weights.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is of another architecture: the message lists tensors.
+    """
+    from models.backbones import build_backbone
+
+    try:
+        backbone = build_backbone(name, weights.seed)
+    except ValueError as error:
+        raise InputError(f"--backbone is {name!r}: {error}.") from None
+    if weights.path is not None:
+        tensors = read_tensors(weights.path)
+        try:
+            backbone.load(tensors)
+        except ValueError as error:
+            raise InputError(
+                f"{weights.path} does not fit {name}: {error}; name the backbone that it was "
+                "made for, or another file."
+            ) from None
+        _check_finite(weights.path, backbone)
+    return backbone
+
+
+def read_tensors(path: Path) -> Mapping[str, Tensor]:
+    """Read named tensors from a safetensors file, or from a ``.pth`` that holds nothing else.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or holds anything but tensors.
+    """
+    import pickle
+
+    import safetensors.torch
+    import torch
+
+    found: Any
+    try:
+        if path.suffix == SAFETENSORS:
+            found = safetensors.torch.load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path} holds more than tensors, and loading it could run code; convert it to "
+            "safetensors where you trust it."
+        ) from None
+    except Exception as error:  # the two loaders raise half a dozen types on damaged files
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path} cannot be read as weights: {reason}") from None
+    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    if not isinstance(found, Mapping) or not all(
+        isinstance(name, str) and torch.is_tensor(tensor) for name, tensor in found.items()
+    ):
+        raise InputError(f"{path} is not a mapping of names to tensors; save a state_dict.")
+    return found

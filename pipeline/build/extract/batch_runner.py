@@ -14,8 +14,8 @@ from torch import Tensor
 from featstore.errors import InputError
 from models.backbones import Backbone
 from pipeline.build.extract.timings import Timings
-from pipeline.build.plan.options import Precision
 from pipeline.system.memory import keep_freed_memory
+from pipeline.system.precision import REDUCED, Precision, allow_tf32
 from pipeline.system.threads import computes, processors, turns
 
 T = TypeVar("T")
@@ -23,7 +23,6 @@ T = TypeVar("T")
 MOST_LANES = 8
 # While a GPU computes one batch, the next one is put together and the last one is fetched.
 GPU_LANES = 2
-REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def lanes_of(device: torch.device) -> tuple[int, int]:
@@ -186,9 +185,3 @@ def _enter(device: torch.device, threads: int) -> None:
     if device.type == "cuda":
         # Its own, so that fetching a result waits for no other batch.
         torch.cuda.set_stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
-
-
-def allow_tf32(allowed: bool) -> None:
-    """Let a GPU round the inputs of products in float32 to 10 bits, or not."""
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed

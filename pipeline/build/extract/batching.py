@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.build.extract.batch_runner import Lanes
+from pipeline.build.extract.buffers import mapped
 from pipeline.build.extract.timings import BACKBONE_WAITED, Timings
 from pipeline.build.plan.clips import NOT_FINITE
-from pipeline.system.memory import mapped
 
 
 class UnitFeatures:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import mmap
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -29,3 +31,35 @@ class Blocks:
         array = np.frombuffer(own, np.float32)
         weakref.finalize(array, free.append, own)  # the tensor holds the array
         return torch.from_numpy(array).view(list(shape))
+
+
+def mapped(shape: Sequence[int]) -> NDArray[np.float32]:
+    """Return zeros in memory of their own, which goes back to the system with the array.
+
+    For what outlives a forward: on the heap it would lie between the blocks of the next ones, and
+    every such hole makes the heap larger.
+    """
+    size = int(np.prod(shape))
+    own = mmap.mmap(-1, max(1, 4 * size))
+    return np.frombuffer(own, np.float32, count=size).reshape(shape)
+
+
+class Uploads:
+    """Brings frames to a GPU and prepares them there while it computes features."""
+
+    def __init__(self, device: torch.device) -> None:
+        on_gpu = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Run the block beside the backbone, to the end; on a CPU, run it."""
+        if self._stream is None:
+            yield
+            return
+        # Frames may come from a decoder on the same GPU.
+        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+        with torch.cuda.stream(self._stream):
+            yield
+            done = self._stream.record_event()
+        done.synchronize()

@@ -19,19 +19,17 @@ from featstore.errors import InputError
 from pipeline.build.extract.backbone import Forward
 from pipeline.build.extract.batch_runner import Lanes
 from pipeline.build.extract.batching import Batches, UnitFeatures
-from pipeline.build.extract.buffers import Blocks
+from pipeline.build.extract.buffers import Blocks, Uploads
 from pipeline.build.extract.preprocess import prepare
 from pipeline.build.extract.statistics import Statistics
 from pipeline.build.extract.timings import FRAMES_WAITED, Timings
-from pipeline.build.plan.options import PixelMode
 from pipeline.build.plan.steps import Segment
-from pipeline.system.device import Uploads
 from pipeline.system.read_ahead import read_ahead
 from pipeline.video.decode import Lost, decode, decode_all
+from pipeline.video.decoders import decoding
 from pipeline.video.limits import decoders_at_once
 from pipeline.video.pieces import PIECE_FRAMES, pieces
-from pipeline.video.pixels import Picture
-from pipeline.video.torchcodec import decoding
+from pipeline.video.pixels import Picture, PixelMode
 from pipeline.video.videos import Video
 
 # Frames are prepared in blocks of one size. Large ones suit a GPU; on a CPU, one frame stays in

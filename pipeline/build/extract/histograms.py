@@ -6,23 +6,20 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.build.plan.options import PixelMode
 from pipeline.video.decode import Lost, decode_all
-from pipeline.video.index import VideoIndex
-from pipeline.video.pixels import Picture
-from pipeline.video.torchcodec import decoding
+from pipeline.video.decoders import decoding
+from pipeline.video.pixels import Picture, PixelMode, Scale, value_scale
 from pipeline.video.videos import Video
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Counts = NDArray[np.int64]
-Scale = tuple[int, int]
 Total = tuple[dict[Scale, Counts], int]
 
 
@@ -46,17 +43,6 @@ class Sampled:
     mode: PixelMode
     decoder: str
     skip_lost: bool
-
-
-def value_scale(index: VideoIndex, mode: PixelMode, dtype: Any) -> Scale:
-    """Return (offset, span): a pixel ``v`` stands for ``(v - offset) / span``, clipped to 0..1.
-
-    Limited luma is 16 to 235; full values divide by the largest that their bits allow. RGB comes
-    from FFmpeg in full range.
-    """
-    if mode == "luma" and dtype == np.uint16:
-        return 0, 2**index.bits - 1
-    return (16, 219) if mode == "luma" and index.pixel_range == "limited" else (0, 255)
 
 
 def total(work: Sampled) -> Total:

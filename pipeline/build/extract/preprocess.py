@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.build.extract.histograms import value_scale
 from pipeline.build.extract.resize import resize
-from pipeline.build.plan.options import Fit, PixelMode
+from pipeline.build.plan.options import Fit
 from pipeline.video.index import VideoIndex
-from pipeline.video.pixels import Picture
+from pipeline.video.pixels import Picture, PixelMode, value_scale
 
 
 def pixel_values(

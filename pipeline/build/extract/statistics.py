@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 
 from featstore.errors import InputError
 from featstore.keys import digest
-from pipeline.build.extract.histograms import Counts, Sampled, Scale, Total, moments, total
+from pipeline.build.extract.histograms import Counts, Sampled, Total, moments, total
+from pipeline.build.plan.build_plan import Prepared
 from pipeline.build.plan.clips import Clip
-from pipeline.build.plan.options import EXTRACTION, PixelMode, fixed_normalisation
+from pipeline.build.plan.options import EXTRACTION, fixed_normalisation
 from pipeline.build.plan.sampling import sample
 from pipeline.system.progress import Progress
 from pipeline.system.read_ahead import read_ahead
+from pipeline.types import Log
 from pipeline.video.cache import Cache
+from pipeline.video.decoders import decoding
 from pipeline.video.limits import decoders_at_once
 from pipeline.video.pieces import pieces
-from pipeline.video.torchcodec import decoding
+from pipeline.video.pixels import PixelMode, Scale
 from pipeline.video.videos import Video, check_unchanged
 
 if TYPE_CHECKING:
@@ -82,7 +85,7 @@ def statistics_of(
     mode : {"luma", "rgb"}
     fps : Fraction or None
     decoder : str
-        See `pipeline.build.plan.options.DECODERS`: pixels are those that the backbone will see.
+        See `pipeline.video.decoders.DECODERS`: pixels are those that the backbone will see.
     workers : int
         Pieces of videos decoded at once.
     skip_lost : bool
@@ -235,3 +238,24 @@ def _sampled(
         Sampled(videos[number].anywhere(), np.unique(np.concatenate(own)), mode, decoder, skip_lost)
         for number, own in wanted.items()
     ]
+
+
+def measure(
+    prepared: Prepared, cache: Cache, log: Log, cluster: Cluster | None = None
+) -> Statistics:
+    """Return mean and std of the pixels of the split's training clips."""
+    from pipeline.build.extract.statistics import statistics_of
+
+    return statistics_of(
+        prepared.options.normalise,
+        prepared.videos,
+        prepared.clips,
+        mode=prepared.pixels,
+        fps=prepared.fps,
+        decoder=prepared.options.decoder,
+        workers=prepared.options.workers,
+        skip_lost=prepared.options.most_failures(len(prepared.clips)) > 0,
+        cache=cache,
+        log=log,
+        cluster=cluster,
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,19 +15,20 @@ from featstore.format.container import SUFFIXES
 from featstore.keys import ClipKey, store_key
 from featstore.manage.catalogue import is_built, store_path
 from featstore.urls import without_credentials
+from featstore.writing.destinations import SUFFIX_OF
 from pipeline.build.plan.clips import Clip, resolve
 from pipeline.build.plan.leakage import check_unseen, read_training
-from pipeline.build.plan.options import SUFFIX_OF, BuildOptions, PixelMode, feature_configuration
+from pipeline.build.plan.options import BuildOptions, feature_configuration
 from pipeline.build.plan.steps import check_rate
 from pipeline.build.plan.weights import Weights, find_weights
 from pipeline.sources.base import Dataset
+from pipeline.types import Log
 from pipeline.video.cache import Cache
+from pipeline.video.pixels import PixelMode
 from pipeline.video.videos import Video, read_videos
 
 if TYPE_CHECKING:
     from pipeline.system.dask_cluster import Cluster
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

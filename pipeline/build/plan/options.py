@@ -13,27 +13,32 @@ from typing import Any, Literal, get_args
 
 from featstore.errors import InputError
 from featstore.format.codecs import COMPRESSIONS, DTYPES, Codec
-from featstore.format.container import FORMATS
+from featstore.manage.catalogue import DEFAULT_STORE_ROOT
+from featstore.writing.destinations import SUFFIX_OF
 from models.catalogue import BACKBONES, TIMM
-from pipeline.option_values import folder, one_of, rate, text, whole_number, yes_or_no
+from pipeline.option_values import (
+    check_storage,
+    folder,
+    one_of,
+    rate,
+    text,
+    whole_number,
+    yes_or_no,
+)
 from pipeline.sources.base import Source
+from pipeline.system.precision import Precision
 from pipeline.system.threads import processors
+from pipeline.video.decoders import DECODERS, check_decoder
 from pipeline.video.limits import MAX_PIXELS
+from pipeline.video.pixels import PixelMode
 
 Fit = Literal["squash", "crop", "pad"]
-PixelMode = Literal["luma", "rgb"]
-Precision = Literal["float32", "tf32", "bf16", "fp16"]
-# Named by what decodes, not by what the machine happens to have: the name is part of the key.
-DECODERS = ("pyav", "torchcodec:cpu", "torchcodec:cuda")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Raised whenever the same configuration would give other features than before: another way to
 # sample, to read pixels, to resize or to normalise.
 EXTRACTION = 2
-# The formats that are written; an archive is made by an export.
-SUFFIX_OF = {form: suffix for suffix, form in FORMATS.items() if form != "zip"}
 # By device and whether inputs are windows; on a GPU the most that is tried.
 BATCH_SIZES = {("cpu", False): 8, ("cpu", True): 4, ("cuda", False): 256, ("cuda", True): 32}
-DEFAULT_STORE_ROOT = Path("features")
 
 
 OPTIONAL = ("pixels", "fps", "min_frames", "image_fps", "batch_size")
@@ -190,35 +195,6 @@ class BuildOptions:
         """Whether the backbone takes windows of frames."""
         spec = BACKBONES.get(self.backbone)
         return spec is not None and spec.kind == "video"
-
-
-def check_storage(form: str, compression: str) -> None:
-    """Refuse a format that is not known, or a compression that it does not have.
-
-    Raises
-    ------
-    InputError
-    """
-    one_of("format", form, CHOICES["format"])
-    if form == "hdf5" and compression != "none":
-        raise InputError(
-            f"--compression is {compression}, and HDF5 stores are not compressed, because "
-            "few readers have its plugins; give --format zarr, or leave compression out."
-        )
-
-
-def check_decoder(name: str, pixels: PixelMode | None) -> None:
-    """Refuse a decoder that does not give such pixels.
-
-    Raises
-    ------
-    InputError
-    """
-    if pixels == "luma" and name != "pyav":
-        raise InputError(
-            f"--decoder is {name}, which gives RGB only, and pixels are luma; give --decoder pyav, "
-            "or --pixels rgb."
-        )
 
 
 def check_backbone(name: str, size: int, window: int) -> None:

@@ -14,9 +14,10 @@ from featstore.errors import InputError
 from featstore.format import schema
 from featstore.format.layout import Layout
 from pipeline.build.plan.clips import Clip, reading
-from pipeline.build.plan.options import BuildOptions, PixelMode
+from pipeline.build.plan.options import BuildOptions
 from pipeline.build.plan.sampling import Frames, sample, windows
 from pipeline.sources.base import SPLITS
+from pipeline.video.pixels import PixelMode
 from pipeline.video.videos import Video
 
 # A video of 29.97 frames a second may be sampled at 30.

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featstore.errors import InputError
 from models.catalogue import BACKBONES
 from pipeline.video.cache import Cache, content_hash, signature
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from models.backbones import Backbone
 
 SAFETENSORS = ".safetensors"
@@ -92,33 +90,6 @@ def find_weights(text: str, backbone: str, cache: Cache, log: Callable[[str], No
     return Weights(f"sha256:{known[path]}", path)
 
 
-def load_backbone(name: str, weights: Weights) -> Backbone:
-    """Build a backbone and load its weights.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or is of another architecture: the message lists tensors.
-    """
-    from models.backbones import build_backbone
-
-    try:
-        backbone = build_backbone(name, weights.seed)
-    except ValueError as error:
-        raise InputError(f"--backbone is {name!r}: {error}.") from None
-    if weights.path is not None:
-        tensors = read_tensors(weights.path)
-        try:
-            backbone.load(tensors)
-        except ValueError as error:
-            raise InputError(
-                f"{weights.path} does not fit {name}: {error}; name the backbone that it was "
-                "made for, or another file."
-            ) from None
-        _check_finite(weights.path, backbone)
-    return backbone
-
-
 def _check_finite(path: Path, backbone: Backbone) -> None:
     """Refuse weights with NaN or infinity, which would spoil every feature.
 
@@ -132,42 +103,6 @@ def _check_finite(path: Path, backbone: Backbone) -> None:
                 f"{path}: the tensor {name} has values that are NaN or infinite; take another "
                 "file, or a state from before the training diverged."
             )
-
-
-def read_tensors(path: Path) -> Mapping[str, Tensor]:
-    """Read named tensors from a safetensors file, or from a ``.pth`` that holds nothing else.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged or holds anything but tensors.
-    """
-    import pickle
-
-    import safetensors.torch
-    import torch
-
-    found: Any
-    try:
-        if path.suffix == SAFETENSORS:
-            found = safetensors.torch.load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise InputError(
-            f"{path} holds more than tensors, and loading it could run code; convert it to "
-            "safetensors where you trust it."
-        ) from None
-    except Exception as error:  # the two loaders raise half a dozen types on damaged files
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{path} cannot be read as weights: {reason}") from None
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not all(
-        isinstance(name, str) and torch.is_tensor(tensor) for name, tensor in found.items()
-    ):
-        raise InputError(f"{path} is not a mapping of names to tensors; save a state_dict.")
-    return found
 
 
 def _torchvision_file(text: str, backbone: str, log: Callable[[str], None]) -> Path:

@@ -1,1 +1,1 @@
-"""data."""
+"""Batches of features for a head: gathered, standardised and augmented."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from pipeline.train.recipes.fields import Augment
-
-Ints = npt.NDArray[np.int64]
+from pipeline.types import Ints
 
 
 def change_time(

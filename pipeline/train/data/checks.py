@@ -125,7 +125,7 @@ def other_store(baseline: Mapping[str, Any] | None, store: Store) -> list[str]:
     Parameters
     ----------
     baseline : mapping or None
-        As `pipeline.runs.folder.compare_with` gives it.
+        As `pipeline.runs.files.compare_with` gives it.
     store : Store
     """
     if baseline is None or baseline["store_key"] == store.key:

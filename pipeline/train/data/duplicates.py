@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from featstore import Store
+from pipeline.types import Ints
 
 Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 MOST_CLIPS = 50_000
 MOST_BYTES = 4_000_000_000  # of features, which have to be read once more

@@ -2,8 +2,8 @@
 
 Features that fit there are read once and held, resampled and standardised; those of a larger
 store are streamed. Both give the same batches in the same order, but for compressed and remote
-stores, whose streams are shuffled by blocks (see `featstore.reading.stream`). No worker processes: a batch
-is gathered in much less time than handing it over from another process takes.
+stores, whose streams are shuffled by blocks (see `featstore.reading.stream`). No worker processes:
+a batch is gathered in much less time than handing it over from another process takes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from featstore import Batch, Store
 from featstore.format.rows import MappedRows
 from pipeline.system.distributed import processes
 from pipeline.train.data.standardise import Standardiser
+from pipeline.types import Clips
 
-Clips = npt.NDArray[np.int64]
 BLOCK = 256  # clips that are read at a time to be held
 MOST_MAPPED = 256 * 2**20  # bytes held of a mapped store, which the page cache holds already
 CGROUP = Path("/sys/fs/cgroup")

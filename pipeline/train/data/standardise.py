@@ -24,18 +24,21 @@ standard deviation is at least a hundredth of the training steps' one, and 1 whe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from featstore import Store
+from pipeline.types import Floats, Ints
 
-Floats = npt.NDArray[np.float64]
+STANDARDISE = "standardise.safetensors"
+
 Floats32 = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 How = Literal["none", "train", "clip", "recording", "subject", "causal"]
 
 PRIOR_STEPS = 64
@@ -215,3 +218,9 @@ def _mean_and_std(sums: Floats) -> tuple[Floats, Floats]:
     mean, square = np.split(sums[:, 1:] / sums[:, :1], 2, axis=1)
     variance = square - mean**2
     return mean, np.sqrt(np.where(variance > 1e-10 * square, variance, 0))
+
+
+def write_training(run: Path, training: Training) -> None:
+    """Keep in a run what standardising the clips of another store takes."""
+    values = {"mean": torch.from_numpy(training.mean), "std": torch.from_numpy(training.std)}
+    (run / STANDARDISE).write_bytes(save(values))

@@ -10,8 +10,7 @@ from featstore.reading.fused import FusedStore, fuse
 from featstore.reading.store import Store, open_store
 
 if TYPE_CHECKING:
-    from models.heads import Head
-    from pipeline.train.recipes.load import Recipe
+    pass
 
 
 def open_stores(
@@ -36,25 +35,6 @@ def open_stores(
     return stores[0] if len(stores) == 1 else fuse(stores, allow_missing=allow_missing)
 
 
-def make_head(store: Store, recipe: Recipe) -> Head:
-    """Make the head that a recipe asks for; with ``data.fusion: logits``, one for each store.
-
-    Parameters
-    ----------
-    store : Store
-    recipe : Recipe
-    """
-    from models.heads import build_head
-    from models.late_fusion import LateFusion
-
-    options = recipe.head.model_dump(exclude={"num_classes"})
-    classes = len(store.classes)
-    if recipe.data.fusion != "logits" or len(store.stores) == 1:
-        return build_head(features=store.dim, classes=classes, **options)
-    sizes = [own.dim for own in store.stores]
-    return LateFusion([build_head(features=n, classes=classes, **options) for n in sizes], sizes)
-
-
 def missing_clips(store: Store) -> list[str]:
     """Say how many clips each of several stores lacks; nothing for one store."""
     missing = store.missing if isinstance(store, FusedStore) else ()
@@ -66,3 +46,9 @@ def named_stores(store: Store) -> dict[str, Any]:
     if len(store.stores) == 1:
         return {}
     return {"stores": [{"title": own.title, "key": own.key} for own in store.stores]}
+
+
+def moments(store: Store) -> dict[str, Any] | None:
+    """Return mean and std that the pixels behind a store were normalised by, where it says so."""
+    statistics = store.attributes.get("statistics")
+    return statistics and {name: list(statistics[name]) for name in ("mean", "std")}

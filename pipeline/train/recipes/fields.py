@@ -140,8 +140,8 @@ class Train(_Section):
     clip_norm : float or None
         Largest norm of the gradient.
     imbalance : str
-        The one strategy against unequal classes; see `pipeline.train.imbalance`. One field, so that two
-        cannot be combined.
+        The one strategy against unequal classes; see `pipeline.train.imbalance`. One field, so
+        that two cannot be combined.
     effective_beta : float
         Only read with the two that end in effective.
     focal_gamma : float

@@ -8,12 +8,12 @@ import pytest
 
 import featstore
 from featstore import CorruptStoreError, InputError, Store
-from featstore.exchange.export import copy_store, export
+from featstore.exchange.export import codec_for, copy_store, export
 from featstore.exchange.npy_folder import file_names
 from featstore.format import schema
 from featstore.format.codecs import Codec
 from featstore.keys import store_key
-from featstore.writing.destinations import codec_for, format_of
+from featstore.writing.destinations import format_of
 from tests.stores import DIM, SIZES, contents, features, write_store
 
 

@@ -13,9 +13,9 @@ import pytest
 
 import featstore
 from featstore import CorruptStoreError, FeatstoreError
-from featstore.format.container import open_container
 from featstore.format.hdf5_format import PAGE, _block_text, _read_block, _rest
 from featstore.format.maps import Piece
+from featstore.format.opening import open_container
 from featstore.format.seal import sealed, sha256, unsealed
 from featstore.format.zarr_format import root_text
 from featstore.manage.verify import verify

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from featstore.errors import BusyError, InputError
-from pipeline.runs.folder import CHECKPOINT, new_run, read_metrics, unfinished_of
+from pipeline.runs.files import read_metrics
+from pipeline.runs.folder import CHECKPOINT, new_run, unfinished_of
 from pipeline.train.checkpoint import read_checkpoint, write_checkpoint
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train

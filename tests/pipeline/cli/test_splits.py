@@ -8,9 +8,10 @@ from click.testing import CliRunner, Result
 
 import featstore
 from featstore.errors import InputError
+from featstore.manage.catalogue import sibling
 from pipeline.cli import main
-from pipeline.cli.splits import flags_of_split, numbers_and_file, sibling
-from pipeline.runs.folder import read_metrics
+from pipeline.cli.splits import flags_of_split, numbers_and_file
+from pipeline.runs.files import read_metrics
 from pipeline.train.seeds import read_summary
 from tests.builds import build, options_of, row, write_videos
 from tests.stores import contents, write_store

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from featstore.errors import InputError
 from models.backbones import build_backbone
-from pipeline.build.plan.weights import Weights, load_backbone
+from pipeline.build.extract.backbone import load_backbone
+from pipeline.build.plan.weights import Weights
 from pipeline.demo import weights
 from pipeline.demo.weights import BACKBONE, write_weights
 

@@ -11,11 +11,10 @@ import pytest
 
 import featstore
 from featstore import InputError, Store
-from featstore.exchange.export import export
+from featstore.exchange.export import codec_for, export
 from featstore.exchange.npy_folder import DESCRIPTION
 from featstore.format import schema
 from featstore.keys import store_key
-from featstore.writing.destinations import codec_for
 from pipeline.ingest import content as clip_content
 from pipeline.ingest.ingest import import_store, prepare_import
 from pipeline.ingest.plan import ImportOptions

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from pipeline.metrics.classification import metrics_of, metrics_of_predictions
+from pipeline.metrics.predictions import Predictions
 from pipeline.report import figures
-from pipeline.train.predict import Predictions
 from pipeline.train.recipes.load import load_recipe
 from tests.fakes import FakeStore, ordered_store
 
@@ -37,7 +37,9 @@ def test_every_figure_is_drawn_even_for_awkward_names(tmp_path: Path, attends: b
     store = ordered_store(40, classes=CLASSES)
     store.splits[store.splits == "test"] = "val"
     parts = {part: predictions(store, part, attends=attends) for part in ("val", "test")}
-    figures.draw_figures(tmp_path / "f", store, load_recipe("bilstm"), HISTORY, parts, 1.5)
+    figures.draw_figures(
+        tmp_path / "f", store, load_recipe("bilstm").train.monitor, HISTORY, parts, 1.5
+    )
     names = {path.stem for path in (tmp_path / "f").glob("*.png")}
     always = {"curves", "confusion", "per_class", "reliability"}
     assert names == always | ({"attention"} if attends else set())
@@ -105,7 +107,8 @@ def test_of_many_classes_the_most_frequent_are_shown() -> None:
 
 def test_no_global_plotting_state() -> None:
     code = (
-        "import sys, pipeline.report.figures as f; from pipeline.metrics.classification import metrics_of; import numpy;"
+        "import sys, numpy, pipeline.report.figures as f;"
+        "from pipeline.metrics.classification import metrics_of;"
         "assert 'matplotlib' not in sys.modules and 'torch' not in sys.modules;"
         "f.confusion(metrics_of(numpy.eye(2, dtype=int)), ('a', 'b'), 'val');"
         "sys.exit('matplotlib.pyplot' in sys.modules)"

@@ -8,7 +8,7 @@ import pytest
 from featstore.errors import InputError
 from pipeline.metrics.classification import metrics_of
 from pipeline.report.run import observations, report
-from pipeline.runs.folder import write_json
+from pipeline.runs.files import write_json
 
 CLASSES = ("sitting", "eating", "drinking", "a|b")
 VAL = np.array([[5, 1, 0, 0], [2, 2, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0]])

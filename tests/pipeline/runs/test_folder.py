@@ -10,7 +10,8 @@ import pytest
 from featstore.errors import BusyError, InputError
 from featstore.writing.locks import open_lock
 from pipeline.runs import folder as run
-from pipeline.runs.folder import new_run, read_metrics, read_predictions, write_csv, write_json
+from pipeline.runs.files import read_metrics, read_predictions, write_csv, write_json
+from pipeline.runs.folder import new_run
 from tests.runs import METRICS, PART
 
 

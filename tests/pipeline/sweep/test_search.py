@@ -16,7 +16,8 @@ import featstore
 from featstore.errors import BusyError, InputError
 from featstore.format.rows import MappedRows
 from pipeline.cli import main
-from pipeline.runs.folder import LOCK, locked, read_metrics
+from pipeline.runs.files import read_metrics
+from pipeline.runs.folder import LOCK, locked
 from pipeline.sweep import Space, final, load_space, space_of, sweep
 from pipeline.sweep import trial as trials_module
 from pipeline.sweep.study import open_study

@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 import featstore
 from models.losses import adjusted, cross_entropy, focal
 from pipeline.cli import main
-from pipeline.runs.folder import CHECKPOINT, read_metrics, unfinished_of
+from pipeline.runs.files import read_metrics
+from pipeline.runs.folder import CHECKPOINT, unfinished_of
 from pipeline.system.distributed import Processes, process_group, processes
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train

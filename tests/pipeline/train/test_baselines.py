@@ -10,8 +10,8 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 import featstore
 from pipeline.report.baselines import baseline_lines, baseline_log, no_better
-from pipeline.report.uncertainty import SCORE_NAMES
-from pipeline.runs.folder import read_metrics
+from pipeline.report.markdown import SCORE_NAMES
+from pipeline.runs.files import read_metrics
 from pipeline.train import baselines as module
 from pipeline.train.baselines import at_length_one, baselines, most_votes, nearest_class_mean
 from pipeline.train.recipes.load import load_recipe

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from featstore.errors import InputError
-from pipeline.runs.folder import read_metrics
+from pipeline.runs.files import read_metrics
 from pipeline.train.evaluate import certainty, own_store, rescore
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train

@@ -15,8 +15,8 @@ from pipeline.train.imbalance import (
     of_classes,
     sampling_probabilities,
 )
+from pipeline.train.learner import make_loss
 from pipeline.train.recipes.fields import Imbalance, Train
-from pipeline.train.train import make_loss
 
 COUNTS = (8, 2, 0, 1, 0)  # class 2 and class 4 have no clips
 LABELS = np.repeat(np.arange(5), COUNTS)

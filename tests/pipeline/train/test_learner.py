@@ -10,8 +10,9 @@ from featstore.errors import InputError
 from models.heads import build_head
 from models.losses import cross_entropy
 from pipeline.train.imbalance import class_weights, sampling_probabilities
+from pipeline.train.learner import Learner, make_loss
 from pipeline.train.recipes.load import Train
-from pipeline.train.train import Learner, make_loss, train
+from pipeline.train.train import train
 from tests.fakes import ordered_store
 from tests.training import few_of_b_in_train, head_of, quiet, recipe_of
 

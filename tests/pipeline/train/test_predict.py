@@ -5,8 +5,9 @@ from torch.nn import functional
 
 from featstore.errors import InputError
 from models.heads import RecurrentHead
+from pipeline.metrics.predictions import Predictions, attention_entropy
 from pipeline.train.data.feed import Feed
-from pipeline.train.predict import Predictions, attention_entropy, predict, refuse_non_finite
+from pipeline.train.predict import predict, refuse_non_finite
 from tests.fakes import ordered_store
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.runs.folder import read_metrics, read_predictions
+from pipeline.runs.files import read_metrics, read_predictions
 from pipeline.train.recipes.load import load_recipe, recipe_names
 from pipeline.train.train import train
 from tests.fakes import ordered_store

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from pipeline.metrics.bootstrap import intervals
 from pipeline.metrics.calibration import calibration, fit_temperature
-from pipeline.runs.folder import PARTS, read_metrics, read_predictions
+from pipeline.runs.files import PARTS, read_metrics, read_predictions
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
 from tests.fakes import FakeStore, ordered_store

@@ -7,7 +7,7 @@ import pytest
 
 from featstore.errors import InputError
 from pipeline.metrics.bootstrap import intervals
-from pipeline.runs.folder import read_metrics, read_predictions, write_json
+from pipeline.runs.files import read_metrics, read_predictions, write_json
 from pipeline.train.recipes.load import Recipe, load_recipe
 from pipeline.train.seeds import folder_of, is_summary, read_summary, summarise, train_all
 from pipeline.train.train import train

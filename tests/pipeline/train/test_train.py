@@ -9,10 +9,11 @@ import yaml
 from safetensors.torch import load_file
 
 from featstore.errors import InputError
-from pipeline.runs.folder import read_metrics, read_predictions
+from pipeline.metrics.predictions import attention_entropy
+from pipeline.runs.files import read_metrics, read_predictions
 from pipeline.train.data.feed import Feed
 from pipeline.train.imbalance import sampling_probabilities
-from pipeline.train.predict import attention_entropy, predict
+from pipeline.train.predict import predict
 from pipeline.train.train import train
 from tests.fakes import FakeStore, ordered_store
 from tests.training import few_of_b_in_train, head_of, quiet, recipe_of

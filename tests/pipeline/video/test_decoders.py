@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from featstore.errors import InputError
-from pipeline.build.plan.options import DECODERS
 from pipeline.build.summary import describe
 from pipeline.video import torchcodec as torch_decode
 from pipeline.video.decode import decode
+from pipeline.video.decoders import DECODERS, versions
 from pipeline.video.index import read_index
-from pipeline.video.torchcodec import versions
 from tests.builds import build, options_of, prepare, row, write_dataset
 from tests.videos import textured, write_video
 
@@ -60,7 +59,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     def said(name: str) -> dict[str, str]:
         return {} if name == "pyav" else {"torchcodec": "made up"}
 
-    monkeypatch.setattr("pipeline.video.torchcodec.versions", said)
+    monkeypatch.setattr("pipeline.video.decoders.versions", said)
     monkeypatch.setattr("pipeline.build.extract.backbone.versions", said)
     monkeypatch.setattr(torch_decode, "_decoder", lambda path, stream, device: ByPyAV(path))
 

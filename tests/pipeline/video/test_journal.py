@@ -14,9 +14,10 @@ from featstore.errors import InputError
 from pipeline.cli import main
 from pipeline.video import decode, journal
 from pipeline.video import videos as catalogue
+from pipeline.video.crashes import crashes
 from pipeline.video.decode import DecodeError
 from pipeline.video.index import read_index
-from pipeline.video.journal import crashes, keep_journal
+from pipeline.video.journal import keep_journal
 from tests.builds import options_of, prepare, silent, write_dataset
 from tests.videos import luma, textured, write_video
 

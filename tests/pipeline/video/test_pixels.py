@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from featstore.errors import InputError
-from pipeline.build.extract.histograms import value_scale
 from pipeline.video.decode import decode
 from pipeline.video.index import read_index
-from pipeline.video.pixels import Converter
+from pipeline.video.pixels import Converter, value_scale
 from tests.videos import luma
 
 RAMP = np.tile(np.linspace(4096, 60160, 64).astype(np.uint16), (16, 1))

@@ -14,9 +14,10 @@ from pipeline.build.extract import histograms
 from pipeline.build.extract.preprocess import pixel_values
 from pipeline.video import torchcodec as torch_decode
 from pipeline.video.decode import Lost, decode, decode_all
+from pipeline.video.decoders import decoding, versions
 from pipeline.video.errors import DecodeError
 from pipeline.video.index import VideoIndex, read_index
-from pipeline.video.torchcodec import decode_with_torchcodec, decoding, versions
+from pipeline.video.torchcodec import decode_with_torchcodec
 from tests.videos import textured, write_images, write_video
 
 INDEX = VideoIndex(

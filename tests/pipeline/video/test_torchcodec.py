@@ -12,9 +12,9 @@ from av.stream import Disposition
 from featstore.errors import InputError
 from pipeline.video import torchcodec as torch_decode
 from pipeline.video.decode import Lost, decode, decode_all
+from pipeline.video.decoders import decoding, versions
 from pipeline.video.errors import DecodeError
 from pipeline.video.index import VideoIndex, read_index
-from pipeline.video.torchcodec import decoding, versions
 from tests.videos import GOP_8, textured, write_streams, write_video
 
 # FFmpeg converts with other rounding where the width or height is odd and chroma is halved.

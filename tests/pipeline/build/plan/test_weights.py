@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from featstore.errors import InputError
 from models.backbones import build_backbone
 from models.operators import declare_missing_operators
-from pipeline.build.plan.weights import Weights, find_weights, load_backbone, read_tensors
+from pipeline.build.extract.backbone import load_backbone, read_tensors
+from pipeline.build.plan.weights import Weights, find_weights
 from pipeline.video.cache import Cache
 from tests.builds import silent
 

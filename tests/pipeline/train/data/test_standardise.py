@@ -8,7 +8,7 @@ import torch
 
 import featstore
 from featstore import Store
-from pipeline.runs.folder import read_metrics
+from pipeline.runs.files import read_metrics
 from pipeline.train.data import standardise
 from pipeline.train.data.standardise import FLOOR, PRIOR_STEPS, How, standardiser
 from pipeline.train.recipes.load import load_recipe

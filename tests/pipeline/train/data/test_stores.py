@@ -15,10 +15,11 @@ import featstore
 from featstore import InputError, Store
 from models.heads import build_head
 from pipeline.cli import main
-from pipeline.runs.folder import read_metrics
+from pipeline.runs.files import read_metrics
 from pipeline.runs.register import known_runs
-from pipeline.train.data.stores import make_head, open_stores
+from pipeline.train.data.stores import open_stores
 from pipeline.train.evaluate import own_store, rescore
+from pipeline.train.learner import make_head
 from pipeline.train.recipes.load import Recipe, load_recipe
 from pipeline.train.train import train
 from tests.builds import build, options_of, row, write_dataset, write_videos

@@ -191,7 +191,8 @@ def test_binary_file(tmp_path: Path) -> None:
 
 def test_reading_recipes_metrics_and_reports_needs_no_torch() -> None:
     code = (
-        "import pipeline.train.recipes.load, pipeline.metrics.classification, pipeline.train.imbalance, sys; "
+        "import sys, pipeline.train.recipes.load, pipeline.metrics.classification; "
+        "import pipeline.train.imbalance; "
         "import pipeline.report.run, pipeline.runs.folder; "
         "sys.exit(bool({'torch', 'matplotlib', 'zarr'} & set(sys.modules)))"
     )

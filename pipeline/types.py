@@ -1,0 +1,17 @@
+"""Types that annotations of many modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Log = Callable[[str], None]
+"""Takes one line of what a command says."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Clips = NDArray[np.int64]
+"""Positions of clips in a store."""
