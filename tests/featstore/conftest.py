@@ -4,8 +4,8 @@ import pytest
 
 import featstore
 from featstore.writing.writer import StoreWriter
-from tests.featstore.writing import bytes_of, made, units, write
 from tests.stores import write_store
+from tests.writing import bytes_of, made, units, write
 
 
 @pytest.fixture

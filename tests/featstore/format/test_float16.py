@@ -9,8 +9,8 @@ import featstore
 from featstore.errors import InputError
 from featstore.format.codecs import Codec
 from featstore.writing.writer import StoreWriter
-from tests.featstore.writing import SIZES, made, units, write
 from tests.stores import features
+from tests.writing import SIZES, made, units, write
 
 
 def test_the_error_of_float16_is_that_of_numpy(final) -> None:

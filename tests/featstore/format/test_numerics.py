@@ -6,8 +6,8 @@ import pytest
 import featstore
 from featstore.errors import InputError
 from featstore.writing.writer import StoreWriter
-from tests.featstore.writing import SIZES, made, write
 from tests.stores import features
+from tests.writing import SIZES, made, write
 
 OLD = {"torch": "2.6.0", "device": "cpu", "batch": 16}
 NEW = {"torch": "2.7.0", "device": "cpu", "batch": 16}

@@ -10,8 +10,8 @@ import featstore
 from featstore.format.container import chunk_name
 from featstore.writing.unfinished import exchange, finish, temporary
 from featstore.writing.writer import StoreWriter
-from tests.featstore.writing import SIZES, Killed, bytes_of, made, units, write
 from tests.stores import features
+from tests.writing import SIZES, Killed, bytes_of, made, units, write
 
 
 def test_a_store_that_is_there_is_superseded(final, undisturbed) -> None:

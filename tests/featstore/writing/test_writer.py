@@ -13,8 +13,8 @@ from featstore.format.codecs import Codec
 from featstore.format.container import chunk_name
 from featstore.writing.unfinished import temporary
 from featstore.writing.writer import StoreWriter
-from tests.featstore.writing import SIZES, Killed, made, seal, units, write
 from tests.stores import features
+from tests.writing import SIZES, Killed, made, seal, units, write
 
 
 def test_units_may_come_in_any_order(final, undisturbed) -> None:
