@@ -1,7 +1,7 @@
 """Draw docs/rooms.svg: the folders of the code, their imports, and one clip's way through them.
 
-``python docs/draw_rooms.py`` writes the picture; a test fails where it is not what this draws, or where
-an import is not in `ARROWS`.
+``python docs/draw_rooms.py`` writes the picture. A test fails where the picture is not what this
+draws, or where an import is not in `ARROWS`.
 """
 
 from __future__ import annotations
@@ -23,36 +23,35 @@ ARROWS = {
     "featstore.manage": "featstore featstore.format featstore.reading featstore.writing",
     "models.heads": "",
     "models": "models.heads",
-    "pipeline": "",
+    "pipeline": "featstore featstore.format featstore.writing",
     "pipeline.metrics": "pipeline",
     "pipeline.system": "pipeline featstore",
     "pipeline.sources": "featstore",
-    "pipeline.video": "pipeline pipeline.sources pipeline.system featstore featstore.format",
+    "pipeline.video": "pipeline pipeline.sources pipeline.system featstore featstore.format "
+    "featstore.writing",
     "pipeline.runs": "pipeline pipeline.metrics featstore featstore.format featstore.reading "
     "featstore.writing",
-    "pipeline.report": "pipeline pipeline.metrics pipeline.runs featstore",
+    "pipeline.report": "pipeline.metrics pipeline.runs featstore",
     "pipeline.build.plan": "pipeline pipeline.sources pipeline.video pipeline.system models "
     "featstore featstore.format featstore.writing featstore.manage",
     "pipeline.build.extract": "pipeline pipeline.build.plan pipeline.video pipeline.system models "
     "featstore",
-    "pipeline.build": "pipeline pipeline.build.plan pipeline.build.extract pipeline.video "
-    f"pipeline.system models {STORE} featstore.manage",
-    "pipeline.train.recipes": "models.heads featstore",
+    "pipeline.build": "pipeline pipeline.build.plan pipeline.build.extract pipeline.sources "
+    f"pipeline.video pipeline.system models {STORE} featstore.manage",
+    "pipeline.train.recipes": "pipeline models.heads featstore",
     "pipeline.train.data": "pipeline pipeline.train.recipes pipeline.system featstore "
-    "featstore.reading featstore.manage",
+    "featstore.format featstore.reading featstore.manage",
     "pipeline.train": "pipeline pipeline.train.data pipeline.train.recipes pipeline.metrics "
     "pipeline.runs pipeline.report pipeline.system models models.heads featstore "
     "featstore.reading featstore.manage",
     "pipeline.ingest": "pipeline pipeline.sources pipeline.system featstore featstore.format "
     "featstore.writing featstore.exchange featstore.manage",
-    "pipeline.demo": "pipeline pipeline.sources pipeline.system models featstore featstore.format",
+    "pipeline.demo": "pipeline.sources pipeline.system models featstore featstore.format",
     "pipeline.finetune": "pipeline pipeline.build pipeline.build.plan pipeline.build.extract "
-    "pipeline.train pipeline.train.data pipeline.train.recipes pipeline.metrics pipeline.runs "
-    "pipeline.video pipeline.sources pipeline.system models featstore featstore.format "
-    "featstore.reading featstore.writing featstore.manage",
+    "pipeline.train pipeline.metrics pipeline.runs pipeline.video pipeline.system models "
+    "featstore featstore.format",
     "pipeline.sweep": "pipeline pipeline.train pipeline.train.data pipeline.train.recipes "
-    "pipeline.metrics pipeline.runs pipeline.report pipeline.system featstore featstore.format "
-    "featstore.reading",
+    "pipeline.runs pipeline.report pipeline.system featstore featstore.format",
 }
 # The commands, and what `import featstore` offers, use everything.
 FACES = ("featstore", "featstore.stages", "pipeline.api", "pipeline.cli")

@@ -1,43 +1,81 @@
 """What holds the packages together: one-way arrows, light imports, an installable wheel."""
 
 import ast
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+from graphlib import TopologicalSorter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PROJECT = {"featstore", "models", "pipeline", "tests"}
-ALLOWED = {
-    "featstore": {"featstore"},
-    "models": {"models"},
-    "pipeline": {"featstore", "models", "pipeline"},
-}
+PACKAGES = ("featstore", "models", "pipeline")
 
 
 def imports(path: Path) -> set[str]:
     """Top-level names of every import of a module, wherever in it the import stands."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} has a relative import"
-            found.add((node.module or "").partition(".")[0])
-    return found
+            names.add((node.module or "").partition(".")[0])
+    return names
 
 
-@pytest.mark.parametrize("package", ALLOWED)
-def test_arrows_go_one_way(package: str) -> None:
-    modules = sorted((ROOT / package).rglob("*.py"))
-    assert modules
-    for module in modules:
-        wrong = (imports(module) & PROJECT) - ALLOWED[package]
-        assert not wrong, f"{module.relative_to(ROOT)} imports {wrong}"
+@pytest.fixture(scope="module")
+def rooms() -> ModuleType:
+    """The script that knows the folders and draws them."""
+    spec = importlib.util.spec_from_file_location("draw_rooms", ROOT / "docs/draw_rooms.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_imports_between_folders_go_one_way(rooms: ModuleType) -> None:
+    for module, imported in rooms.imports().items():
+        room = module if module in rooms.FACES else rooms.room_of(module)
+        if room in rooms.FACES:
+            continue
+        allowed = {room, *rooms.ARROWS[room].split()}
+        wrong = {name for name in imported if rooms.room_of(name) not in allowed}
+        assert not wrong, f"{module} imports {wrong}"
+
+
+def test_arrows_point_at_folders_that_stand_before(rooms: ModuleType) -> None:
+    before: set[str] = set()
+    for room, targets in rooms.ARROWS.items():
+        assert set(targets.split()) <= before, room
+        before.add(room)
+
+
+def test_no_circle_of_imports(rooms: ModuleType) -> None:
+    TopologicalSorter(rooms.imports()).prepare()  # raises CycleError, which names the circle
+
+
+def test_stage_two_opens_no_video(rooms: ModuleType) -> None:
+    imports, todo = rooms.imports(), {"pipeline.train.train", "pipeline.train.evaluate"}
+    seen: set[str] = set()
+    while todo:
+        module = todo.pop()
+        seen.add(module)
+        todo |= imports[module] - seen
+    stage_one = ("pipeline.build", "pipeline.video", "pipeline.sources")
+    assert not [module for module in seen if module.startswith(stage_one)]
+
+
+def test_the_picture_of_the_folders_is_what_the_imports_say(rooms: ModuleType) -> None:
+    assert (ROOT / "docs/rooms.svg").read_text("utf-8") == rooms.draw(), (
+        "run `python docs/draw_rooms.py`"
+    )
 
 
 def test_store_imports_torch_in_one_module() -> None:
@@ -92,7 +130,7 @@ def installed(tmp_path_factory) -> Path:
     source.mkdir()
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for package in ALLOWED:
+    for package in PACKAGES:
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, source / package, ignore=ignore)
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source]

@@ -1,4 +1,4 @@
-"""opening."""
+"""Open a store of any format."""
 
 from __future__ import annotations
 

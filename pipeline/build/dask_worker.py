@@ -20,7 +20,7 @@ from pipeline.build.plan.options import BuildOptions
 from pipeline.build.plan.weights import Weights
 from pipeline.build.units import UnitWork, Written
 from pipeline.video.cache import content_hash
-from pipeline.video.pixels import PixelMode
+from pipeline.video.modes import PixelMode
 from pipeline.video.videos import Video
 
 NOTHING = Statistics(mean=(0.0,), std=(1.0,), origin="fixed")

@@ -1,4 +1,4 @@
-"""find_stores."""
+"""The stores that ``--store`` and the flags of build name."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pipeline.build.plan.options import BuildOptions
 from pipeline.build.plan.request import EVERY_FRAME
 from pipeline.option_values import flag_of
 from pipeline.sources import sources
-from pipeline.video.decoders import DECODERS
+from pipeline.video.modes import DECODERS
 
 STORE = click.option(
     "--store",

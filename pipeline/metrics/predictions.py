@@ -1,4 +1,4 @@
-"""predictions."""
+"""Predictions of a part: log-probabilities, labels, attention and scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""files."""
+"""The files of a run: written as plain text, read back with a check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""learner."""
+"""What learns: a head with its loss, optimizer, batches and sources of chance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""crashes."""
+"""Videos whose decoder crashed, hung or ran out of memory: each tried again by itself."""
 
 from __future__ import annotations
 

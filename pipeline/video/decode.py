@@ -16,9 +16,10 @@ from pipeline.video.errors import DecodeError
 from pipeline.video.image_decode import image_frames
 from pipeline.video.index import VideoIndex
 from pipeline.video.journal import noted
+from pipeline.video.modes import PixelMode
 from pipeline.video.opening import open_video
 from pipeline.video.orientation import is_mirrored, quarter_turns
-from pipeline.video.pixels import Converter, Picture, PixelMode
+from pipeline.video.pixels import Converter, Picture
 from pipeline.video.stamps import be_strict
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""decoders."""
+"""The decoder that an option names."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from typing import Any
 
 from featstore.errors import InputError
 from pipeline.video.decode import Decode, decode
-from pipeline.video.pixels import PixelMode
 from pipeline.video.torchcodec import _reason, decode_with_torchcodec
-
-# Named by what decodes, not by what the machine happens to have: the name is part of the key.
-DECODERS = ("pyav", "torchcodec:cpu", "torchcodec:cuda")
 
 
 def decoding(name: str) -> Decode:
@@ -59,17 +55,3 @@ def versions(name: str) -> dict[str, Any]:
             "torchcodec:cpu or pyav, of which features have keys of their own."
         )
     return {"torchcodec": torchcodec.__version__, "its_ffmpeg": torchcodec.ffmpeg_major_version}
-
-
-def check_decoder(name: str, pixels: PixelMode | None) -> None:
-    """Refuse a decoder that does not give such pixels.
-
-    Raises
-    ------
-    InputError
-    """
-    if pixels == "luma" and name != "pyav":
-        raise InputError(
-            f"--decoder is {name}, which gives RGB only, and pixels are luma; give --decoder pyav, "
-            "or --pixels rgb."
-        )

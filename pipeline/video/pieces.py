@@ -26,7 +26,7 @@ def pieces(
     frames : ndarray of int64
         Ascending, each once.
     decoder : str
-        See `pipeline.video.decoders.DECODERS`; torchcodec takes too long to open a video again.
+        See `pipeline.video.modes.DECODERS`; torchcodec takes too long to open a video again.
 
     Examples
     --------

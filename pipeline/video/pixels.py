@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.video.index import VideoIndex
+from pipeline.video.modes import PixelMode
 from pipeline.video.orientation import quarter_turns, upright
 
 Scale = tuple[int, int]
 
-PixelMode = Literal["luma", "rgb"]
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
 # Formats that keep values at the high end of 16 bits, or the channels of a pixel together, in more
 # than 8 bits. FFmpeg moves their luma into a plane of its own; no value changes.

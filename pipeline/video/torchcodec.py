@@ -18,8 +18,9 @@ from featstore.errors import InputError
 from pipeline.video.errors import DecodeError
 from pipeline.video.index import UNINDEXED, VideoIndex
 from pipeline.video.journal import at_work
+from pipeline.video.modes import PixelMode
 from pipeline.video.opening import file_url, open_video
-from pipeline.video.pixels import Picture, PixelMode, is_repacked
+from pipeline.video.pixels import Picture, is_repacked
 
 if TYPE_CHECKING:
     from torch import Tensor

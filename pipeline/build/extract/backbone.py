@@ -19,8 +19,8 @@ from pipeline.build.plan.weights import SAFETENSORS, Weights, _check_finite
 from pipeline.system.device import choose_device
 from pipeline.system.precision import Precision
 from pipeline.video.decoders import versions
+from pipeline.video.modes import PixelMode
 from pipeline.video.pieces import PIECE_FRAMES
-from pipeline.video.pixels import PixelMode
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,8 +15,10 @@ from featstore.errors import InputError
 from models.backbones import Backbone
 from pipeline.build.extract.timings import Timings
 from pipeline.system.memory import keep_freed_memory
-from pipeline.system.precision import REDUCED, Precision, allow_tf32
+from pipeline.system.precision import Precision
 from pipeline.system.threads import computes, processors, turns
+
+REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 T = TypeVar("T")
 # Every batch that is computed at the same time takes memory of its own.
@@ -185,3 +187,9 @@ def _enter(device: torch.device, threads: int) -> None:
     if device.type == "cuda":
         # Its own, so that fetching a result waits for no other batch.
         torch.cuda.set_stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let a GPU round the inputs of products in float32 to 10 bits, or not."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed

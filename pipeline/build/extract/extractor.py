@@ -28,8 +28,9 @@ from pipeline.system.read_ahead import read_ahead
 from pipeline.video.decode import Lost, decode, decode_all
 from pipeline.video.decoders import decoding
 from pipeline.video.limits import decoders_at_once
+from pipeline.video.modes import PixelMode
 from pipeline.video.pieces import PIECE_FRAMES, pieces
-from pipeline.video.pixels import Picture, PixelMode
+from pipeline.video.pixels import Picture
 from pipeline.video.videos import Video
 
 # Frames are prepared in blocks of one size. Large ones suit a GPU; on a CPU, one frame stays in

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.video.decode import Lost, decode_all
 from pipeline.video.decoders import decoding
-from pipeline.video.pixels import Picture, PixelMode, Scale, value_scale
+from pipeline.video.modes import PixelMode
+from pipeline.video.pixels import Picture, Scale, value_scale
 from pipeline.video.videos import Video
 
 if TYPE_CHECKING:

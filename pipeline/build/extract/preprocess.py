@@ -12,7 +12,8 @@ from torch.nn import functional
 from pipeline.build.extract.resize import resize
 from pipeline.build.plan.options import Fit
 from pipeline.video.index import VideoIndex
-from pipeline.video.pixels import Picture, PixelMode, value_scale
+from pipeline.video.modes import PixelMode
+from pipeline.video.pixels import Picture, value_scale
 
 
 def pixel_values(

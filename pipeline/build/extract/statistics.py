@@ -24,8 +24,9 @@ from pipeline.types import Log
 from pipeline.video.cache import Cache
 from pipeline.video.decoders import decoding
 from pipeline.video.limits import decoders_at_once
+from pipeline.video.modes import PixelMode
 from pipeline.video.pieces import pieces
-from pipeline.video.pixels import PixelMode, Scale
+from pipeline.video.pixels import Scale
 from pipeline.video.videos import Video, check_unchanged
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def statistics_of(
     mode : {"luma", "rgb"}
     fps : Fraction or None
     decoder : str
-        See `pipeline.video.decoders.DECODERS`: pixels are those that the backbone will see.
+        See `pipeline.video.modes.DECODERS`: pixels are those that the backbone will see.
     workers : int
         Pieces of videos decoded at once.
     skip_lost : bool

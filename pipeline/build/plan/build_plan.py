@@ -24,7 +24,7 @@ from pipeline.build.plan.weights import Weights, find_weights
 from pipeline.sources.base import Dataset
 from pipeline.types import Log
 from pipeline.video.cache import Cache
-from pipeline.video.pixels import PixelMode
+from pipeline.video.modes import PixelMode
 from pipeline.video.videos import Video, read_videos
 
 if TYPE_CHECKING:

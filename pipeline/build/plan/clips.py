@@ -13,7 +13,8 @@ from pipeline.build.plan.sampling import Shown
 from pipeline.build.plan.timeline import Timeline
 from pipeline.sources.base import Annotation, Dataset
 from pipeline.video.index import VideoIndex
-from pipeline.video.pixels import PixelMode, is_repacked
+from pipeline.video.modes import PixelMode
+from pipeline.video.pixels import is_repacked
 from pipeline.video.videos import Video
 
 RATE_TOLERANCE = 0.05

@@ -28,9 +28,8 @@ from pipeline.option_values import (
 from pipeline.sources.base import Source
 from pipeline.system.precision import Precision
 from pipeline.system.threads import processors
-from pipeline.video.decoders import DECODERS, check_decoder
 from pipeline.video.limits import MAX_PIXELS
-from pipeline.video.pixels import PixelMode
+from pipeline.video.modes import DECODERS, PixelMode, check_decoder
 
 Fit = Literal["squash", "crop", "pad"]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -17,7 +17,7 @@ from pipeline.build.plan.clips import Clip, reading
 from pipeline.build.plan.options import BuildOptions
 from pipeline.build.plan.sampling import Frames, sample, windows
 from pipeline.sources.base import SPLITS
-from pipeline.video.pixels import PixelMode
+from pipeline.video.modes import PixelMode
 from pipeline.video.videos import Video
 
 # A video of 29.97 frames a second may be sampled at 30.

@@ -11,7 +11,7 @@ from PIL import Image
 from featstore.errors import InputError
 from pipeline.video.decode import decode
 from pipeline.video.images import index_images
-from pipeline.video.pixels import PixelMode
+from pipeline.video.modes import PixelMode
 from tests.pipeline.video.codings import IMAGES
 from tests.pipeline.video.combinations import EQUAL
 

@@ -12,8 +12,9 @@ from featstore.errors import InputError
 from pipeline.build.summary import describe
 from pipeline.video import torchcodec as torch_decode
 from pipeline.video.decode import decode
-from pipeline.video.decoders import DECODERS, versions
+from pipeline.video.decoders import versions
 from pipeline.video.index import read_index
+from pipeline.video.modes import DECODERS
 from tests.builds import build, options_of, prepare, row, write_dataset
 from tests.videos import textured, write_video
 
