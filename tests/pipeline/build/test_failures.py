@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from tests.tests.pipeline.build.test_build import checksums
 
 from featstore import InputError, Store
 from featstore.manage.verify import verify
@@ -20,6 +19,7 @@ from pipeline.train.train import train
 from pipeline.video.decode import decode
 from pipeline.video.errors import DecodeError
 from tests.builds import FRAMES, build, options_of, row, write_dataset
+from tests.pipeline.build.test_build import checksums
 from tests.pipeline.video.test_index import audio_only, without_frames
 from tests.videos import GOP_8, textured, write_table, write_two_sizes, write_video
 

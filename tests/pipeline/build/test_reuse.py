@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.tests.pipeline.build.test_build import checksums
 
 from featstore import InputError, Store
 from pipeline.build.extract.backbone import Forward, batch_shape, numerics
 from pipeline.build.extract.extractor import Extractor
 from pipeline.build.extract.statistics import Statistics
 from tests.builds import ROWS, build, options_of, prepare, row, write_dataset
+from tests.pipeline.build.test_build import checksums
 from tests.videos import GOP_8, textured, write_table, write_video
 
 FIXED: dict[str, Any] = {"normalise": "0.4,0.2"}
