@@ -17,7 +17,7 @@ FAULTS: dict[str, tuple[str, Fault, float]] = {
     "disk full while building, then resumed": ("disk", builds.disk_full, 1),
     "folder removed or renamed while building": ("moves", builds.folder_lost, 1),
     "one bit flipped in a sealed store": ("rot", rot.flipped, 1),
-    "damaged video, 11 containers": ("videos", videos.mutated, 1),
+    "damaged video, 12 containers": ("videos", videos.mutated, 1),
     "odd tables and lists": ("fuzz", texts.tables, 0.25),
     "odd recipes and spaces": ("fuzz", texts.recipes, 0.25),
     "odd files of runs and exports": ("fuzz", texts.run_files, 0.1),

@@ -14,7 +14,7 @@ TRIES = {
     "disk full while building, then resumed": 1,
     "folder removed or renamed while building": 1,
     "one bit flipped in a sealed store": 20,
-    "damaged video, 11 containers": 40,
+    "damaged video, 12 containers": 40,
     "odd tables and lists": 100,
     "odd recipes and spaces": 60,
     "odd files of runs and exports": 5,

@@ -27,6 +27,7 @@ CONTAINERS = {
     "flv": KINDS["h264 in flv"],
     "ogv": ("a.ogv", {"codec": "libvpx", "options": VP8}),
     "wmv": KINDS["wmv2 in wmv"],
+    "nut": KINDS["h264 in nut"],
 }
 
 

@@ -15,6 +15,7 @@ from pipeline.video.containers.flv import flv_damage
 from pipeline.video.containers.matroska import matroska_damage
 from pipeline.video.containers.mp4 import mp4_damage
 from pipeline.video.containers.mpegts import mpegts_damage
+from pipeline.video.containers.nut import nut_damage
 from pipeline.video.containers.ogg import ogg_damage
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def check_container(path: Path, kind: str, stream: Any, packets: Packets) -> Non
     ------
     InputError
     """
+    filled = packets.filled if stream.codec_context.name == JOINED else None
     with path.open("rb") as file:
         if kind == "ogg":
             damage = ogg_damage(file)
@@ -52,8 +54,9 @@ def check_container(path: Path, kind: str, stream: Any, packets: Packets) -> Non
         elif kind == "flv":
             damage = flv_damage(file)
         elif kind == "asf":
-            joins = stream.codec_context.name == JOINED
-            damage = asf_damage(file, stream.id, packets.filled if joins else None)
+            damage = asf_damage(file, stream.id, filled)
+        elif kind == "nut":
+            damage = nut_damage(file, stream.index, filled)
         elif "matroska" in kind:
             damage = matroska_damage(file)
         else:

@@ -8,6 +8,8 @@ from typing import BinaryIO
 from pipeline.video.containers.mapped import mapped
 
 SEGMENT = b"\x18\x53\x80\x67"
+# The parts of a segment have names of four bytes, but for a checksum and for what is void.
+SHORT = (0xBF, 0xEC)
 
 
 def matroska_damage(file: BinaryIO) -> str:
@@ -19,7 +21,7 @@ def matroska_damage(file: BinaryIO) -> str:
         place, length = _header(content, place)
         end = len(content) if length is None else min(len(content), place + length)
         while place < end:
-            if content[place] < 0x10:  # names have at most four bytes
+            if not (0x10 <= content[place] < 0x20 or content[place] in SHORT):
                 return f"byte {place} begins no element"
             start, length = _header(content, place)
             if length is None:  # written live: its parts are not told apart without reading all

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import BinaryIO
 
+from pipeline.video.containers.crc import crc
 from pipeline.video.containers.mapped import mapped
 
 MAGIC = b"OggS"
@@ -20,7 +20,6 @@ NO_VIDEO = (
     b"CMML",
     b"\x80kate",
 )
-MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def ogg_damage(file: BinaryIO) -> str:
@@ -54,10 +53,8 @@ def ogg_damage(file: BinaryIO) -> str:
 
 
 def checksum(page: bytes) -> int:
-    """Return the CRC of a page: of mirrored bits, as zlib has it, but neither end inverted."""
-    blank = page[:22] + bytes(4) + page[26:]
-    crc = zlib.crc32(blank.translate(MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int(f"{crc:032b}"[::-1], 2)
+    """Return the CRC of a page whose field for it is blank."""
+    return crc(page[:22] + bytes(4) + page[26:])
 
 
 def _page_length(head: bytes) -> int:

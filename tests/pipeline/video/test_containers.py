@@ -9,6 +9,7 @@ import pytest
 
 from featstore.errors import InputError
 from pipeline.video.containers.asf import DATA, PROPERTIES, _payloads
+from pipeline.video.containers.nut import SYNCPOINT
 from pipeline.video.containers.ogg import MAGIC, checksum
 from pipeline.video.decode import Lost, decode_all
 from pipeline.video.index import read_index
@@ -32,6 +33,9 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "wmv2 in wmv": ("a.wmv", {"codec": "wmv2", "options": MPEG}),
     "mpeg4 in wmv": ("a.wmv", {"codec": "mpeg4", "options": MPEG}),
     "msmpeg4 in wmv": ("a.wmv", {"codec": "msmpeg4", "options": MPEG}),
+    "mpeg4 in nut": ("a.nut", {"codec": "mpeg4", "options": MPEG}),
+    "h264 in nut": ("a.nut", {"options": GOP_8}),
+    "rawvideo in nut": ("a.nut", {"codec": "rawvideo"}),
 }
 
 
@@ -190,6 +194,17 @@ class TestAvi:
             read_index(path)
 
 
+class TestMatroska:
+    @pytest.mark.parametrize("count", range(1, 6))
+    def test_bytes_inserted_in_a_cluster(self, tmp_path: Path, count: int) -> None:
+        path, _ = written(tmp_path, "mkv")
+        content = path.read_bytes()
+        middle = len(content) * 2 // 3
+        path.write_bytes(content[:middle] + b"\x40" * count + content[middle:])
+        with pytest.raises(InputError, match=r"begins no element|is truncated"):
+            read_index(path)
+
+
 class TestAsf:
     @pytest.mark.parametrize("change", ["move", "repeat", "swap"])
     def test_a_packet(self, tmp_path: Path, change: str) -> None:
@@ -245,3 +260,34 @@ def asf_packets(content: bytes, size: int) -> list[bytes]:
     ends = range(begin, begin + (count + 1) * size, size)
     packets = [content[end - size : end] for end in ends[1:]]
     return [content[:begin], *packets, content[begin + count * size :]]
+
+
+class TestNut:
+    @pytest.mark.parametrize("change", ["cut", "insert", "flip"])
+    def test_a_byte(self, tmp_path: Path, change: str) -> None:
+        path, _ = written(tmp_path, "rawvideo in nut")
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        if change == "flip":
+            content[content.index(SYNCPOINT, middle) + 9] ^= 1
+        elif change == "cut":
+            del content[middle]
+        else:
+            content.insert(middle, 0)
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"begins no frame|checksum"):
+            read_index(path)
+
+    def test_frames_after_the_index(self, tmp_path: Path) -> None:
+        path, _ = written(tmp_path, "rawvideo in nut")
+        content = path.read_bytes()
+        path.write_bytes(content + content[content.rindex(SYNCPOINT) :])
+        with pytest.raises(InputError, match="frames follow its index"):
+            read_index(path)
+
+    def test_a_file_that_was_cut_off(self, tmp_path: Path) -> None:
+        path, clean = written(tmp_path, "rawvideo in nut")
+        content = path.read_bytes()
+        path.write_bytes(content[: content.rindex(SYNCPOINT) - 100])
+        with suppress(InputError):
+            assert misplaced(path, clean) == []
