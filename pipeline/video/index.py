@@ -18,7 +18,7 @@ from pipeline.video.completeness import check_count, check_end, check_middle, st
 from pipeline.video.containers import check_container
 from pipeline.video.opening import open_video
 from pipeline.video.orientation import mirrored_track
-from pipeline.video.packets import Packets, numbers, read_packets
+from pipeline.video.packets import NO_STAMP, Packets, numbers, read_packets
 from pipeline.video.stamps import are_guessed, counted_stamps, first_shown, in_order, mislead
 from pipeline.video.streams import films, video_stream
 
@@ -217,7 +217,7 @@ def read_index(path: Path) -> VideoIndex:
         raise InputError(f"{path} holds no frames; replace it or remove its clips.")
     index = _index(path, packets, time_base, picture, counted=counted)
     if not counted:
-        index = replace(index, delay=_delay(index, zero))
+        index = replace(index, delay=_delay(index, packets, zero))
     check_end(path, kind, index, *end)
     check_middle(path, kind, packets, index, count)
     if index.keys[:1].any():
@@ -238,11 +238,17 @@ def _from_first_shown(path: Path, index: VideoIndex) -> VideoIndex:
     return replace(index, pts=index.pts[lost:], keys=keys, delay=delay, mislabelled=True)
 
 
-def _delay(index: VideoIndex, zero: int | None) -> Fraction:
-    """Return the seconds from the beginning of a file, in microseconds, to its first frame."""
+def _delay(index: VideoIndex, packets: Packets, zero: int | None) -> Fraction:
+    """Return the seconds from the beginning of a file, in microseconds, to its first frame.
+
+    Where a format keeps only times of decoding, the first frame has the first of them: FFmpeg adds
+    the decoder's delay.
+    """
     if zero is None:
         return Fraction(0)
-    delay = int(index.pts[0]) * index.time_base - Fraction(zero, 1_000_000)
+    first = packets.dts[0] if packets.dts else NO_STAMP
+    first = int(index.pts[0]) if first == NO_STAMP else first
+    delay = first * index.time_base - Fraction(zero, 1_000_000)
     # FFmpeg rounds the beginning to microseconds.
     return delay if delay > Fraction(1, 1_000_000) else Fraction(0)
 

@@ -212,12 +212,12 @@ class TestGc:
         listed = printed("ls", "--store", root)
         with writer_lock(root, stores[0].key):
             lines = printed("gc", "--store", root).splitlines()
-        assert f"     3 kB  {units.name}  (left alone: a build of it is running)" in lines
+        assert f"  3.00 kB  {units.name}  (left alone: a build of it is running)" in lines
         reason = "a file that a killed build was packing"
-        assert f"     2 MB  {packing.name}  ({reason})" in lines
-        assert lines[-1] == "removed 1 leftover, 2 MB; 1 left alone"
+        assert f"  2.00 MB  {packing.name}  ({reason})" in lines
+        assert lines[-1] == "removed 1 leftover, 2.00 MB; 1 left alone"
         assert (units.is_dir(), packing.exists()) == (True, False)
-        assert printed("gc", "--store", root, "--dry-run").endswith("remove 1 leftover, 3 kB\n")
+        assert printed("gc", "--store", root, "--dry-run").endswith("remove 1 leftover, 3.00 kB\n")
         assert units.is_dir()
         printed("gc", "--store", root)
         assert printed("gc", "--store", root) == f"nothing to remove in {root}\n"

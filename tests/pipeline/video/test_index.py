@@ -12,7 +12,7 @@ from featstore.errors import InputError
 from pipeline.video.decode import decode
 from pipeline.video.images import index_images, numbered_images
 from pipeline.video.index import VideoIndex, assumed_range, read_index
-from tests.videos import GOP_8, textured, video_frame, write_images, write_late, write_video
+from tests.videos import B_MPEG, GOP_8, textured, video_frame, write_images, write_late, write_video
 
 
 def test_constant_rate(tmp_path: Path) -> None:
@@ -210,6 +210,12 @@ def test_a_video_alone_begins_with_its_file(tmp_path: Path, name: str) -> None:
     codec = {"a.mpg": "mpeg2video", "a.avi": "mpeg4"}.get(name, "libx264")
     index = read_index(write_video(tmp_path / name, textured(50), codec=codec, rate=25))
     assert (index.delay, index.seconds[0]) == (0, 0)
+
+
+def test_the_delay_of_b_frames_in_avi_is_not_one_of_the_camera(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", textured(50), codec="mpeg4", rate=25, options=B_MPEG)
+    index = read_index(path)
+    np.testing.assert_allclose(index.seconds, np.arange(50) / 25)
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.avi"])
