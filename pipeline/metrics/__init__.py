@@ -1,1 +1,1 @@
-"""Scores, intervals, calibration and tests of differences; numpy alone."""
+"""Scores, intervals, calibration and significance tests, without torch."""

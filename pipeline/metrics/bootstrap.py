@@ -1,17 +1,19 @@
 """Confidence intervals of scores by bootstrap, over clips and over subjects.
 
-Clips of one person resemble each other, so an interval over clips says how far the score would
-move on other clips of the same people; one over subjects (a cluster bootstrap) how far on other
-people. The intervals are percentile intervals (Efron and Tibshirani, "An Introduction to the
-Bootstrap", 1993, chapter 13). Those over subjects, who are few, are widened: resamples of n units
-spread too little by sqrt((n - 1) / n), and have the quantiles of a normal distribution where
-Student's are due (Hesterberg, "What Teachers Should Know about the Bootstrap", 2015, on the
-narrowness of percentile intervals). He moves the levels of the quantiles; here the bounds' distance
-from the score is scaled by as much, for no level goes beyond the resample of one subject alone.
+Clips of one person resemble each other. An interval over clips therefore shows how the score varies
+on other clips of the same people. One over subjects (a cluster bootstrap) shows how it varies on
+other people.
 
-Clips of one class that were classified alike are interchangeable, so a resample is drawn as how
-often each kind of clip occurs in it: a draw from the multinomial distribution, which is the same as
-drawing clips one by one, and much less work.
+The intervals are percentile intervals (Efron and Tibshirani, "An Introduction to the Bootstrap",
+1993, chapter 13). Intervals over subjects are widened, because subjects are few: resamples of n
+units spread too little by sqrt((n - 1) / n), and have normal quantiles instead of Student's
+(Hesterberg, "What Teachers Should Know about the Bootstrap", 2015, on the narrowness of percentile
+intervals). Hesterberg moves the quantile levels. Here the bounds' distance from the score is scaled
+by the same factor, because no level reaches beyond the resample of a single subject.
+
+Clips of one class with the same outcome are interchangeable. A resample is therefore one
+multinomial draw of how often each kind of clip occurs. That equals drawing clips one by one, and
+is much faster.
 """
 
 from __future__ import annotations
@@ -28,25 +30,25 @@ from pipeline.types import Floats, Ints
 
 LEVEL = 0.95
 RESAMPLES = 2000
-FEW_SUBJECTS = 5  # with fewer, an interval over subjects cannot be trusted
+FEW_SUBJECTS = 5  # with fewer, an interval over subjects is unreliable
 SCORES = ("top1", "mean_class_accuracy")
-_CELLS = 4_000_000  # of the table of draws that is held at once
+_CELLS = 4_000_000  # cells of the table of draws held at once
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """What is drawn: clips of one kind each, or subjects.
+    """The units of resampling: kinds of clips, or subjects.
 
     Attributes
     ----------
     count : int64 array (U,)
-        How many there are of each unit.
+        Number of each unit.
     classifiers, classes : int
         K and C.
-    hits : float64 array (U, K), or sparse array (U, K * C) where units have clips of any class
-        What one such unit adds to the right clips of each classifier and class.
+    hits : float64 array (U, K), or sparse array (U, K * C) where units span classes
+        Number of correct clips per unit, by classifier and class.
     of : int64 array (U,), or sparse array (U, C)
-        The class of each unit, ascending; or what each adds to the clips of each class.
+        The class of each unit, ascending; or the number of clips per unit, by class.
     """
 
     count: Ints
@@ -56,7 +58,7 @@ class Units:
     of: Any
 
     def tally(self, drawn: Floats) -> tuple[Floats, Floats]:
-        """Count right clips (r, K, C) and clips (r, C) where units are drawn so often (r, U)."""
+        """Return correct clips (r, K, C) and clips (r, C) for numbers of draws (r, U)."""
         if not isinstance(self.of, np.ndarray):
             hits = drawn @ self.hits
             return hits.reshape(len(drawn), self.classifiers, self.classes), drawn @ self.of
@@ -67,13 +69,13 @@ class Units:
 
 
 def clip_units(labels: Ints, correct: Floats, classes: int) -> Units:
-    """Make units of clips.
+    """Return units of clips.
 
     Parameters
     ----------
     labels : int64 array (n,)
     correct : float64 array (n, K)
-        For each of K classifiers, whether a clip was right, or the share of its runs that were.
+        For each of K classifiers, whether a clip was correct, or its share of correct runs.
     classes : int
     """
     rows, count = np.unique(np.column_stack([labels, correct]), axis=0, return_counts=True)
@@ -82,14 +84,14 @@ def clip_units(labels: Ints, correct: Floats, classes: int) -> Units:
 
 
 def subject_units(labels: Ints, correct: Floats, subjects: npt.NDArray[Any], classes: int) -> Units:
-    """Make units of subjects, named by one entry a clip; see `clip_units`."""
-    from scipy.sparse import coo_array  # takes a tenth of a second
+    """Return units of subjects, given the subject of each clip; see `clip_units`."""
+    from scipy.sparse import coo_array  # imports in a tenth of a second
 
     names, owner = np.unique(subjects, return_inverse=True)
     several = correct.shape[1]
     columns = labels[:, None] + classes * np.arange(several)
     rows = np.repeat(owner, several)
-    # Sparse, for few subjects have clips of each of thousands of classes.
+    # Sparse, because a subject has clips of few of thousands of classes.
     hits = coo_array(
         (correct.ravel(), (rows, columns.ravel())), shape=(len(names), several * classes)
     )
@@ -98,7 +100,7 @@ def subject_units(labels: Ints, correct: Floats, subjects: npt.NDArray[Any], cla
 
 
 def scores_of(hits: Floats, support: Floats) -> dict[str, Floats]:
-    """Score counts: top-1, and the mean accuracy of the classes that have clips.
+    """Return top-1 and the mean accuracy of the classes that have clips.
 
     Parameters
     ----------
@@ -108,22 +110,24 @@ def scores_of(hits: Floats, support: Floats) -> dict[str, Floats]:
     -------
     dict of float64 arrays (...)
     """
-    has = support > 0
-    recall = np.divide(hits, support, out=np.zeros(np.broadcast(hits, support).shape), where=has)
+    present = support > 0
+    recall = np.divide(
+        hits, support, out=np.zeros(np.broadcast(hits, support).shape), where=present
+    )
     return {
         "top1": hits.sum(axis=-1) / np.maximum(support.sum(axis=-1), 1),
-        "mean_class_accuracy": recall.sum(axis=-1) / np.maximum(has.sum(axis=-1), 1),
+        "mean_class_accuracy": recall.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1),
     }
 
 
 def point(units: Units) -> dict[str, Floats]:
-    """Score the units as they are; a dict of float64 arrays (K,)."""
+    """Return the scores without resampling; a dict of float64 arrays (K,)."""
     hits, support = units.tally(units.count[None].astype(np.float64))
     return {name: value[0] for name, value in scores_of(hits, support[:, None]).items()}
 
 
 def resampled(units: Units, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Floats]:
-    """Score resamples, each of as many units as there are.
+    """Return the scores of resamples, each as large as the sample.
 
     A class without clips in a resample is left out of that resample's mean.
 
@@ -147,7 +151,7 @@ def resampled(units: Units, *, resamples: int = RESAMPLES, seed: int = 0) -> dic
 def _draws(
     units: Units, resamples: int, rng: np.random.Generator
 ) -> Iterator[tuple[Floats, Floats]]:
-    """Yield hits (r, K, C) and support (r, C) of some resamples at a time."""
+    """Yield hits (r, K, C) and support (r, C) in batches of resamples."""
     total, size = int(units.count.sum()), len(units.count)
     tallied = units.classifiers * units.classes
     block = max(1, _CELLS // max(size, tallied))
@@ -159,21 +163,21 @@ def _draws(
 
 
 def percentiles(values: Floats, level: float = LEVEL) -> list[float]:
-    """Return the bounds between which the middle `level` of the values (n,) lie."""
+    """Return the bounds of the middle `level` of the values (n,)."""
     tail = (1 - level) / 2
     return [float(bound) for bound in np.quantile(values, [tail, 1 - tail])]
 
 
 def widening(count: int, level: float = LEVEL) -> float:
-    """Say how much too narrow a percentile interval over so few units is, for their mean.
+    """Return the factor that widens a percentile interval over few units.
 
-    t / z * sqrt(n / (n - 1)), with the quantiles of Student's t with n - 1 degrees of freedom and
-    of the normal distribution; see the top of this module.
+    The factor is t / z * sqrt(n / (n - 1)), with the quantiles of Student's t with n - 1 degrees of
+    freedom and of the normal distribution; see the module docstring.
 
     Parameters
     ----------
     count : int
-        How many units there are, at least two.
+        Number of units, at least two.
     level : float
 
     Examples
@@ -181,14 +185,14 @@ def widening(count: int, level: float = LEVEL) -> float:
     >>> [round(widening(n), 2) for n in (5, 9, 15, 1000)]
     [1.58, 1.25, 1.13, 1.0]
     """
-    from scipy.special import ndtri, stdtrit  # takes a tenth of a second
+    from scipy.special import ndtri, stdtrit  # imports in a tenth of a second
 
     tail = 1 - (1 - level) / 2
     return float(stdtrit(count - 1, tail) / ndtri(tail) * np.sqrt(count / (count - 1)))
 
 
 def widened(bounds: Sequence[float], score: float, count: int) -> list[float]:
-    """Move the bounds of an interval over so few units away from the score, within 0 and 1.
+    """Return the bounds of an interval over few units, widened and clipped to 0 and 1.
 
     Examples
     --------
@@ -208,13 +212,13 @@ def intervals(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any] | None:
-    """Give the intervals of one classifier's scores.
+    """Return the confidence intervals of one classifier's scores.
 
     Parameters
     ----------
     labels : int64 array (n,)
     correct : array (n,)
-        Whether each clip was right, or the share of the runs that were right about it.
+        Whether each clip was correct, or its share of correct runs.
     subjects : array (n,), optional
     classes : int
     resamples, seed : int
@@ -222,9 +226,9 @@ def intervals(
     Returns
     -------
     dict or None
-        ``level``, ``resamples``, ``subjects`` (how many) and, by score, ``clips`` and
-        ``subjects``: [low, high], the second widened. Over subjects it is None with fewer than
-        two, for there is nothing to draw. None without clips.
+        ``level``, ``resamples``, ``subjects`` (their number) and, by score, ``clips`` and
+        ``subjects``: [low, high], the second widened. ``subjects`` is None with fewer than two
+        subjects. The result is None without clips.
     """
     if not len(labels):
         return None
@@ -233,12 +237,12 @@ def intervals(
     units = clip_units(labels, column, classes)
     scores = {name: float(value[0]) for name, value in point(units).items()}
     draws = resampled(units, resamples=resamples, seed=seed)
-    found: dict[str, dict[str, list[float] | None]] = {
+    bounds: dict[str, dict[str, list[float] | None]] = {
         name: {"clips": percentiles(draws[name][:, 0]), "subjects": None} for name in SCORES
     }
     if subjects is not None and people > 1:
         units = subject_units(labels, column, subjects, classes)
         draws = resampled(units, resamples=resamples, seed=seed)
         for name, score in scores.items():
-            found[name]["subjects"] = widened(percentiles(draws[name][:, 0]), score, people)
-    return {"level": LEVEL, "resamples": resamples, "subjects": people, **found}
+            bounds[name]["subjects"] = widened(percentiles(draws[name][:, 0]), score, people)
+    return {"level": LEVEL, "resamples": resamples, "subjects": people, **bounds}

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: calibration error, and temperature scaling.
+"""Calibration error and temperature scaling.
 
 Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
 """
@@ -17,19 +17,19 @@ BINS = 15
 COOLEST, HOTTEST = 0.05, 20.0
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _TOLERANCE = 1e-5  # of the logarithm of the temperature
-_BLOCK = 2**20  # log-probabilities that are scaled at a time
+_BLOCK = 2**20  # log-probabilities scaled at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Clips by how sure their prediction was, in bins of equal width.
+    """Accuracy and confidence of predictions, in confidence bins of equal width.
 
     Attributes
     ----------
     count : int64 array (bins,)
     confidence, accuracy : float64 arrays (bins,)
-        The mean probability of the predicted class and the share of clips that are right; NaN in
-        an empty bin.
+        The mean probability of the predicted class and the share of correct clips; NaN in an
+        empty bin.
     """
 
     count: Ints
@@ -47,12 +47,12 @@ class Reliability:
 
 
 def scaled(log_probabilities: Floats, temperature: float) -> Floats:
-    """Divide logits by a temperature; the most probable class of a clip stays the same.
+    """Return log-probabilities at a temperature; each clip's most probable class stays the same.
 
     Parameters
     ----------
     log_probabilities : float64 array (n, C)
-        Or logits: they differ by a constant a clip, which changes nothing.
+        Logits work as well: they differ by a constant per clip.
     temperature : float
 
     Returns
@@ -67,7 +67,7 @@ def scaled(log_probabilities: Floats, temperature: float) -> Floats:
 
 
 def reliability(log_probabilities: Floats, labels: Ints, *, bins: int = BINS) -> Reliability:
-    """Sort clips into bins ``((m - 1) / bins, m / bins]`` by their confidence.
+    """Return accuracy and confidence in the bins ``((m - 1) / bins, m / bins]``.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def reliability(log_probabilities: Floats, labels: Ints, *, bins: int = BINS) ->
 
     Examples
     --------
-    Three clips at 80 %, of which two are right:
+    Three clips at 80 % confidence, two of them correct:
 
     >>> log_probabilities = np.log([[0.8, 0.2]] * 3)
     >>> round(reliability(log_probabilities, np.array([0, 0, 1])).error, 4)
@@ -101,31 +101,31 @@ def negative_log_likelihood(log_probabilities: Floats, labels: Ints) -> float:
 
 
 def fit_temperature(log_probabilities: Floats, labels: Ints) -> float:
-    """Find the temperature that makes these labels most likely.
+    """Return the temperature that maximises the likelihood of the labels.
 
-    The likelihood has one optimum, since it is concave in 1 / temperature, so a golden-section
-    search finds it. Where every clip is right it has none, and the bound is returned.
+    The likelihood is concave in 1 / temperature, so a golden-section search finds its optimum. If
+    every clip is correct there is no optimum, and the bound is returned.
 
     Parameters
     ----------
     log_probabilities : float64 array (n, C)
-        Of val, never of test; at least one clip.
+        From val, never from test; at least one clip.
     labels : int64 array (n,)
 
     Returns
     -------
     float
-        Between 0.05 and 20; above 1 where the head was too sure.
+        Between 0.05 and 20; above 1 if the head is overconfident.
     """
     rows = max(1, _BLOCK // log_probabilities.shape[1])
     starts = range(0, len(labels), rows)
 
     def cost(log_temperature: float) -> float:
         temperature, total = math.exp(log_temperature), 0.0
-        for first in starts:  # a block stays in the cache, and needs little memory
-            own = slice(first, first + rows)
-            logs = scaled(log_probabilities[own], temperature)
-            total += negative_log_likelihood(logs, labels[own]) * len(logs)
+        for first in starts:  # blocks fit the cache and need little memory
+            block = slice(first, first + rows)
+            logs = scaled(log_probabilities[block], temperature)
+            total += negative_log_likelihood(logs, labels[block]) * len(logs)
         return total / len(labels)
 
     low, high = math.log(COOLEST), math.log(HOTTEST)
@@ -144,31 +144,31 @@ def fit_temperature(log_probabilities: Floats, labels: Ints) -> float:
 
 
 def calibration(predictions: dict[str, tuple[Floats, Ints]]) -> dict[str, Any]:
-    """Fit the temperature on val, and say how far off val and test are before and after.
+    """Fit the temperature on val, and return the errors of val and test before and after.
 
     Parameters
     ----------
     predictions : dict of str to (log_probabilities, labels)
-        Of ``val``, which has clips, and of ``test``, which may have none.
+        For ``val``, which has clips, and ``test``, which may have none.
 
     Returns
     -------
     dict
-        ``temperature``, ``bins`` and, by part, ``ece`` and ``nll`` as they are and
-        ``ece_scaled`` and ``nll_scaled`` at that temperature.
+        ``temperature``, ``bins`` and, by part, ``ece`` and ``nll`` unscaled, and ``ece_scaled``
+        and ``nll_scaled`` at that temperature.
     """
     temperature = fit_temperature(*predictions["val"])
-    errors = {part: errors_at(temperature, *own) for part, own in predictions.items()}
+    errors = {part: errors_at(temperature, *arrays) for part, arrays in predictions.items()}
     return {"temperature": temperature, "bins": BINS, **errors}
 
 
 def errors_at(temperature: float, log_probabilities: Floats, labels: Ints) -> dict[str, float]:
-    """Say how far off probabilities are: ``ece`` and ``nll``, and both ``_scaled``.
+    """Return the calibration errors ``ece`` and ``nll``, and both ``_scaled``.
 
     Parameters
     ----------
     temperature : float
-        For those that are scaled.
+        The temperature of the scaled errors.
     log_probabilities : float64 array (n, C)
     labels : int64 array (n,)
     """

@@ -1,8 +1,8 @@
-"""Classification metrics of one part, all from its confusion matrix, which is kept sparse.
+"""Classification metrics of one part, computed from its sparse confusion matrix.
 
-Averages run over the classes that have clips in the part, as scikit-learn does with ``labels=``
-those. Macro averages elsewhere often count a class without clips as 0, as soon as somebody
-predicts it or even always; a score then depends on which classes a split happens to hold.
+Averages cover the classes that have clips in the part, like scikit-learn with ``labels=`` set to
+them. Other macro averages often count a class without clips as 0, always or once it is predicted.
+Such a score depends on which classes a split happens to contain.
 """
 
 from __future__ import annotations
@@ -18,25 +18,24 @@ from pipeline.types import Floats
 
 Counts = npt.NDArray[np.int64]
 
-MOST_DENSE = 100  # classes whose confusion matrix is written whole
+MOST_DENSE = 100  # with more classes, the confusion matrix is written sparse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """Metrics of one part; every score is a fraction, NaN where nothing is there to score.
+    """Metrics of one part; every score is a fraction, NaN without clips.
 
     Attributes
     ----------
     clips, classes_with_support : int
     top1, mean_class_accuracy, macro_f1, weighted_f1 : float
-        Mean class accuracy is the mean recall; all averages are over classes with support.
+        Mean class accuracy is the mean recall; all averages cover classes with support.
     precision, recall, f1 : float64 array (C,)
         NaN for a class without support; precision is 0 for a class that is never predicted.
     support, predicted : int64 array (C,)
-        How many clips belong to each class, how many were taken for it.
+        Number of clips of each class, and number predicted as it.
     cells : int64 array (k, 3)
-        True class, predicted class and number of clips, in ascending order; only where there are
-        clips.
+        True class, predicted class and number of clips, in ascending order; only nonzero cells.
     """
 
     clips: int
@@ -54,27 +53,27 @@ class Metrics:
 
     @property
     def confusion(self) -> Counts:
-        """The confusion matrix, int64 (C, C); rows are true classes, columns predicted ones."""
+        """The confusion matrix, int64 (C, C); rows are true classes, columns predicted classes."""
         return self.among(np.arange(len(self.support)))
 
     @property
     def scores(self) -> dict[str, float]:
-        """The scores of all classes together, by name."""
+        """The scores over all classes, by name."""
         names = ("top1", "mean_class_accuracy", "macro_f1", "weighted_f1")
         return {name: getattr(self, name) for name in names}
 
     def among(self, classes: Counts) -> Counts:
-        """Return the confusion matrix of some classes alone, int64 (n, n), in the order given."""
-        places = np.full(len(self.support), -1)
-        places[classes] = np.arange(len(classes))
-        pairs = places[self.cells[:, :2]]
+        """Return the confusion matrix of some classes, int64 (n, n), in their order."""
+        rows = np.full(len(self.support), -1)
+        rows[classes] = np.arange(len(classes))
+        pairs = rows[self.cells[:, :2]]
         shown = (pairs >= 0).all(axis=1)
         matrix = np.zeros((len(classes), len(classes)), np.int64)
         matrix[tuple(pairs[shown].T)] = self.cells[shown, 2]
         return matrix
 
     def as_dict(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Give the metrics as plain values, with NaN, and one row of scores a class.
+        """Return the metrics as plain values, with NaN, and one row of scores per class.
 
         The confusion matrix is a list of rows; with more than `MOST_DENSE` classes it is a dict
         with its ``cells``. `cells_of` reads both.
@@ -97,7 +96,7 @@ class Metrics:
 
 
 def metrics_of_predictions(labels: Counts, predictions: Counts, classes: int) -> Metrics:
-    """Score predictions.
+    """Return the metrics of predictions.
 
     Parameters
     ----------
@@ -109,16 +108,16 @@ def metrics_of_predictions(labels: Counts, predictions: Counts, classes: int) ->
 
 
 def metrics_of(confusion: Counts) -> Metrics:
-    """Score a confusion matrix.
+    """Return the metrics of a confusion matrix.
 
     Parameters
     ----------
     confusion : int64 array (C, C)
-        Rows are true classes, columns predicted ones.
+        Rows are true classes, columns predicted classes.
 
     Examples
     --------
-    The third class has no clips here: it is left out of the mean, though it was predicted once.
+    The third class has no clips, so the mean leaves it out, though it was predicted once.
 
     >>> scores = metrics_of(np.array([[3, 0, 1], [1, 1, 0], [0, 0, 0]]))
     >>> scores.top1, scores.mean_class_accuracy, scores.classes_with_support
@@ -133,18 +132,18 @@ def _metrics(cells: Counts, classes: int) -> Metrics:
     np.add.at(support, true, number)
     np.add.at(predicted, guess, number)
     np.add.at(hits, true[true == guess], number[true == guess])
-    clips, has = int(number.sum()), support > 0
+    clips, present = int(number.sum()), support > 0
     precision, recall, f1 = (np.full(classes, np.nan) for _ in range(3))
-    precision[has] = hits[has] / np.maximum(predicted[has], 1)
-    recall[has] = hits[has] / support[has]
-    f1[has] = 2 * hits[has] / (support[has] + predicted[has])
+    precision[present] = hits[present] / np.maximum(predicted[present], 1)
+    recall[present] = hits[present] / support[present]
+    f1[present] = 2 * hits[present] / (support[present] + predicted[present])
     return Metrics(
         clips=clips,
-        classes_with_support=int(has.sum()),
+        classes_with_support=int(present.sum()),
         top1=float(hits.sum() / clips) if clips else np.nan,
-        mean_class_accuracy=float(recall[has].mean()) if clips else np.nan,
-        macro_f1=float(f1[has].mean()) if clips else np.nan,
-        weighted_f1=float((f1[has] * support[has]).sum() / clips) if clips else np.nan,
+        mean_class_accuracy=float(recall[present].mean()) if clips else np.nan,
+        macro_f1=float(f1[present].mean()) if clips else np.nan,
+        weighted_f1=float((f1[present] * support[present]).sum() / clips) if clips else np.nan,
         precision=precision,
         recall=recall,
         f1=f1,
@@ -160,7 +159,7 @@ def _cells(confusion: Counts) -> Counts:
 
 
 def cells_of(confusion: Any) -> Counts:
-    """Return the cells of a confusion matrix as `Metrics.as_dict` gives it; see `Metrics`.
+    """Return the cells of a confusion matrix from `Metrics.as_dict`; see `Metrics`.
 
     Examples
     --------
@@ -175,18 +174,18 @@ def cells_of(confusion: Any) -> Counts:
 
 
 def most_confused(cells: Counts, limit: int = 5) -> list[tuple[int, int, int]]:
-    """Find the pairs of classes that are mistaken most often.
+    """Return the most frequently confused pairs of classes.
 
     Parameters
     ----------
     cells : int64 array (k, 3)
-        Of `Metrics`, or of `cells_of`.
+        From `Metrics` or `cells_of`.
     limit : int
 
     Returns
     -------
     list of (true class, predicted class, clips)
-        Most clips first; among equals, the larger share of the true class first.
+        Sorted by clips, descending; ties by the share of the true class, descending.
 
     Examples
     --------

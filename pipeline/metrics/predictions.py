@@ -13,15 +13,15 @@ from pipeline.types import Floats, Ints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """What a head says about clips.
+    """A head's predictions on clips.
 
     Attributes
     ----------
     clips, labels : int64 array (n,)
-        Positions in the store, and the true classes.
+        Positions in the store, and true classes.
     log_probabilities : float64 array (n, C)
     attention : list of float32 arrays (steps,), or None
-        Each clip's weights of its own steps, for heads that attend.
+        Each clip's weights over its steps, for heads that attend.
     """
 
     clips: Ints
@@ -56,17 +56,17 @@ class Predictions:
 
 
 def attention_entropy(attention: list[npt.NDArray[np.float32]]) -> float:
-    """Tell how near attention is to uniform: the mean over clips of entropy / log(steps).
+    """Return the mean over clips of entropy / log(steps), which is 1 for uniform attention.
 
     Parameters
     ----------
     attention : list of float arrays (steps,)
-        Clips of one step are left out; they have nothing to choose from.
+        Clips of one step are left out.
 
     Returns
     -------
     float
-        1 where all steps weigh the same, towards 0 where one step takes all; NaN without clips.
+        1 if all steps weigh the same, near 0 if one step dominates; NaN without clips.
 
     Examples
     --------

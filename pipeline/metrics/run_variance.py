@@ -1,11 +1,11 @@
-"""The chance in training: what runs of one split differ by, and how a bootstrap draws it.
+"""Training variance: how runs of one split differ, and how a bootstrap draws it.
 
-Runs and clips are crossed, for every run of a split classifies all of its clips. So a resample
-draws both, independently, and a drawn clip counts in a drawn run as often as the product of how
-often either was drawn (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics, 2007; Sellam
-et al., "The MultiBERTs", 2022, with training seeds and test examples). What a run and a clip have
-by chance together is counted in both, so intervals are rather too wide than too narrow. Draws of n
-runs spread too little by sqrt((n - 1) / n), which is made up for.
+Runs and clips are crossed: every run of a split classifies all of its clips. A resample therefore
+draws runs and clips independently. A drawn clip counts in a drawn run by the product of both draw
+counts (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics, 2007; Sellam et al., "The
+MultiBERTs", 2022, with training seeds and test examples). The interaction of runs and clips counts
+in both, so intervals are too wide rather than too narrow. Draws of n runs spread too little by
+sqrt((n - 1) / n); the draws are scaled to correct this.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.types import Bools, Floats, Ints
 
 
 def runs_by_split(seen: Bools) -> list[Ints]:
-    """Return which runs classified the same clips, as those of one split do.
+    """Return groups of runs that classified the same clips, as the runs of one split do.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def runs_by_split(seen: Bools) -> list[Ints]:
 
 
 def more_of_runs(seen: Bools, resamples: int, rng: np.random.Generator) -> Floats:
-    """Draw runs again and again, within their split and with replacement.
+    """Return draws of runs, within their split and with replacement.
 
     Parameters
     ----------
@@ -46,8 +46,7 @@ def more_of_runs(seen: Bools, resamples: int, rng: np.random.Generator) -> Float
     Returns
     -------
     float64 array (resamples, runs)
-        How much more than once a run counts in each resample, on average 0; for a single run of a
-        split always 0.
+        Number of draws of each run beyond one, scaled; the mean is 0. A split's single run has 0.
     """
     more = np.zeros((resamples, seen.shape[1]))
     for runs in runs_by_split(seen):
@@ -58,15 +57,15 @@ def more_of_runs(seen: Bools, resamples: int, rng: np.random.Generator) -> Float
 
 
 def variance_of_runs(seen: Bools, shares: Floats) -> float:
-    """Return the variance that the chance in training gives to a mean over clips and runs.
+    """Return the variance of a mean over clips and runs that comes from training.
 
     Parameters
     ----------
     seen : bool array (clips, runs)
-        Which tells the splits of the runs.
+        Whether a run classified a clip; this gives the splits of the runs.
     shares : float64 array (some of the clips, runs)
-        What each run adds to what a clip counts by.
+        The contribution of each run to the value of a clip.
     """
     means = shares.mean(axis=0)
-    several = [own for own in runs_by_split(seen) if len(own) > 1]
-    return float(sum(len(own) * means[own].var(ddof=1) for own in several))
+    several = [runs for runs in runs_by_split(seen) if len(runs) > 1]
+    return float(sum(len(runs) * means[runs].var(ddof=1) for runs in several))

@@ -1,4 +1,4 @@
-"""p values of differences, and how they are corrected for their number."""
+"""p values of differences, and their correction for multiple tests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ SIGNIFICANT = 0.05
 
 
 def sign_test(better: int, worse: int) -> float:
-    """Return the exact two-sided p value of so many signs either way.
+    """Return the exact two-sided p value of the sign test.
 
-    With the clips that one of two runs alone got right, this is McNemar's exact test.
+    On the clips that only one of two runs got right, this is McNemar's exact test.
 
     Examples
     --------
@@ -26,7 +26,7 @@ def sign_test(better: int, worse: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p values for how many there are (Holm, 1979).
+    """Return p values corrected for multiple tests (Holm, 1979).
 
     Examples
     --------
@@ -41,7 +41,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def normal_test(difference: float, variance: float) -> float:
-    """Return the two-sided p value of a difference that chance spreads normally around 0.
+    """Return the two-sided p value of a difference that is normal around 0 under chance.
 
     Examples
     --------

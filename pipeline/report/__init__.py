@@ -1,1 +1,1 @@
-"""Figures and words about runs."""
+"""Reports of runs: Markdown, tables and figures."""

@@ -1,4 +1,4 @@
-"""What `pipeline.train.baselines` found, as logs and reports say it."""
+"""Log lines and report tables for the results of `pipeline.train.baselines`."""
 
 from __future__ import annotations
 
@@ -12,83 +12,81 @@ from pipeline.runs.files import PARTS
 SHOWN = ("top1", "mean_class_accuracy")
 
 
-def _named(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the scores of every baseline by its name; nothing for a run without them."""
-    if not found or "skipped" in found:
+def _named(baselines: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the scores of every baseline by name; empty for a run without baselines."""
+    if not baselines or "skipped" in baselines:
         return {}
-    near = found["nearest_neighbours"]
+    near = baselines["nearest_neighbours"]
     neighbours = "nearest neighbour" if near["k"] == 1 else f"{near['k']} nearest neighbours"
-    return {"nearest class mean": found["nearest_class_mean"], neighbours: near}
+    return {"nearest class mean": baselines["nearest_class_mean"], neighbours: near}
 
 
 def baseline_log(found: Mapping[str, Any]) -> list[str]:
-    """Say in a line what needs no training; nothing where nothing was looked for.
+    """Return one log line with the baselines' scores; empty for a run without baselines.
 
     Parameters
     ----------
     found : mapping
-        As `pipeline.train.baselines.baselines` gives it.
+        The result of `pipeline.train.baselines.baselines`.
     """
     if "skipped" in found:
         return [found["skipped"]]
-    named = _named(found)
-    if not named:
+    scores = _named(found)
+    if not scores:
         return []
     part = "val" if math.isnan(found["nearest_class_mean"]["test"]["top1"]) else "test"
     texts = [
-        f"{name} top1 {own[part]['top1']:.3f}, mean class accuracy "
-        f"{own[part]['mean_class_accuracy']:.3f}"
-        for name, own in named.items()
+        f"{name} top1 {parts[part]['top1']:.3f}, mean class accuracy "
+        f"{parts[part]['mean_class_accuracy']:.3f}"
+        for name, parts in scores.items()
     ]
     return [f"without training, on {part}: {'; '.join(texts)}"]
 
 
 def baseline_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Tabulate what needs no training beside the trained head.
+    """Return a table of the trained head and the training-free baselines.
 
     Parameters
     ----------
     metrics : mapping
-        As `pipeline.runs.files.read_metrics` gives them; runs of before there were baselines have
-        none.
+        The result of `pipeline.runs.files.read_metrics`; older runs have no baselines.
     """
-    found = metrics.get("baselines") or {}
-    if "skipped" in found:
-        return ["", found["skipped"]]
-    named = _named(found)
-    if not named:
+    baselines = metrics.get("baselines") or {}
+    if "skipped" in baselines:
+        return ["", baselines["skipped"]]
+    scores = _named(baselines)
+    if not scores:
         return []
     columns = [(part, key) for part in PARTS if metrics[part]["clips"] for key in SHOWN]
     rows = [
-        [name, *(percent(own[part][key]) for part, key in columns)]
-        for name, own in {"trained head": metrics, **named}.items()
+        [name, *(percent(parts[part][key]) for part, key in columns)]
+        for name, parts in {"trained head": metrics, **scores}.items()
     ]
     header = ["", *(f"{part} {SCORE_NAMES[key]}" for part, key in columns)]
-    about = (
-        "Beside it what needs no training, on the mean over time of the same features; how many "
-        "neighbours vote was chosen on val:"
-    )
+    about = "Training-free baselines on the time-averaged features (k chosen on val):"
     return ["", about, "", *table(header, rows)]
 
 
 def no_better(
     scores: Mapping[str, float | None], baselines: Mapping[str, Any], part: str
 ) -> list[str]:
-    """Say by which scores the trained head is no better than the best baseline, if by any.
+    """Return a sentence on the scores where the trained head does not beat the best baseline.
+
+    The list is empty if the head is better by every score.
 
     Parameters
     ----------
     scores : mapping
-        Of the trained head on a part.
+        Scores of the trained head on `part`.
     baselines : mapping
-        As `pipeline.train.baselines.baselines` gives them, or none.
+        The result of `pipeline.train.baselines.baselines`; may be empty.
     part : {"val", "test"}
-        One with clips.
+        A part with clips.
     """
-    named, worse = _named(baselines), []
-    for key in SHOWN if named else ():
-        best = max(named, key=lambda name: named[name][part][key])
-        ours, theirs = scores[key], named[best][part][key]
+    by_baseline, worse = _named(baselines), []
+    for key in SHOWN if by_baseline else ():
+        best = max(by_baseline, key=lambda name: by_baseline[name][part][key])
+        ours, theirs = scores[key], by_baseline[best][part][key]
         if ours is not None and ours <= theirs:
             worse.append(
                 f"its {SCORE_NAMES[key]} on {part} is {percent(ours)}, and {percent(theirs)} with "
@@ -96,4 +94,4 @@ def no_better(
             )
     if not worse:
         return []
-    return [f"The trained head is no better than without training: {'; '.join(worse)}."]
+    return [f"The trained head does not beat the training-free baselines: {'; '.join(worse)}."]

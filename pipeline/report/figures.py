@@ -1,7 +1,7 @@
 """The figures of a run, drawn without a display and without global state.
 
-Colours are those of Okabe and Ito ("Color universal design", 2008), which people with any common
-colour vision tell apart.
+The colours are from Okabe and Ito ("Color universal design", 2008). They stay distinct under common
+colour vision deficiencies.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 EXAMPLES = 6
-MOST_NUMBERED = 40  # with more classes the counts in the confusion matrix cannot be read
-MOST_SHOWN = 120  # of more classes, only the MOST_NUMBERED with the most clips are shown
+MOST_NUMBERED = 40  # with more classes the counts in the confusion matrix are unreadable
+MOST_SHOWN = 120  # with more classes, only the MOST_NUMBERED largest are shown
 GRID = 50
 
 
@@ -39,21 +39,21 @@ def draw_figures(
     predictions: Mapping[str, Predictions],
     temperature: float,
 ) -> None:
-    """Draw curves, confusion, scores a class, reliability and, where the head attends, attention.
+    """Draw curves, confusion, scores per class and reliability; attention for heads that attend.
 
     Parameters
     ----------
     folder : Path
-        Made if missing.
+        Created if missing.
     store : Store
     monitor : str
-        The score of val by which the best epoch was chosen.
+        The val score that chose the best epoch.
     history : sequence of mapping
-        One row an epoch.
+        One row per epoch.
     predictions : mapping
-        Of val and test; without test clips the figures show val.
+        Predictions on val and test; without test clips the figures show val.
     temperature : float
-        That fits val.
+        The temperature fitted on val.
     """
     folder.mkdir(exist_ok=True)
     part = "test" if len(predictions["test"].clips) else "val"
@@ -75,7 +75,7 @@ def draw_figures(
 
 
 def set_text(figure: Figure, families: Sequence[str]) -> None:
-    """Draw all text with these fonts, and as it is: a dollar sign starts no formula."""
+    """Draw all text with these fonts, literally: a dollar sign does not start a formula."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
@@ -84,7 +84,7 @@ def set_text(figure: Figure, families: Sequence[str]) -> None:
 
 
 def curves(history: Sequence[Mapping[str, Any]], monitor: str) -> Figure:
-    """Draw losses and scores by epoch, with the best epoch marked."""
+    """Draw losses and scores by epoch, and mark the best epoch."""
     figure = _figure(9, 3.6)
     left, right = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
@@ -112,7 +112,7 @@ def curves(history: Sequence[Mapping[str, Any]], monitor: str) -> Figure:
 
 
 def confusion(metrics: Metrics, classes: tuple[str, ...], part: str) -> Figure:
-    """Draw the confusion matrix, each row as shares of its class, with counts if they fit."""
+    """Draw the confusion matrix, normalised by row, with counts if they fit."""
     shown = np.sort(_most_frequent(metrics))
     n, names = len(shown), [classes[i] for i in shown]
     side = min(max(4.0, 0.27 * n + 1.5), 20.0)
@@ -121,7 +121,7 @@ def confusion(metrics: Metrics, classes: tuple[str, ...], part: str) -> Figure:
     axes = figure.subplots()
     support, counts = metrics.support[shown, None], metrics.among(shown)
     shares = np.where(support > 0, counts / np.maximum(support, 1), np.nan)
-    axes.set_facecolor("#cccccc")  # shows through where a class has no clips
+    axes.set_facecolor("#cccccc")  # visible where a class has no clips
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(n), names, rotation=90)
     axes.set_yticks(range(n), names)
@@ -145,7 +145,7 @@ def confusion(metrics: Metrics, classes: tuple[str, ...], part: str) -> Figure:
 
 
 def per_class(metrics: Metrics, classes: tuple[str, ...], part: str) -> Figure:
-    """Draw recall and F1 of every class, the largest class first, with its number of clips."""
+    """Draw recall, F1 and clip count of every class, largest class first."""
     order = _most_frequent(metrics)
     rows, names = np.arange(len(order)), [classes[i] for i in order]
     figure = _figure(5.5 + _inches(names), 1.6 + 0.3 * len(order))
@@ -165,53 +165,53 @@ def per_class(metrics: Metrics, classes: tuple[str, ...], part: str) -> Figure:
 
 
 def _most_frequent(metrics: Metrics) -> npt.NDArray[np.int64]:
-    """Return the classes that are shown, those with the most clips first."""
+    """Return the classes to show, sorted by descending clip count."""
     order = np.argsort(-metrics.support, kind="stable")
     return order if len(order) <= MOST_SHOWN else order[:MOST_NUMBERED]
 
 
 def _left_out(metrics: Metrics) -> str:
-    """Say that not all classes are shown, on a line of its own."""
+    """Return a title line that says how many classes are shown; empty if all are."""
     shown, classes = len(_most_frequent(metrics)), len(metrics.support)
     return f"\nthe {shown} of {classes:,} classes with the most clips" * (shown < classes)
 
 
 def _inches(names: Sequence[str]) -> float:
-    """Return the room that the longest name takes."""
+    """Return the width of the longest name in inches."""
     return 0.075 * max(map(width, names))
 
 
-def reliability_diagram(shown: Predictions, part: str, temperature: float) -> Figure:
-    """Draw how often a part's predictions are right against how sure they are.
+def reliability_diagram(predictions: Predictions, part: str, temperature: float) -> Figure:
+    """Draw the accuracy of a part's predictions against their confidence.
 
-    Left as the head gives them, right at the temperature that fits val; below, how many clips there
-    are of each confidence.
+    The left column shows the head's probabilities, the right column those at the temperature
+    fitted on val. The lower row shows the number of clips by confidence.
     """
     figure = _figure(8.5, 4.6)
     grid = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=[3, 1])
     cases = ((1.0, "as trained"), (temperature, f"temperature {temperature:.2f}, of val"))
-    for column, (own, name) in enumerate(cases):
-        found = reliability(scaled(shown.log_probabilities, own), shown.labels)
-        _reliability(grid[0, column], grid[1, column], found)
-        grid[0, column].set_title(f"{name}: error {100 * found.error:.1f} %", fontsize=10)
+    for column, (degree, name) in enumerate(cases):
+        bins = reliability(scaled(predictions.log_probabilities, degree), predictions.labels)
+        _reliability(grid[0, column], grid[1, column], bins)
+        grid[0, column].set_title(f"{name}: error {100 * bins.error:.1f} %", fontsize=10)
     grid[0, 0].set_ylabel("share of clips that are right")
     grid[1, 0].set_ylabel("clips")
-    shown_by = grid[0, 0].get_legend_handles_labels()
-    figure.legend(*shown_by, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    legend = grid[0, 0].get_legend_handles_labels()
+    figure.legend(*legend, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     figure.suptitle(f"Reliability on {part}", fontsize=11)
     return figure
 
 
-def _reliability(above: Axes, below: Axes, found: Reliability) -> None:
-    """Draw accuracy over confidence, and the number of clips below it."""
-    width = 1 / len(found.count)
-    middle = (np.arange(len(found.count)) + 0.5) * width
-    above.bar(middle, np.nan_to_num(found.accuracy), 0.92 * width, color=BLUE, label="right")
-    above.plot(found.confidence, found.confidence, "_", color=ORANGE, ms=14, mew=2.5,
+def _reliability(above: Axes, below: Axes, bins: Reliability) -> None:
+    """Draw accuracy by confidence in `above` and the number of clips in `below`."""
+    width = 1 / len(bins.count)
+    middle = (np.arange(len(bins.count)) + 0.5) * width
+    above.bar(middle, np.nan_to_num(bins.accuracy), 0.92 * width, color=BLUE, label="right")
+    above.plot(bins.confidence, bins.confidence, "_", color=ORANGE, ms=14, mew=2.5,
                label="as sure as it was")  # fmt: skip
     above.plot([0, 1], [0, 1], color=GREY, linestyle=":")
     above.set(xlim=(0, 1), ylim=(0, 1.02))
-    below.bar(middle, found.count, 0.92 * width, color=GREY)
+    below.bar(middle, bins.count, 0.92 * width, color=GREY)
     below.set_xlabel("probability of the predicted class")
 
 
@@ -221,23 +221,23 @@ def attention_over_time(
     val: Predictions,
     attention: Sequence[npt.NDArray[np.float32]],
 ) -> Figure:
-    """Draw the mean attention over relative time, and that of a clip of some classes in seconds.
+    """Draw the mean attention over relative time, and one example clip for some classes.
 
-    Attention is shown as a multiple of uniform attention, so that clips of any length compare.
+    Attention is shown as a multiple of uniform attention, so clips of any length are comparable.
     """
     figure = _figure(12, 5.2)
     grid = figure.add_gridspec(2, 5)
     mean = figure.add_subplot(grid[:, :2])
-    several = store.row_size[val.clips] > 1  # a single step, even resampled, leaves no choice
+    several = store.row_size[val.clips] > 1  # attention needs at least two steps
     clips = [i for i in np.flatnonzero(several).tolist() if len(attention[i]) > 1]
-    places = np.linspace(0, 1, GRID)
+    positions = np.linspace(0, 1, GRID)
     if clips:
-        relative = np.stack([_on_grid(attention[i], places) for i in clips])
+        relative = np.stack([_on_grid(attention[i], positions) for i in clips])
         low, high = np.quantile(relative, [0.1, 0.9], axis=0)
         mean.fill_between(
-            places, low, high, color=BLUE, alpha=0.2, lw=0, label="10 % to 90 % of clips"
+            positions, low, high, color=BLUE, alpha=0.2, lw=0, label="10 % to 90 % of clips"
         )
-        mean.plot(places, relative.mean(axis=0), color=BLUE, label="mean")
+        mean.plot(positions, relative.mean(axis=0), color=BLUE, label="mean")
     mean.axhline(1, color=GREY, linestyle=":", label="uniform")
     mean.set(
         title=f"Attention on {len(clips)} val clips",
@@ -258,11 +258,11 @@ def attention_over_time(
 
 
 def _example(axes: Axes, times: npt.NDArray[np.float64], weights: npt.NDArray[np.float32]) -> None:
-    places = np.linspace(0, 1, len(weights))  # the clip may have been resampled
+    positions = np.linspace(0, 1, len(weights))  # the clip may have been resampled
     unit = "seconds"
     if np.isnan(times).any():  # a folder of images of unknown rate
         times, unit = np.arange(len(times), dtype=np.float64), "step"
-    seconds = np.interp(places, np.linspace(0, 1, len(times)), times - times[0])
+    seconds = np.interp(positions, np.linspace(0, 1, len(times)), times - times[0])
     axes.step(seconds, weights * len(weights), where="mid", color=GREEN)
     axes.axhline(1, color=GREY, linestyle=":")
     axes.set_ylim(0, max(2, axes.get_ylim()[1]))
@@ -271,14 +271,14 @@ def _example(axes: Axes, times: npt.NDArray[np.float64], weights: npt.NDArray[np
 
 
 def _on_grid(
-    weights: npt.NDArray[np.float32], places: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float32], positions: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Give attention at relative places, as a multiple of uniform attention."""
-    return np.interp(places, np.linspace(0, 1, len(weights)), weights * len(weights))
+    """Return attention at relative positions, as a multiple of uniform attention."""
+    return np.interp(positions, np.linspace(0, 1, len(weights)), weights * len(weights))
 
 
 def _spread(items: list[int], count: int) -> list[int]:
-    """Take up to `count` items, evenly spread."""
+    """Return up to `count` evenly spaced items."""
     if len(items) <= count:
         return items
     return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]

@@ -1,4 +1,4 @@
-"""Names in figures, and the installed fonts that draw them, beyond matplotlib's own font."""
+"""Class names in figures, and the installed fonts that can draw them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.font_manager import FontEntry
     from matplotlib.ft2font import FT2Font
 
-DEFAULT = "DejaVu Sans"  # comes with matplotlib
-LONGEST = 60  # characters of a name that are drawn
-_BOXES = "Last Resort"  # has a box with its code for every character
+DEFAULT = "DejaVu Sans"  # ships with matplotlib
+LONGEST = 60  # longest name drawn, in characters
+_BOXES = "Last Resort"  # this font draws a placeholder box for every character
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class Labels:
     Attributes
     ----------
     texts : tuple of str
-        One for each name. A name with a character that no font has is shown by its number.
+        One per name. A name with a character that no font has is shown by its number.
     families : tuple of str
-        Font families that draw them together.
+        Font families that together have all characters.
     notes : list of str
-        One sentence where names are shown by number.
+        One sentence if some names are shown by number.
     """
 
     texts: tuple[str, ...]
@@ -40,28 +40,30 @@ class Labels:
 
 
 def labels_of(names: Sequence[str]) -> Labels:
-    """Choose how figures show names of classes; see `Labels`."""
+    """Return how figures show class names; see `Labels`."""
     texts = [short(visible(name), LONGEST) for name in names]
     fonts, missing = families("".join(sorted(set("".join(texts)))))
     lacking = [text for text in texts if not set(text).isdisjoint(missing)]
     if not lacking:
         return Labels(tuple(texts), fonts, [])
-    shown = {text: f"class {number}" for number, text in enumerate(texts) if text in lacking}
+    names_by_text = {
+        text: f"class {number}" for number, text in enumerate(texts) if text in lacking
+    }
     note = (
         f"No installed font has all characters of {count_of(len(lacking), 'class', 'classes')} "
-        f"({listed(lacking, most=3)}): figures show the place in the class list, counted from 0. "
+        f"({listed(lacking, most=3)}): figures show the index in the class list, from 0. "
         "Install a font that has them, such as Noto Sans."
     )
-    return Labels(tuple(shown.get(text, text) for text in texts), fonts, [note])
+    return Labels(tuple(names_by_text.get(text, text) for text in texts), fonts, [note])
 
 
 def short(text: str, length: int) -> str:
-    """Return a text of at most `length` characters, with an ellipsis where some are left out."""
+    """Return the text, cut to `length` characters with an ellipsis if it is longer."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def width(text: str) -> int:
-    """Return how wide a text is, in Latin letters.
+    """Return the width of a text, in Latin letters.
 
     Examples
     --------
@@ -73,7 +75,7 @@ def width(text: str) -> int:
 
 @lru_cache
 def families(text: str) -> tuple[tuple[str, ...], str]:
-    """Return font families that draw a text together, and the characters that none of them has.
+    """Return font families that can draw a text, and the characters that all fonts lack.
 
     Parameters
     ----------
@@ -82,9 +84,9 @@ def families(text: str) -> tuple[tuple[str, ...], str]:
     Returns
     -------
     families : tuple of str
-        `DEFAULT` first, then as few installed ones as its missing characters need.
+        `DEFAULT` first, then as few installed families as its missing characters need.
     missing : str
-        Each character once.
+        Each missing character once.
 
     Examples
     --------
@@ -104,11 +106,11 @@ def families(text: str) -> tuple[tuple[str, ...], str]:
     return tuple(chosen), "".join(sorted(missing))
 
 
-def _best(wanted: frozenset[str]) -> tuple[str, frozenset[str]]:
-    """Return the family that has most of some characters, and those that it lacks."""
-    best, left = "", wanted
+def _best(characters: frozenset[str]) -> tuple[str, frozenset[str]]:
+    """Return the family that has most of the characters, and the characters it lacks."""
+    best, left = "", characters
     for entry, font in _installed():
-        lacking = _lacking(font, wanted)
+        lacking = _lacking(font, characters)
         if len(lacking) < len(left):
             best, left = entry.name, lacking
         if not left:
@@ -117,7 +119,7 @@ def _best(wanted: frozenset[str]) -> tuple[str, frozenset[str]]:
 
 
 def _installed() -> Iterator[tuple[FontEntry, FT2Font]]:
-    """Yield the upright fonts that there are: regular ones first, and of those sans serif."""
+    """Yield the installed upright fonts: regular weight first, sans serif before others."""
     from matplotlib.font_manager import fontManager, get_font
 
     first_faces: dict[str, FontEntry] = {}

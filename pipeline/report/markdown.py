@@ -14,17 +14,17 @@ SCORE_NAMES = {
     "weighted_f1": "weighted F1",
 }
 
-# Within a word an underscore means nothing, and neither does an ampersand that begins no entity.
+# An underscore within a word needs no escape, nor an ampersand that starts no entity.
 _MARKUP = re.compile(r"[\\`*\[\]~|]|(?<![^\W_])_|_(?![^\W_])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 
 
 class Markup(str):
-    """Text that is Markdown already, such as a link, which `table` leaves as it is."""
+    """Text that is already Markdown, such as a link; `table` does not escape it."""
 
 
 def plain(text: str) -> str:
-    r"""Return Markdown that shows a text as it is: no HTML, no link, no emphasis, on one line.
+    r"""Return the text escaped for Markdown: no HTML, link or emphasis, on one line.
 
     Examples
     --------
@@ -36,9 +36,9 @@ def plain(text: str) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    r"""Give the lines of a table; its first column is text, the others are numbers.
+    r"""Return the lines of a table; its first column is text, the others are numbers.
 
-    Cells are shown as they are, see `plain`, but for `Markup`.
+    Cells are escaped by `plain`, except `Markup`.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def percent(value: float | None) -> str:
-    """Give a fraction in percent, and a dash where there is none.
+    """Return a fraction as a percentage, or a dash for None.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def percent(value: float | None) -> str:
 
 
 def points(value: float) -> str:
-    """Give a difference of fractions in percentage points, with its sign.
+    """Return a difference of fractions in percentage points, with its sign.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def points(value: float) -> str:
 
 
 def percents(bounds: Sequence[float] | None) -> str:
-    """Give an interval of fractions in percent.
+    """Return an interval of fractions in percent.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def percents(bounds: Sequence[float] | None) -> str:
 
 
 def listed(names: Sequence[str], *, most: int = 20) -> str:
-    """Give names with commas between, and how many more there are than `most`.
+    """Return up to `most` names separated by commas, and the number of names left out.
 
     Examples
     --------

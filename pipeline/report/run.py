@@ -1,4 +1,4 @@
-"""The report of a run, written from the run's own files."""
+"""The report of a run, written from the files in its folder."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FIGURES = {
     "curves": "Loss and scores by epoch",
     "confusion": "Confusion matrix",
     "per_class": "Recall and F1 of each class",
-    "reliability": "Whether probabilities mean what they say",
+    "reliability": "Reliability of the probabilities",
     "attention": "Attention over time",
 }
 
 
 def report(run: Path) -> str:
-    """Write a run's ``report.md`` anew.
+    """Rewrite a run's ``report.md`` and return its text.
 
     Parameters
     ----------
@@ -65,12 +65,12 @@ def report(run: Path) -> str:
 
 
 def observations(metrics: dict[str, Any]) -> list[str]:
-    """Say what a reader of the scores should know, one sentence an entry.
+    """Return what a reader of the scores should know, one sentence per entry.
 
     Parameters
     ----------
     metrics : dict
-        As `pipeline.runs.files.read_metrics` gives them.
+        The result of `pipeline.runs.files.read_metrics`.
     """
     part = "test" if metrics["test"]["clips"] else "val"
     lines = [
@@ -92,19 +92,19 @@ def observations(metrics: dict[str, Any]) -> list[str]:
 def _on_attention(metrics: dict[str, Any]) -> list[str]:
     lines = []
     if (entropy := metrics["attention_entropy"]) is not None:
-        found = (
-            "is near uniform, hardly more than a mean over time"
+        shape = (
+            "is near uniform, almost a mean over time"
             if entropy > NEAR_UNIFORM
-            else "has converged on some steps more than on others"
+            else "favours some steps over others"
         )
         lines.append(
-            f"Attention {found}: its entropy is {entropy:.3f} of log(steps), the mean over val "
-            f"clips (above {NEAR_UNIFORM} counts as uniform)."
+            f"Attention {shape}: mean entropy over val clips is {entropy:.3f} of log(steps) "
+            f"(above {NEAR_UNIFORM} counts as uniform)."
         )
     if count := metrics["one_step_val_clips"]:
         lines.append(
-            f"{count_of(count, 'clip')} of val with a single step: classified like any other, "
-            "left out of what is said about attention."
+            f"{count_of(count, 'val clip')} with a single step: classified like any other, "
+            "left out of the attention statistics."
         )
     return lines
 
@@ -117,13 +117,13 @@ def _on_classes(metrics: dict[str, Any], part: str) -> list[str]:
     recall = f"{percent(largest['recall'])} on {part}"
     lines = [
         f"Recall of the largest class, {largest['class']} ({percent(share)} of the training "
-        f"clips): {recall if largest['support'] else f'no {part} clips to tell'}."
+        f"clips): {recall if largest['support'] else f'no {part} clips'}."
     ]
     for name in PARTS if metrics["test"]["clips"] else ("val",):
         absent = [row["class"] for row in metrics[name]["per_class"] if not row["support"]]
         if absent:
             lines.append(
-                f"{_of_classes(absent)} without {name} clips, left out of its averages: "
+                f"{_of_classes(absent)} without {name} clips, left out of the averages: "
                 f"{listed(absent)}."
             )
     never = [row["class"] for row in rows if row["support"] and not row["predicted"]]
@@ -137,14 +137,16 @@ def _on_classes(metrics: dict[str, Any], part: str) -> list[str]:
 def _on_data(metrics: dict[str, Any]) -> list[str]:
     lines = []
     if not metrics["test"]["clips"]:
-        lines.append("The test part has no clips; what is said here is about val.")
+        lines.append("The test part has no clips; the observations are about val.")
     failed = {part: count for part, count in metrics["failed_clips"].items() if count}
     if failed:
         counts = ", ".join(f"{count} of {part}" for part, count in failed.items())
         lines.append(f"Clips that could not be read when the store was built, left out: {counts}.")
     lines += metrics.get("concerns", [])
     if not metrics["subjects_known"]:
-        lines.append("Subjects are not known: the parts may share people, and scores may flatter.")
+        lines.append(
+            "Subjects are unknown: the parts may share people, so the scores may be too high."
+        )
     if metrics["untrained"]:
         lines.append("The backbone is untrained: its features are those of random weights.")
     return lines
@@ -152,7 +154,7 @@ def _on_data(metrics: dict[str, Any]) -> list[str]:
 
 def _features(features: dict[str, Any]) -> str:
     if "imported" in features:
-        return f"Features: imported as {features['dtype']}; how they were extracted is not known."
+        return f"Features: imported as {features['dtype']}; their extraction is unknown."
     normalise = features["normalise"]
     return (
         f"Features: {features['backbone']} ({features['weights'][:19]}), {features['pixels']}, "
@@ -162,15 +164,17 @@ def _features(features: dict[str, Any]) -> str:
 
 
 def _sources(metrics: dict[str, Any]) -> list[str]:
-    """Say what features were trained on: of one store, or of each of several."""
+    """Return lines on the features trained on, from one store or several."""
     features = metrics.get("features", {})
     if not (stores := metrics.get("stores")):
         return [plain(_features(features))] if features else []
-    how = "a head each, logits averaged" if metrics["fusion"] == "logits" else "side by side"
-    lines = [f"Features of {len(stores)} stores, {how}; steps joined by time."]
-    for number, own in enumerate(stores, start=1):
-        said = plain(_features(features["fused"][str(number)]))
-        lines.append(f"Store {number}: {plain(own['title'])}, `{own['key']}`. {said}")
+    how = "one head per store, logits averaged" if metrics["fusion"] == "logits" else "concatenated"
+    lines = [f"Features of {len(stores)} stores, {how}; steps aligned by time."]
+    for number, source in enumerate(stores, start=1):
+        features_text = plain(_features(features["fused"][str(number)]))
+        lines.append(
+            f"Store {number}: {plain(source['title'])}, `{source['key']}`. {features_text}"
+        )
     return lines
 
 
@@ -184,13 +188,15 @@ def _protocol(metrics: dict[str, Any]) -> str:
             f"{scores['classes_with_support']} of {len(scores['per_class'])} classes that have "
             f"{part} clips."
         )
-    if whose := UNLABELLED.get(metrics.get("standardise", "none")):
-        rows.append(f"Unlabelled val and test data: used. Features are standardised by {whose}.")
+    if statistics := UNLABELLED.get(metrics.get("standardise", "none")):
+        rows.append(
+            f"Unlabelled val and test data: used. Features are standardised by {statistics}."
+        )
     return "  \n".join(rows)
 
 
 def _results(metrics: dict[str, Any]) -> list[str]:
-    """Tabulate the scores, against the baseline's on the parts that both runs share."""
+    """Return the table of scores, with the baseline run's scores on the parts that both share."""
     baseline = metrics["baseline"]
     if baseline is None:
         rows = [[SCORE_NAMES[key], *(percent(metrics[p][key]) for p in PARTS)] for key in SCORES]
@@ -199,8 +205,8 @@ def _results(metrics: dict[str, Any]) -> list[str]:
     lines = [f"Baseline: {named}.", ""]
     if baseline["store_key"] != metrics["store_key"]:
         lines += [
-            f"**It names another store**, `{baseline['store_key']}`: the difference is one of "
-            "features as well.",
+            f"**The baseline uses another store**, `{baseline['store_key']}`: the features differ "
+            "too.",
             "",
         ]
     header, same = [""], {}
@@ -211,7 +217,7 @@ def _results(metrics: dict[str, Any]) -> list[str]:
         if not same[part]:
             lines += [
                 f"**The {part} clips differ**: {ours} here, {theirs['clips']} in the baseline, "
-                f"{theirs['common']} in both with equal labels. No difference is given.",
+                f"{theirs['common']} in both with equal labels. No difference is shown.",
                 "",
             ]
     rows = []
@@ -225,7 +231,7 @@ def _results(metrics: dict[str, Any]) -> list[str]:
 
 
 def _beside(metrics: dict[str, Any]) -> list[str]:
-    """Say what needs no training, and how far the scores may be off; older runs have neither."""
+    """Return training-free baselines and confidence intervals; empty for older runs."""
     people = "subjects" if metrics["subjects_known"] else "videos"
     lines = interval_lines(metrics, metrics.get("intervals", {}), people=people)
     return [*baseline_lines(metrics), *(["", *lines] if lines else [])]
@@ -241,7 +247,7 @@ def _confused(scores: dict[str, Any]) -> list[str]:
     classes = [row["class"] for row in scores["per_class"]]
     pairs = most_confused(cells_of(scores["confusion"]))
     if not pairs:
-        return ["No clip was mistaken."]
+        return ["No misclassified clips."]
     rows = [
         [classes[i], classes[j], f"{n} of {scores['per_class'][i]['support']}"] for i, j, n in pairs
     ]

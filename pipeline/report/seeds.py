@@ -13,17 +13,17 @@ from pipeline.runs.files import PARTS, SCORES, UNLABELLED
 
 
 def render(summary: Mapping[str, Any]) -> str:
-    """Write the report.
+    """Return the report of a folder of runs.
 
     Parameters
     ----------
     summary : mapping
-        The ``metrics.json`` of a folder of runs; see `pipeline.train.seeds`.
+        The content of the folder's ``metrics.json``; see `pipeline.train.seeds`.
     """
     runs, seeds = len(summary["runs"]), count_of(len(summary["seeds"]), "seed")
     people = "subjects" if summary["subjects_known"] else "videos"
     pooled = summary["pooled"]
-    scores = {part: own["scores"] for part, own in pooled.items() if own}
+    scores = {part: intervals["scores"] for part, intervals in pooled.items() if intervals}
     splits = count_of(len(summary["splits"]), "split")
     sections = [
         [f"# {plain(summary['recipe'])}: {count_of(runs, 'run')}, {seeds} on {splits}"],
@@ -37,7 +37,7 @@ def render(summary: Mapping[str, Any]) -> str:
 
 
 def protocol(summary: Mapping[str, Any]) -> list[str]:
-    """Say how the scores came about, one sentence an entry."""
+    """Return the protocol behind the scores, one sentence per entry."""
     people = "subject" if summary["subjects_known"] else "video"
     lines = [
         f"{split['title']}: "
@@ -52,37 +52,41 @@ def protocol(summary: Mapping[str, Any]) -> list[str]:
     lines += [line for split in summary["splits"] for line in _left_out(split)]
     seeds = ", ".join(map(str, summary["seeds"]))
     lines += [
-        f"Each split was trained once with each of the seeds {seeds}.",
+        f"Each split was trained once with each seed ({seeds}).",
         f"Every run kept the weights of its epoch with the best val {_name(summary['monitor'])}; "
-        "its test part was looked at once, with those weights.",
+        "those weights were tested once.",
     ]
     tested = sum(split["clips"]["test"] for split in summary["splits"])
     pooled = summary["pooled"]["test"]
     if pooled and tested > pooled["clips"]:
         lines.append(
-            f"Splits share test clips: {tested} in all are {pooled['clips']} different ones, so "
-            "the scores of splits depend on each other."
+            f"Splits share test clips: of {tested} in total, {pooled['clips']} are distinct, so "
+            "the scores of the splits are not independent."
         )
     elif pooled and len(summary["splits"]) > 1:
-        lines.append("No clip is in the test part of two splits.")
-    if whose := UNLABELLED.get(summary["standardise"]):
-        lines.append(f"Unlabelled val and test data: used. Features are standardised by {whose}.")
+        lines.append("The splits share no test clips.")
+    if statistics := UNLABELLED.get(summary["standardise"]):
+        lines.append(
+            f"Unlabelled val and test data: used. Features are standardised by {statistics}."
+        )
     if any(split["untrained"] for split in summary["splits"]):
         lines.append("The backbone is untrained: its features are those of random weights.")
     if not summary["subjects_known"]:
-        lines.append("Subjects are not known: parts may share people, and scores may flatter.")
+        lines.append(
+            "Subjects are unknown: the parts may share people, so the scores may be too high."
+        )
     return lines + list(summary["concerns"])
 
 
 def _left_out(split: Mapping[str, Any]) -> list[str]:
-    """Say which classes and clips the scores of a split say nothing of."""
+    """Return the classes and clips that the scores of a split leave out."""
     title, tested = split["title"], [part for part in PARTS if split["clips"][part]]
     averaged = " and ".join(
-        f"{own['averaged']} of {own['of']} classes on {part}"
+        f"{averages['averaged']} of {averages['of']} classes on {part}"
         for part in tested
-        if (own := split["classes"][part])
+        if (averages := split["classes"][part])
     )
-    lines = [f"{title}: averages are over the classes that have clips, {averaged}."]
+    lines = [f"{title}: averages cover the classes that have clips, {averaged}."]
     absent = {part: split["classes"][part]["without_clips"] for part in tested}
     absent["training"] = split["classes_without_training_clips"]
     for part, classes in absent.items():
@@ -104,18 +108,18 @@ def _name(monitor: str) -> str:
 
 
 def _results(summary: Mapping[str, Any]) -> list[str]:
-    """Tabulate the mean over splits, with its spread over seeds and over splits."""
+    """Return the table of means over splits, with the spread over seeds and over splits."""
     rows = []
     for part in PARTS:
         for name in SCORES:
-            own = summary["scores"][part][name]
-            spreads = [percent(own["std"]), percent(own["std_over_splits"])]
-            rows.append([f"{part}, {SCORE_NAMES[name]}", percent(own["mean"]), *spreads])
+            spread = summary["scores"][part][name]
+            spreads = [percent(spread["std"]), percent(spread["std_over_splits"])]
+            rows.append([f"{part}, {SCORE_NAMES[name]}", percent(spread["mean"]), *spreads])
     worse = [line for split in summary["splits"] for line in _no_better(split)]
     return [
-        "The mean over splits of the mean over seeds. The spread over seeds is the standard "
-        "deviation of what each seed has as its mean over splits: the chance in training. The "
-        "spread over splits is that of their means: how much it matters who is tested.",
+        "Mean over splits of the mean over seeds. Std over seeds: the standard deviation of each "
+        "seed's mean over splits, which shows training variance. Std over splits: the standard "
+        "deviation of the splits' means, which shows how much the tested people matter.",
         "",
         *table(["", "mean", "std over seeds", "std over splits"], rows),
         *(["", *worse] if worse else []),
@@ -123,7 +127,7 @@ def _results(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _no_better(split: Mapping[str, Any]) -> list[str]:
-    """Say on which splits the mean over seeds is no better than what needs no training."""
+    """Return the splits whose mean over seeds does not beat the training-free baselines."""
     part = "test" if split["clips"]["test"] else "val"
     means = {name: split[part][name]["mean"] for name in SCORES}
     lines = no_better(means, split["baselines"], part)
@@ -140,10 +144,10 @@ def _splits(summary: Mapping[str, Any]) -> list[str]:
     return ["Mean and standard deviation over seeds.", "", *table(["split", "", *names], rows)]
 
 
-def _pair(own: Mapping[str, Any]) -> str:
-    if own["std"] is None:
-        return percent(own["mean"])
-    return f"{percent(own['mean'])} ± {100 * own['std']:.1f}"
+def _pair(spread: Mapping[str, Any]) -> str:
+    if spread["std"] is None:
+        return percent(spread["mean"])
+    return f"{percent(spread['mean'])} ± {100 * spread['std']:.1f}"
 
 
 def _runs(summary: Mapping[str, Any]) -> list[str]:

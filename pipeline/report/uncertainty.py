@@ -1,4 +1,4 @@
-"""How sure scores and probabilities are, as reports say it."""
+"""Report lines for confidence intervals and calibration."""
 
 from __future__ import annotations
 
@@ -17,41 +17,42 @@ def interval_lines(
     *,
     people: str = "subjects",
 ) -> list[str]:
-    """Tabulate confidence intervals by part.
+    """Return a table of the confidence intervals by part.
 
     Parameters
     ----------
     scores : mapping
-        By part, the scores as fractions.
+        The scores by part, as fractions.
     intervals : mapping
-        By part, as `pipeline.metrics.bootstrap.intervals` gives them.
+        By part, the result of `pipeline.metrics.bootstrap.intervals`.
     people : str
-        What subjects are called: ``videos`` where they stand in for them.
+        The word for subjects: ``videos`` where videos stand in for them.
     """
-    known = {part: own for part, own in intervals.items() if own}
-    if not known:
+    by_part = {part: bounds for part, bounds in intervals.items() if bounds}
+    if not by_part:
         return []
-    any_part = next(iter(known.values()))
+    any_part = next(iter(by_part.values()))
     rows = [
         [
             *(part, SCORE_NAMES[score], percent(scores[part][score])),
-            *(percents(own[score][over]) for over in ("clips", "subjects")),
+            *(percents(bounds[score][over]) for over in ("clips", "subjects")),
         ]
-        for part, own in known.items()
+        for part, bounds in by_part.items()
         for score in INTERVAL_SCORES
     ]
     lines = [
         f"{100 * any_part['level']:.0f} % intervals, in percent, by {any_part['resamples']} "
-        f"bootstrap resamples of the clips and of the {people}, the latter widened for being few:",
+        f"bootstrap resamples of the clips and of the {people}, the latter widened for small "
+        "samples:",
         "",
         *table(["", "score", "value", "over clips", f"over {people}"], rows),
     ]
-    few = [f"{own['subjects']} of {part}" for part, own in known.items() if _few(own)]
+    few = [f"{bounds['subjects']} of {part}" for part, bounds in by_part.items() if _few(bounds)]
     if few:
         lines += [
             "",
-            f"With so few {people} ({', '.join(few)}) the interval over {people} cannot be "
-            f"trusted: it is likely too narrow. It wants {FEW_SUBJECTS} at the least.",
+            f"With fewer than {FEW_SUBJECTS} {people} ({', '.join(few)}), the interval over "
+            f"{people} is probably too narrow.",
         ]
     return lines
 
@@ -62,27 +63,27 @@ def certainty_lines(
     temperature: float | None,
     people: str,
 ) -> list[str]:
-    """Say how sure the scores and probabilities of one part are, in a line each.
+    """Return one line each on the intervals and the calibration of one part.
 
     Parameters
     ----------
     intervals : mapping
-        As `pipeline.metrics.bootstrap.intervals` gives them.
+        The result of `pipeline.metrics.bootstrap.intervals`.
     errors : mapping
-        As `pipeline.metrics.calibration.errors_at` gives them.
+        The result of `pipeline.metrics.calibration.errors_at`.
     temperature : float, optional
-        That the errors are scaled by; without it they are said as they are.
+        The temperature of the scaled errors; without it only the unscaled errors are reported.
     people : str
-        As for `interval_lines`.
+        See `interval_lines`.
     """
     lines = []
-    for over, named in (("clips", "clips"), ("subjects", f"{intervals['subjects']} {people}")):
+    for over, units in (("clips", "clips"), ("subjects", f"{intervals['subjects']} {people}")):
         if intervals[INTERVAL_SCORES[0]][over] is not None:
             bounds = (f"{SCORE_NAMES[s]} {percents(intervals[s][over])}" for s in INTERVAL_SCORES)
-            which = f"{100 * intervals['level']:.0f} % over {named}"
+            which = f"{100 * intervals['level']:.0f} % over {units}"
             lines.append(f"{which:20} {', '.join(bounds)}")
             if over == "subjects" and _few(intervals):
-                lines[-1] += f" (fewer than {FEW_SUBJECTS}: not to be trusted)"
+                lines[-1] += f" (fewer than {FEW_SUBJECTS}: probably too narrow)"
     lines.append(f"{'calibration error':20} {percent(errors['ece'])}")
     if temperature is not None:
         lines[-1] += (
@@ -92,29 +93,29 @@ def certainty_lines(
     return lines
 
 
-def _few(own: Mapping[str, Any]) -> bool:
-    return bool(own["subjects"] < FEW_SUBJECTS)
+def _few(intervals: Mapping[str, Any]) -> bool:
+    return bool(intervals["subjects"] < FEW_SUBJECTS)
 
 
 def calibration_lines(calibration: Mapping[str, Any]) -> list[str]:
-    """Tabulate the calibration error of val and test before and after temperature scaling.
+    """Return a table of the calibration errors before and after temperature scaling.
 
     Parameters
     ----------
     calibration : mapping
-        As `pipeline.metrics.calibration.calibration` gives it.
+        The result of `pipeline.metrics.calibration.calibration`.
     """
     temperature = calibration["temperature"]
-    verdict = "too sure" if temperature > 1 else "not sure enough"
+    verdict = "overconfident" if temperature > 1 else "underconfident"
     bounded = not 1.001 * COOLEST < temperature < 0.999 * HOTTEST
-    bound = " (a bound of the search, for nothing fits best)" if bounded else ""
+    bound = " (a bound of the search: there is no optimum)" if bounded else ""
     rows = [
         [
-            *(part, percent(own["ece"]), percent(own["ece_scaled"])),
-            *(f"{own['nll']:.3f}", f"{own['nll_scaled']:.3f}"),
+            *(part, percent(errors["ece"]), percent(errors["ece_scaled"])),
+            *(f"{errors['nll']:.3f}", f"{errors['nll_scaled']:.3f}"),
         ]
         for part in ("val", "test")
-        if (own := calibration[part])["ece"] is not None
+        if (errors := calibration[part])["ece"] is not None
     ]
     return [
         f"Temperature {temperature:.2f}{bound}, fitted on val: as trained, the head is {verdict}. "

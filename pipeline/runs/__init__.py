@@ -1,1 +1,1 @@
-"""The folders that trainings leave: write, read, register and compare them."""
+"""Run folders: write, read, register and compare them."""

@@ -1,12 +1,14 @@
-"""Whether one run is better than another: paired tests on the clips that both classified.
+"""Compare runs by paired tests on the clips that both classified.
 
-Both saw the same clips, so they are compared clip by clip: a bootstrap of the difference draws the
-same clips, or the same subjects, for both, and McNemar's exact test counts the clips that only one
-of them got right (Dietterich, "Approximate Statistical Tests for Comparing Supervised
-Classification Learning Algorithms", 1998). Several runs, such as the seeds of a recipe, stand
-together as a group: a clip then counts by the share of them that got it right, and the test is the
-sign test of these shares, which for single runs is McNemar's. Where a group has several runs of a
-split, the bootstrap draws among these too; see `pipeline.metrics.run_variance`.
+Both runs classified the same clips, so the comparison is clip by clip. A bootstrap of the
+difference draws the same clips, or the same subjects, for both. McNemar's exact test counts the
+clips that only one of them got right (Dietterich, "Approximate Statistical Tests for Comparing
+Supervised Classification Learning Algorithms", 1998).
+
+Several runs, such as the seeds of a recipe, form a group. A clip then counts by the share of runs
+that got it right, and the test is the sign test of these shares. For single runs that is McNemar's
+test. Where a group has several runs of a split, the bootstrap also draws among these; see
+`pipeline.metrics.run_variance`.
 """
 
 from __future__ import annotations
@@ -40,25 +42,24 @@ _ROUNDING = 1e-9
 
 @dataclass(slots=True, kw_only=True)
 class Difference:
-    """How a group differs from the first one.
+    """The difference of a group from the first group.
 
     Attributes
     ----------
     first, other : Group
     subjects : int
-        0 where they are not known.
+        Number of subjects; 0 if unknown.
     scores : dict
         By score: ``first``, ``other``, ``difference`` and its interval over ``clips`` and
-        ``subjects`` (None with fewer than two; widened as `pipeline.metrics.bootstrap.widening`
-        says).
+        ``subjects`` (None with fewer than two; widened by `pipeline.metrics.bootstrap.widening`).
     better, worse : int
-        Clips that the other got right more often, and less often.
+        Number of clips that the other group got right more often, and less often.
     p : float
-        Of the sign test; corrected by `compare` for the number of groups.
+        p value of the sign test; `compare` corrects it for the number of groups.
     classes : list of dict
-        ``class``, ``clips``, ``first``, ``other``, ``difference``, and ``p``: of the sign test or,
-        with several runs of a split, of a normal test with the variance over clips and over runs,
-        whichever is larger; corrected over classes.
+        ``class``, ``clips``, ``first``, ``other``, ``difference``, and ``p``, corrected over
+        classes. ``p`` is from the sign test. With several runs of a split, it is the larger of
+        that and a normal test with the variance over clips and over runs.
     """
 
     first: Group
@@ -71,20 +72,20 @@ class Difference:
     classes: list[dict[str, Any]]
 
     def holds(self, score: str) -> str:
-        """Say whether a score differs by more than chance: ``yes``, ``here`` or ``no``.
+        """Return whether a score differs by more than chance: ``yes``, ``here`` or ``no``.
 
-        ``here`` is on these clips, but not shown for other people: the interval over subjects
-        holds 0, or there are too few to draw from. The p value counts for top-1, which it tests.
+        ``here`` means on these clips, but not shown for other people: the interval over subjects
+        includes 0, or there are too few subjects. For top-1 the p value must be significant too.
         """
-        found = self.scores[score]
-        if not _apart(found["clips"]) or (score == "top1" and self.p >= SIGNIFICANT):
+        intervals = self.scores[score]
+        if not _apart(intervals["clips"]) or (score == "top1" and self.p >= SIGNIFICANT):
             return "no"
         few = self.subjects < FEW_SUBJECTS
-        return "here" if few or not _apart(found["subjects"]) else "yes"
+        return "here" if few or not _apart(intervals["subjects"]) else "yes"
 
 
 def _apart(interval: Sequence[float] | None) -> bool:
-    """Whether an interval leaves out 0, by more than the rounding of sums."""
+    """Return whether an interval excludes 0 by more than rounding."""
     return interval is not None and (interval[0] > _ROUNDING or interval[1] < -_ROUNDING)
 
 
@@ -96,12 +97,12 @@ def compare(groups: Sequence[Group], *, seed: int = 0) -> list[Difference]:
     groups : sequence of Group
         Two or more.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Raises
     ------
     InputError
-        If they were not scored on the same clips with the same labels.
+        If the groups were not scored on the same clips with the same labels.
     """
     first, *others = groups
     for other in others:
@@ -111,20 +112,20 @@ def compare(groups: Sequence[Group], *, seed: int = 0) -> list[Difference]:
                 f"differ in clip or label ({len(first.clips)} and {len(other.clips)} clips); "
                 "compare runs on one split of one data set"
             )
-    found = [difference(first, other, seed=seed) for other in others]
-    for own, p in zip(found, holm([own.p for own in found]), strict=True):
-        own.p = p
-    return found
+    results = [difference(first, other, seed=seed) for other in others]
+    for result, p in zip(results, holm([result.p for result in results]), strict=True):
+        result.p = p
+    return results
 
 
 def difference(
     first: Group, other: Group, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Difference:
-    """Compare two groups on the clips that both have, which are the same."""
+    """Return the difference of two groups on their clips, which are the same."""
     names, labels = np.unique([label for _, label in first.clips], return_inverse=True)
     subjects = first.subjects or other.subjects
     people = len(set(subjects or ()))
-    parts = np.column_stack([-first.shares, other.shares])  # whose sum over runs is the difference
+    parts = np.column_stack([-first.shares, other.shares])  # rows sum to the difference
     units = {"clips": (clip_units(labels, parts, len(names)), 1.0)}
     if people > 1:
         own = subject_units(labels, parts, np.array(subjects), len(names))
@@ -134,12 +135,12 @@ def difference(
         ours, theirs = -float(of_runs[: first.runs].sum()), float(of_runs[first.runs :].sum())
         scores[name] = {"first": ours, "other": theirs, "difference": theirs - ours}
         scores[name] |= {"clips": None, "subjects": None}
-    rng = np.random.default_rng([seed, 1])  # apart from the clips, and the same for both
+    rng = np.random.default_rng([seed, 1])  # independent of the clips
     more = np.column_stack([more_of_runs(own.seen, resamples, rng) for own in (first, other)])
     for over, (drawn, factor) in units.items():
         for name, draws in resampled(drawn, resamples=resamples, seed=seed).items():
-            found = scores[name]["difference"]
-            values = found + factor * (draws.sum(axis=1) - found) + (draws * more).sum(axis=1)
+            value = scores[name]["difference"]
+            values = value + factor * (draws.sum(axis=1) - value) + (draws * more).sum(axis=1)
             scores[name][over] = percentiles(np.clip(values, -1, 1))
     better, worse = _signs(first.correct, other.correct)
     return Difference(
@@ -155,22 +156,24 @@ def difference(
 
 
 def _signs(first: Floats, other: Floats) -> tuple[int, int]:
-    """Count the clips that the other is better and worse at."""
+    """Return the number of clips that the other group is better at, and worse at."""
     return int((other > first).sum()), int((other < first).sum())
 
 
 def _classes(names: list[str], labels: Ints, first: Group, other: Group) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for number, name in enumerate(names):
-        own = labels == number
-        ours, theirs = first.correct[own], other.correct[own]
+        in_class = labels == number
+        ours, theirs = first.correct[in_class], other.correct[in_class]
         p = sign_test(*_signs(ours, theirs))
-        found = float((theirs - ours).mean())
-        if trained := sum(variance_of_runs(one.seen, one.shares[own]) for one in (first, other)):
+        mean = float((theirs - ours).mean())
+        if trained := sum(
+            variance_of_runs(group.seen, group.shares[in_class]) for group in (first, other)
+        ):
             tested = float((theirs - ours).var()) / max(len(ours) - 1, 1)
-            p = max(p, normal_test(found, trained + tested))
+            p = max(p, normal_test(mean, trained + tested))
         row = {"class": name, "clips": len(ours), "first": float(ours.mean())}
-        rows.append(row | {"other": float(theirs.mean()), "difference": found, "p": p})
+        rows.append(row | {"other": float(theirs.mean()), "difference": mean, "p": p})
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p"] = p
     return sorted(rows, key=lambda row: (row["p"], -abs(row["difference"]), row["class"]))

@@ -1,4 +1,4 @@
-"""The files of a run: written as plain text, read back with a check."""
+"""Write a run's files as plain text, and read them back with checks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from featstore.json_text import read_object
 from featstore.text import as_cell, of_cell
 from pipeline.runs.record import RunMetrics, check_fields
 
-# By what features are standardised where that looks at val and test, without their labels.
+# Statistics for standardising that use val and test features, without their labels.
 UNLABELLED = {
     "recording": "mean and std of their own recording",
     "subject": "mean and std of their own subject",
@@ -30,7 +30,7 @@ SCORES = ("top1", "mean_class_accuracy", "macro_f1", "weighted_f1")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write strict JSON, one line for every row of a table; NaN in `value` is null in the file."""
+    """Write strict JSON, one line per table row; NaN in `value` becomes null in the file."""
     path.write_text(_json_lines(_without_nan(value)) + "\n", "utf-8")
 
 
@@ -53,14 +53,14 @@ def _without_nan(value: Any) -> Any:
 
 
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
-    """Write YAML with the keys in the order given."""
+    """Write YAML, with the keys in the order of `value`."""
     path.write_text(yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True), "utf-8")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows that all have the keys of the first; floats get six significant digits.
+    """Write rows with the keys of the first row; floats get six significant digits.
 
-    No text is a formula to a spreadsheet; see `featstore.text.as_cell`.
+    Text is escaped so that a spreadsheet sees no formula; see `featstore.text.as_cell`.
     """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -86,8 +86,8 @@ def read_metrics(run: Path) -> dict[str, Any]:
     -------
     dict
         ``recipe``, ``seed``, ``store_key``, ``best_epoch``, ``stopped``, ``seconds`` and more at
-        the top; under ``val`` and ``test`` the scores as fractions (None where there is nothing
-        to score), ``clips``, ``classes_with_support``, ``per_class`` and ``confusion``.
+        the top. ``val`` and ``test`` hold the scores as fractions (None without clips),
+        ``clips``, ``classes_with_support``, ``per_class`` and ``confusion``.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def read_predictions(run: Path) -> list[dict[str, str]]:
     Raises
     ------
     InputError
-        If there is no such file, or it is not one of a run.
+        If the file is missing, unreadable or lacks columns.
     """
     path = run / "predictions.csv"
     try:
@@ -127,20 +127,20 @@ def _texts(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compare_with(baseline: Path, clips: Mapping[str, set[tuple[str, str]]]) -> dict[str, Any]:
-    """Sum up another run for comparison.
+    """Return a summary of another run, to compare with.
 
     Parameters
     ----------
     baseline : Path
         The other run.
     clips : mapping
-        For val and test, the clips of this run and their labels.
+        The clips of this run and their labels, for val and test.
 
     Returns
     -------
     dict
         ``name``, ``recipe``, ``seed``, ``store_key``, and for val and test the scores with
-        ``clips`` and ``common``: how many clips with equal labels both runs have.
+        ``clips`` and ``common``, the number of clips with equal labels in both runs.
 
     Raises
     ------

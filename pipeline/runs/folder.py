@@ -1,10 +1,10 @@
-"""The folder that a training leaves, written whole or not at all, and read without torch.
+"""The run folder: written atomically, readable without torch.
 
 ::
 
     config.yaml           recipe, seed, store, versions
-    metrics.json          scores of val and test, and what the report says about the training
-    history.csv           one row an epoch
+    metrics.json          scores of val and test, and the report's facts about the training
+    history.csv           one row per epoch
     weights.safetensors   the head of the best epoch
     predictions.csv       clip, part, label, prediction, probability, subject
     predictions.safetensors  log-probabilities of val and test, in the order of predictions.csv
@@ -34,30 +34,32 @@ CHECKPOINT, CONFIG, LOCK = "checkpoint.safetensors", "config.json", ".lock"
 
 @contextmanager
 def new_run(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
-    """Give a folder that takes the name `out` when the block ends well.
+    """Yield a folder that is renamed to `out` when the block succeeds.
 
-    Until then it lies in a hidden folder beside `out`, with `CHECKPOINT`, where the block keeps how
-    far it came. Where there is one, that folder outlives a killed process and errors, and is taken
-    up by the next call with the same configuration.
+    Until then the folder lies in a hidden folder next to `out`, together with `CHECKPOINT`, where
+    the block saves its progress. With a checkpoint, the hidden folder survives errors and killed
+    processes, and the next call with the same configuration resumes from it.
 
     Parameters
     ----------
     out : Path
-        Must not exist, or be an empty folder other than the current one. Missing parents are made.
+        Must not exist, or be an empty folder other than the current one. Missing parents are
+        created.
     config : mapping
-        What decides the result, as plain values; ``store.path`` decides nothing.
+        The settings that decide the result, as plain values; ``store.path`` is ignored.
 
     Yields
     ------
     Path
-        The temporary folder, empty; ``folder.with_name(CHECKPOINT)`` is beside it.
+        The temporary folder, empty; ``folder.with_name(CHECKPOINT)`` is next to it.
 
     Raises
     ------
     InputError
-        If `out` is taken, or cannot be written, or another configuration was cut off there.
+        If `out` is taken or cannot be written, or an interrupted training there has another
+        configuration.
     BusyError
-        If another process is at it.
+        If another process is writing it.
     """
     _check_free(out)
     with unfinished_folder(out, config) as unfinished:
@@ -74,22 +76,22 @@ def new_run(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
 
 @contextmanager
 def unfinished_folder(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
-    """Give the hidden folder beside `out` for what is not whole yet, locked; see `new_run`.
+    """Yield the hidden, locked folder for the unfinished run; see `new_run`.
 
-    It is removed with the block unless `CHECKPOINT` is in it.
+    The folder is removed after the block unless it holds `CHECKPOINT`.
     """
     unfinished = unfinished_of(out)
     if unfinished.is_symlink():
-        raise InputError(f"--out {out}: {unfinished} is a link, and should be a folder; remove it")
+        raise InputError(f"--out {out}: {unfinished} is a link and must be a folder; remove it")
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--out {out}: the folder cannot be made ({error.strerror})") from None
+        raise InputError(f"--out {out}: the folder cannot be created ({error.strerror})") from None
     with locked(unfinished, out):
         if changed := cut_off_otherwise(out, config):
             raise InputError(
-                f"--out {out}: a training of another configuration was cut off there "
-                f"({'; '.join(changed)}); go on with that one, delete {unfinished}, or give "
+                f"--out {out}: holds an interrupted training of another configuration "
+                f"({'; '.join(changed)}); resume that one, delete {unfinished}, or pass "
                 "another --out"
             )
         try:
@@ -101,7 +103,7 @@ def unfinished_folder(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def remove_unfinished(out: Path) -> None:
-    """Remove the hidden folder beside a whole `out`, unless a process is at it, which will."""
+    """Remove the hidden folder of a finished `out`, unless a process holds its lock."""
     unfinished = unfinished_of(out)
     if unfinished.is_symlink():
         return
@@ -110,60 +112,60 @@ def remove_unfinished(out: Path) -> None:
 
 
 def _remove_locked(folder: Path) -> None:
-    """Remove a folder under its lock, which goes last: another process may wait to take it."""
+    """Remove a locked folder; the lock goes last, since another process may wait for it."""
     for path in folder.iterdir():
         if path.name != LOCK:
             with suppress(OSError):
                 delete(path)
-    with suppress(OSError):  # another process has begun to write there
+    with suppress(OSError):  # another process has started to write there
         (folder / LOCK).unlink()
         folder.rmdir()
 
 
 def unfinished_of(out: Path) -> Path:
-    """Return the folder in which a run lies until it is whole."""
+    """Return the hidden folder that holds a run until it is finished."""
     return out.parent / f".{out.name}.unfinished"
 
 
 def cut_off_otherwise(out: Path, config: Mapping[str, Any]) -> list[str]:
-    """Say in which fields a training that was cut off differs; nothing where none was."""
+    """Return the fields in which an interrupted training differs; empty if there is none."""
     unfinished = unfinished_of(out)
     if not (unfinished / CHECKPOINT).exists():
         return []
     try:
-        theirs = read_object(unfinished / CONFIG)
+        there = read_object(unfinished / CONFIG)
     except (OSError, ValueError) as error:
         return [f"{unfinished / CONFIG} cannot be read: {error}"]
-    ours = json.loads(json.dumps(_without_nan(config)))
-    for one in (theirs, ours):
-        if isinstance(store := one.get("store"), dict):
+    here = json.loads(json.dumps(_without_nan(config)))
+    for tree in (there, here):
+        if isinstance(store := tree.get("store"), dict):
             store.pop("path", None)
-    return differences(theirs, ours)
+    return differences(there, here)
 
 
 @contextmanager
 def locked(folder: Path, out: Path) -> Iterator[None]:
-    """Hold a kernel lock on a file in a folder; it dies with its process."""
+    """Hold a kernel lock on a file in a folder; the lock ends with the process."""
     path = folder / LOCK
     descriptor = open_lock(path)
     try:
-        # The file may be one that another process removed just before this lock.
+        # Another process may have removed the file just before this lock.
         if not try_lock(descriptor) or not _is_at(descriptor, path):
             raise BusyError(
-                f"--out {out}: another process is training to it; wait for it, or give another "
+                f"--out {out}: another process is training into it; wait for it, or pass another "
                 "--out"
             )
         try:
             yield
         finally:
-            if _is_at(descriptor, path):  # only who holds the lock removes it
+            if _is_at(descriptor, path):  # only the holder of the lock removes it
                 path.unlink()
     finally:
         os.close(descriptor)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Return whether an open file is the one of this path."""
+    """Return whether an open file is still the file at this path."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False))
     except FileNotFoundError:
@@ -173,8 +175,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
 def _check_free(out: Path) -> None:
     if out.name in ("", "..") or (out.exists() and out.samefile(Path())):
         raise InputError(
-            f"--out {out}: a run takes the place of an empty folder with a name of its own, which "
-            f"cannot be the one you are in; name another, such as {out / 'run'}"
+            f"--out {out}: a run cannot replace the current folder; name another folder, such as "
+            f"{out / 'run'}"
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: exists and is not an empty folder; name another one")
+        raise InputError(f"--out {out}: exists and is not an empty folder; name another folder")

@@ -1,4 +1,4 @@
-"""The fields of a run's own files that its readers use; what else is there is for people."""
+"""The fields of a run's files that code reads; other fields are for people."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class _Scores(_Fields):
         else:
             fits = [len(row) for row in self.confusion] == [classes] * classes
         if not fits:
-            raise ValueError(f"confusion is not that of {classes} classes")
+            raise ValueError(f"confusion does not match {classes} classes")
         return self
 
 
@@ -174,12 +174,12 @@ class RunMetrics(_Fields):
 
 
 def check_fields(model: type[BaseModel], tree: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return what a file says after its fields were checked.
+    """Check the fields of a file's content and return it.
 
     Raises
     ------
     InputError
-        If a field lacks or is of another type; the message names the file and the fields.
+        If a field is missing or has the wrong type; the message names the file and the fields.
     """
     try:
         model.model_validate(tree)

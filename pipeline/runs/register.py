@@ -1,8 +1,8 @@
-"""Which runs used a store: a register in the folder of stores, believed only where it still holds.
+"""The register of the runs that used a store, kept in the folder of stores.
 
-``.runs.jsonl`` has one line a training. A run counts as long as its folder is where it was left and
-its ``metrics.json`` names the same store; so a run that moved is forgotten, and a line that is torn
-or foreign does no harm.
+``.runs.jsonl`` has one line per training. A line counts while the run's folder exists at its path
+and its ``metrics.json`` names the same store. A run that moved is ignored, as are torn or foreign
+lines.
 """
 
 from __future__ import annotations
@@ -45,32 +45,32 @@ class KnownRun:
 def register_run(
     store: Store, run: Path, *, recipe: str, seed: int, log: Callable[[str], None]
 ) -> None:
-    """Note in the folder of a store that a run used it; where that fails, say so and go on.
+    """Register a run in the folder of its store; a failure is only logged.
 
     Parameters
     ----------
     store : Store
-        One at a remote place has no register. Of several that were fused, each is noted.
+        A remote store has no register. For a fused store, every member store gets a line.
     run : Path
-        The folder of the run, finished.
+        The folder of the finished run.
     recipe : str
-        Its name.
+        The recipe's name.
     seed : int
     log : callable
         Takes one line.
     """
     finished = datetime.now(UTC).isoformat(timespec="seconds")
-    for own in store.stores:
-        if not isinstance(own.path, Path):
+    for member in store.stores:
+        if not isinstance(member.path, Path):
             continue
         line = {
             "run": str(run.resolve()),
-            "store_key": own.key,
+            "store_key": member.key,
             "recipe": recipe,
             "seed": seed,
             "finished": finished,
         }
-        register = own.path.absolute().parent / REGISTER
+        register = member.path.absolute().parent / REGISTER
         try:
             _append(register, json.dumps(line))
         except OSError as error:
@@ -85,16 +85,16 @@ def known_runs(root: Path, key: str = "") -> list[KnownRun]:
     root : Path
         The folder of stores.
     key : str
-        The beginning of a store key; by default, runs of all stores.
+        The start of a store key; by default, the runs of all stores.
     """
-    lines = (own for own in _lines(root / REGISTER) if own.store_key.startswith(key))
-    last = {(own.run, own.store_key): own for own in lines}
-    known = (own for own in last.values() if own.store_key in _used_stores(own.run))
-    return sorted(known, key=lambda own: own.finished)
+    lines = (record for record in _lines(root / REGISTER) if record.store_key.startswith(key))
+    last = {(record.run, record.store_key): record for record in lines}
+    current = (record for record in last.values() if record.store_key in _used_stores(record.run))
+    return sorted(current, key=lambda record: record.finished)
 
 
 def _append(register: Path, line: str) -> None:
-    """Add one line by one write, so that trainings that end together do not mix theirs."""
+    """Append one line in one write, so that concurrent trainings do not mix lines."""
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     descriptor = os.open(register, flags, 0o666)
     try:
@@ -102,7 +102,7 @@ def _append(register: Path, line: str) -> None:
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         data = b"\n" * torn + line.encode() + b"\n"
         if os.write(descriptor, data) != len(data):
-            raise OSError(f"wrote only a part of {len(data)} bytes; the disk may be full")
+            raise OSError(f"wrote fewer than {len(data)} bytes; the disk may be full")
     finally:
         os.close(descriptor)
 
@@ -113,28 +113,31 @@ def _lines(register: Path) -> Iterator[KnownRun]:
     except OSError:
         return
     for line in lines:
-        if own := _parse(line):
-            yield own
+        if record := _parse(line):
+            yield record
 
 
 def _parse(line: bytes) -> KnownRun | None:
-    """Return what a line says, or nothing if it is not one of ours."""
+    """Return the record of a line, or None if the line is torn or foreign."""
     try:
-        own = parse_object(line)
-        texts = [own[name] for name in ("run", "store_key", "recipe", "finished")]
-        seed = own["seed"]
+        fields = parse_object(line)
+        texts = [fields[name] for name in ("run", "store_key", "recipe", "finished")]
+        seed = fields["seed"]
     except (ValueError, TypeError, KeyError):
         return None
     if not all(isinstance(text, str) for text in texts) or not isinstance(seed, int):
         return None
     run, store_key, recipe, finished = texts
-    known = KnownRun(Path(run), store_key, recipe, seed, finished)
-    return known if known.run.is_absolute() else None
+    record = KnownRun(Path(run), store_key, recipe, seed, finished)
+    return record if record.run.is_absolute() else None
 
 
 def _used_stores(run: Path) -> set[str]:
     try:
         metrics = read_object(run / "metrics.json")
-        return {str(metrics["store_key"]), *(str(own["key"]) for own in metrics.get("stores", []))}
+        return {
+            str(metrics["store_key"]),
+            *(str(named_store["key"]) for named_store in metrics.get("stores", [])),
+        }
     except (OSError, ValueError, TypeError, KeyError):
         return set()

@@ -97,8 +97,8 @@ def test_single_runs_of_a_split_are_named(tmp_path: Path) -> None:
     groups = [read_group(name, "test") for name in names]
     assert [group.fewest for group in groups] == [2, 1, 1]
     text = comparison(compare(groups), "test")
-    assert f"A single run of a split, as in {names[1]}, {names[2]}, says nothing of the" in text
-    assert "Resamples draw the runs of a split too" in text
+    assert f"A single run per split, as in {names[1]}, {names[2]}, cannot show" in text
+    assert "Resamples also draw the runs of a split" in text
     both = compare([groups[0], groups[0]])
     assert "single run" not in comparison(both, "test")
     assert "Resamples draw" not in comparison(compare(groups[1:]), "test")

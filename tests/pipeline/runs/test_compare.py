@@ -43,7 +43,7 @@ def test_a_clear_difference_holds_and_its_counts_are_mcnemars(tmp_path: Path) ->
     assert found.p == pytest.approx(stats.binomtest(only_b, only_a + only_b).pvalue)
     assert found.scores["top1"]["difference"] == pytest.approx(better.mean() - worse.mean())
     assert found.holds("top1") == found.holds("mean_class_accuracy") == "yes"
-    assert sentence(found).count("which holds;") == 2
+    assert sentence(found).count(", significant;") == 2
     assert {row["class"] for row in found.classes if row["p"] < 0.05} == set(CLASSES)
 
 
@@ -56,7 +56,7 @@ def test_paired_interval_is_scipys(tmp_path: Path) -> None:
     interval = found.scores["top1"]["clips"]
     assert interval == pytest.approx([theirs.low, theirs.high], abs=0.01)
     assert found.holds("top1") == "no"
-    assert "no more than chance" in sentence(found)
+    assert "within chance" in sentence(found)
 
 
 def test_chance_is_rarely_taken_for_a_difference(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_few_or_unknown_subjects_say_nothing_of_other_people(tmp_path: Path, sub
     ]
     found = differ(*runs)
     assert found[0].holds("top1") == "here"
-    assert "nothing is said of other people" in comparison(found, "test")
+    assert "does not extend to other people" in comparison(found, "test")
 
 
 def test_classes_are_tested_one_by_one(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_classes_are_tested_one_by_one(tmp_path: Path) -> None:
     assert [row["p"] < 0.05 for row in found.classes] == [True, False, False]
     row = found.classes[0]
     assert (row["class"], row["clips"], row["other"]) == ("eat", 200, 1)
-    assert f"by class it holds on eat (+{100 * row['difference']:.1f})." in sentence(found)
+    assert f"significant classes: eat (+{100 * row['difference']:.1f})." in sentence(found)
 
 
 def test_seeds_stand_together(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_several_runs_against_the_first_and_their_stores(tmp_path: Path) -> None
     assert text.startswith(f"# Against {runs[0]} on test\n")
     assert "600 clips, the same for all." in text
     assert f"- **{runs[1]}**: top-1 +" in text
-    assert f"{runs[0]} and {runs[2]} name different stores (f00df00df00d and beefbeefbeef)" in text
+    assert f"{runs[0]} and {runs[2]} use different stores (f00df00df00d and beefbeefbeef)" in text
     assert "name different stores" not in text.replace(f"{runs[0]} and {runs[2]} name", "")
     assert text.count("classes\n") == 2
     found = differ(*runs)
@@ -180,7 +180,7 @@ def test_videos_are_not_taken_for_people(tmp_path: Path) -> None:
     assert found.subjects == 0
     assert found.scores["top1"]["subjects"] is None
     assert found.holds("top1") == "here"
-    assert "Subjects are not known to these runs" in comparison([found], "test")
+    assert "do not know the subjects" in comparison([found], "test")
 
 
 def test_what_only_one_was_trained_or_scored_with_is_said(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ def test_a_comma_beside_nothing_is_refused(
     monkeypatch.chdir(tmp_path)  # runs lie in the current folder, which "" would mean
     for name in "ab":
         write_run(Path(name), rights(30, share=0.5, seed=0))
-    with pytest.raises(InputError, match="nothing before or after a comma"):
+    with pytest.raises(InputError, match="empty name before or after a comma"):
         read_group(text.format("a", "b"), "test")
     assert read_group(".", "test").runs == 2
 

@@ -207,8 +207,8 @@ def test_a_head_that_is_no_better_is_named() -> None:
     plain = metrics["baselines"]
     assert no_better(scores(0.76), plain, "test") == []
     assert no_better(scores(0.75), plain, "test") == [
-        "The trained head is no better than without training: its top-1 on test is 75.0 %, and "
-        "75.0 % with the 5 nearest neighbours; its mean class accuracy on test is 75.0 %, and "
+        "The trained head does not beat the training-free baselines: its top-1 on test is 75.0 %, "
+        "and 75.0 % with the 5 nearest neighbours; its mean class accuracy on test is 75.0 %, and "
         "75.0 % with the 5 nearest neighbours."
     ]
     assert no_better(scores(0.6), plain, "val") == []

@@ -82,7 +82,7 @@ def test_certainty_on_its_own_store_is_that_of_training(run: Path, part: str) ->
     assert clips.startswith("95 % over clips      top-1")
     # Clips of val and test alternate, so that each has subjects 0 to 2.
     assert people.startswith("95 % over 3 subjects top-1")
-    assert people.endswith("(fewer than 5: not to be trusted)")
+    assert people.endswith("(fewer than 5: probably too narrow)")
     known = metrics["calibration"]
     assert error == (
         f"calibration error    {100 * known[part]['ece']:.1f} %; at temperature "

@@ -126,7 +126,7 @@ def test_a_mean_that_is_no_better_than_without_training_is_said(out: Path, tmp_p
         write_json(moved / folder_of(1, seed) / "metrics.json", metrics)
     before = (out / "report.md").read_text("utf-8").splitlines()
     (line,) = set(summarise(moved).read_text("utf-8").splitlines()) - set(before)
-    assert line.startswith("- fake split 1: the trained head is no better than without training")
+    assert line.startswith("- fake split 1: the trained head does not beat")
     assert "100.0 % with the nearest class mean" in line
 
 
@@ -146,7 +146,7 @@ def test_report_says_the_protocol(out: Path) -> None:
         "of 5 subjects." in text
     )
     assert "each of the seeds 0, 1." in text
-    assert "best val mean class accuracy; its test part was looked at once" in text
+    assert "best val mean class accuracy; those weights were tested once" in text
     assert "No clip is in the test part of two splits." in text
     assert "| [split1-seed0](split1-seed0/report.md) |" in text
     assert is_summary(out)
