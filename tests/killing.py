@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
+
+from tests.folders import ROOT
 
 
 def killed_when(line: str, program: str, *arguments: object) -> None:
@@ -13,7 +14,7 @@ def killed_when(line: str, program: str, *arguments: object) -> None:
         [sys.executable, "-c", program, *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": "."},
     )
     assert child.stdout is not None

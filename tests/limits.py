@@ -2,9 +2,8 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.folders import ROOT
 
 
 def run_with_few_files(limit: int, code: str) -> str:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import featstore
 from featstore.exchange import export as convert
+from tests.folders import DOCS
 from tests.stores import contents, write_store
 
-DOCS = Path(__file__).parents[2] / "docs"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 NAME = "cabin-abababababab.zarr"
 

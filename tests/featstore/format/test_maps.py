@@ -115,7 +115,7 @@ def test_no_descriptor_is_kept(tmp_path) -> None:
     (tmp_path / "one").write_bytes(content(1))
     code = f"""
 from pathlib import Path
-from featstore.maps import Piece, map_pieces
+from featstore.format.maps import Piece, map_pieces
 piece = Piece(Path({str(tmp_path / "one")!r}), 0, {PAGE})
 kept = [map_pieces([piece, piece]) for _ in range(300)]
 print(sum(int(array[0]) + int(array[{PAGE}]) for array in kept))
@@ -130,7 +130,7 @@ def test_maps_may_be_read_until_the_process_ends(tmp_path) -> None:
 import atexit
 atexit.register(lambda: print(kept[0]))
 from pathlib import Path
-from featstore.maps import Piece, map_pieces
+from featstore.format.maps import Piece, map_pieces
 kept = map_pieces([Piece(Path({str(tmp_path / "one")!r}), 0, {PAGE})])
 """
     assert int(run_with_few_files(64, code)) == content(1)[0]

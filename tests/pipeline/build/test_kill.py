@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.builds import write_dataset
+from tests.folders import ROOT
 
 # More for a long night.
 KILLS = int(os.environ.get("FEATSTORE_TEST_KILLS", "8"))
@@ -28,9 +29,8 @@ def test_builds_killed_at_random_moments_end_in_the_same_bytes(
 ) -> None:
     data = write_dataset(tmp_path / "data")
     command = [sys.executable, "-m", "tests.kill_builds", data, tmp_path, store_format, "0"]
-    here = Path(__file__).parents[3]
     done = subprocess.run(
-        [*map(str, command), str(KILLS)], cwd=here, check=False, capture_output=True, text=True
+        [*map(str, command), str(KILLS)], cwd=ROOT, check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"(\d+) killed, (\d+) with finished units, (\d+) stores", done.stdout)

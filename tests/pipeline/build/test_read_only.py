@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.builds import build, options_of, write_dataset
+from tests.folders import ROOT
 
-ROOT = Path(__file__).parents[3]
 CALL = "from pipeline.cli import main; main()"
 
 

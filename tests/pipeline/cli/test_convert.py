@@ -13,8 +13,7 @@ from featstore import Store
 from featstore.keys import store_key
 from pipeline.cli import main
 from tests.builds import build, options_of, prepare, write_dataset
-
-DOCS = Path(__file__).parents[3] / "docs/convert.md"
+from tests.folders import DOCS
 
 
 def run(*args: str | Path) -> Result:
@@ -53,9 +52,10 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
     said: dict[str, list[str]] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for language, code in re.findall(r"```(python|sh)\n(.*?)```", DOCS.read_text(), re.DOTALL):
+        page = (DOCS / "convert.md").read_text("utf-8")
+        for language, code in re.findall(r"```(python|sh)\n(.*?)```", page, re.DOTALL):
             if language == "python":
-                exec(compile(code, DOCS, "exec"), {})  # noqa: S102
+                exec(compile(code, "convert.md", "exec"), {})  # noqa: S102
                 continue
             for command in code.splitlines():
                 name, *args = command.split()

@@ -11,6 +11,7 @@ from featstore.manage.verify import verify
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
 from tests.builds import build, options_of, silent, write_dataset
+from tests.folders import ROOT
 
 FLAGS = ["--source", "table", "--backbone", "squeezenet1_1", "--weights", "random"]
 FLAGS += ["--pixels", "luma", "--size", "32", "--device", "cpu", "--batch-size", "8"]
@@ -21,7 +22,7 @@ def started(data: Path, root: Path, *more: str) -> subprocess.Popen[str]:
     flags = [*FLAGS, "--data", str(data), "--store", str(root), *more]
     return subprocess.Popen(
         [sys.executable, "-c", CLI, "build", *flags],
-        cwd=Path(__file__).parents[3],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

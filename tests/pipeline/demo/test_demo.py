@@ -26,6 +26,7 @@ from pipeline.demo.people import make_people
 from pipeline.demo.schedule import Video, plan_videos
 from pipeline.demo.views import VIEWS
 from pipeline.sources.driveact import DriveAct
+from tests.folders import ROOT
 
 CLIPS = 60
 COLUMNS = [
@@ -307,7 +308,7 @@ def test_every_video_has_noise_of_its_own(tmp_path: Path) -> None:
 def test_processes_that_draw_end_with_their_parent(tmp_path: Path, end: signal.Signals) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", DRAW, str(tmp_path / "drawn")],
-        cwd=Path(__file__).parents[3],
+        cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
     processes: set[int] = set()

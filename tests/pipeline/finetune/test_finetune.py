@@ -35,10 +35,10 @@ from pipeline.system.device import has_bf16
 from pipeline.video.decode import Lost, decode, decode_all
 from tests.builds import build, options_of, prepare, row, silent
 from tests.featstore.test_docs import run as run_page
+from tests.folders import DOCS
 from tests.killing import killed_when
 from tests.videos import write_table, write_video
 
-DOCS = Path(__file__).parents[3] / "docs"
 NAME = "squeezenet1_1"
 PARTS = ("train", "val", "test")
 NUMBERS = ("lr", "layer_decay", "warmup", "weight_decay", "crop", "light")

@@ -11,6 +11,7 @@ from pipeline.metrics.predictions import Predictions
 from pipeline.report import figures
 from pipeline.train.recipes.load import load_recipe
 from tests.fakes import FakeStore, ordered_store
+from tests.folders import ROOT
 
 CLASSES = ("looking_or_moving_around (e.g. searching)", "costs $_$")
 HISTORY = [
@@ -113,8 +114,7 @@ def test_no_global_plotting_state() -> None:
         "f.confusion(metrics_of(numpy.eye(2, dtype=int)), ('a', 'b'), 'val');"
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
-    root = Path(__file__).parents[2]
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def _legends(figure: object) -> list:

@@ -26,8 +26,8 @@ from pipeline.train.data.feed import Feed
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
 from tests.fakes import ordered_store
-from tests.featstore.test_docs import DOCS
 from tests.featstore.test_docs import run as run_examples
+from tests.folders import DOCS
 from tests.stores import contents, write_store
 from tests.sweeps import FIELDS, quiet, saved, table, task_of, trials_of, write_space
 

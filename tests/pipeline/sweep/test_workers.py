@@ -22,11 +22,11 @@ from pipeline.sweep.trial import Task, call, run
 from pipeline.sweep.workers import in_processes
 from pipeline.system.processes import worker_processes
 from tests.fakes import ordered_store
+from tests.folders import ROOT
 from tests.sweeps import quiet, saved, table, task_of, trials_of, write_space
 
 pytest.importorskip("optuna")
 
-HERE = Path(__file__).parents[3]
 PATIENCE = 300  # for machines that do much else
 PROGRAM = "import sys; from pipeline.cli import main; main(sys.argv[1:])"
 
@@ -54,7 +54,7 @@ def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
 

@@ -25,9 +25,9 @@ from pipeline.runs.folder import CHECKPOINT, unfinished_of
 from pipeline.system.distributed import Processes, process_group, processes
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
+from tests.folders import ROOT
 from tests.stores import contents, write_store
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 240
 ALONE = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 BATCH = 4
@@ -41,9 +41,9 @@ TRAIN = """
 import json, sys
 from pathlib import Path
 import featstore, pipeline.train.results
-from pipeline.config import load_recipe
-from pipeline.distributed import process_group
-from pipeline.train import train
+from pipeline.train.recipes.load import load_recipe
+from pipeline.system.distributed import process_group
+from pipeline.train.train import train
 pipeline.train.results.draw_figures = lambda folder, *rest: folder.mkdir()
 store, out = featstore.open(sys.argv[1]), Path(sys.argv[2])
 with process_group("cpu"):
@@ -55,9 +55,9 @@ import json, sys
 from pathlib import Path
 import featstore
 from models.heads import build_head
-from pipeline.config import load_recipe
-from pipeline.distributed import process_group
-from pipeline.train import Learner
+from pipeline.train.recipes.load import load_recipe
+from pipeline.system.distributed import process_group
+from pipeline.train.learner import Learner
 store, seen = featstore.open(sys.argv[1]), []
 recipe = load_recipe("baseline", ["train.batch_size=4", "data.steps=null"])
 with process_group("cpu") as group:

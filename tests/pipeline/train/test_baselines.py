@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
-import featstore
 from pipeline.report.baselines import baseline_lines, baseline_log, no_better
 from pipeline.report.markdown import SCORE_NAMES
 from pipeline.runs.files import read_metrics
@@ -18,6 +17,7 @@ from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
 from tests.fakes import PARTS, FakeStore, ordered_store
 from tests.featstore.test_docs import run as run_page
+from tests.folders import DOCS
 from tests.stores import contents, write_store
 
 CLASSES = ("a", "b", "c", "never")
@@ -237,7 +237,7 @@ def test_examples_in_the_documentation(
     (tmp_path / "features").mkdir()
     write_store(tmp_path / "features" / "cabin-abababababab.zarr", made)
     monkeypatch.chdir(tmp_path)
-    page = Path(featstore.__file__).parents[1] / "docs" / "training.md"
+    page = DOCS / "training.md"
     results = run_page(page)
     assert results.failed == 0, capsys.readouterr().out
     assert results.attempted > 5

@@ -1,17 +1,17 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from pipeline.train.optimizer import make_optimizer
 from pipeline.train.recipes.load import Train
+from tests.folders import ROOT
 
 PROGRAM = """
 import sys, torch
-from pipeline.config import Train
-from pipeline.optimisers import make_optimizer
+from pipeline.train.recipes.load import Train
+from pipeline.train.optimizer import make_optimizer
 layer = torch.nn.Linear(2, 2)
 optimizer = make_optimizer(Train(), layer)
 layer(torch.ones(1, 2)).sum().backward()
@@ -44,5 +44,4 @@ def test_steps_are_those_of_torch(kind: str) -> None:
 
 
 def test_the_compiler_is_not_imported() -> None:
-    root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", PROGRAM], check=True, cwd=root, env={"PYTHONPATH": "."})
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True, cwd=ROOT, env={"PYTHONPATH": "."})

@@ -8,12 +8,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+from tests.folders import DOCS
 from tests.pipeline.video.codings import CODINGS, IMAGES, STAMPED_CODECS
 
 EQUAL, FOLDER = "equal", "folder"
-DOCUMENT = Path(__file__).parents[3] / "docs" / "decoding.md"
+DOCUMENT = DOCS / "decoding.md"
 BEGIN, END = "<!-- combinations -->", "<!-- end of combinations -->"
 
 

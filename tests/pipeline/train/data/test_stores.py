@@ -23,8 +23,8 @@ from pipeline.train.learner import make_head
 from pipeline.train.recipes.load import Recipe, load_recipe
 from pipeline.train.train import train
 from tests.builds import build, options_of, row, write_dataset, write_videos
-from tests.featstore.test_docs import DOCS
 from tests.featstore.test_docs import run as run_page
+from tests.folders import DOCS
 from tests.videos import textured, write_table, write_video
 from tests.views import LENGTHS, write_view
 

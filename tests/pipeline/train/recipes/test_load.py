@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from featstore.errors import InputError
 from models.heads import HEADS, build_head
 from pipeline.train.recipes.load import load_recipe, recipe_names
+from tests.folders import ROOT
 
 
 def test_recipes_that_come_along() -> None:
@@ -140,8 +141,7 @@ def test_options_that_do_not_go_together_are_refused_by_name() -> None:
 
 def test_a_new_head_takes_one_file(tmp_path: Path) -> None:
     package = tmp_path / "models"
-    root = Path(__file__).parents[2]
-    shutil.copytree(root / "models", package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "models", package, ignore=shutil.ignore_patterns("__pycache__"))
     linear = (package / "heads" / "linear.py").read_text("utf-8")
     (package / "heads" / "first.py").write_text(linear.replace("LinearHead", "FirstHead"), "utf-8")
     code = (
@@ -151,7 +151,7 @@ def test_a_new_head_takes_one_file(tmp_path: Path) -> None:
     found = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
         capture_output=True,
         text=True,
         check=True,
@@ -196,5 +196,4 @@ def test_reading_recipes_metrics_and_reports_needs_no_torch() -> None:
         "import pipeline.report.run, pipeline.runs.folder; "
         "sys.exit(bool({'torch', 'matplotlib', 'zarr'} & set(sys.modules)))"
     )
-    root = Path(__file__).parents[2]
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

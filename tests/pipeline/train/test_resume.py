@@ -27,8 +27,8 @@ PROGRAM = """
 import sys
 from functools import partial
 from pathlib import Path
-from pipeline.config import load_recipe
-from pipeline.train import train
+from pipeline.train.recipes.load import load_recipe
+from pipeline.train.train import train
 from tests.fakes import ordered_store
 recipe = load_recipe("bilstm", sys.argv[2:])
 train(ordered_store(), recipe, out=Path(sys.argv[1]), seed=5, log=partial(print, flush=True))
