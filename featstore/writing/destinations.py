@@ -73,7 +73,7 @@ def check_room(root: Path, needed: int) -> None:
     if needed > free:
         raise InputError(
             f"The store needs {human_size(needed)}, and {root} has {human_size(free)} free; make "
-            "room, or give another folder with --store."
+            "room, or give another folder with --stores."
         )
 
 

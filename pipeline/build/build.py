@@ -71,7 +71,7 @@ def build(
         return {}
     if not os.access(options.store, os.W_OK):
         raise InputError(
-            f"--store {options.store}: the folder cannot be written, and has no such store; give "
+            f"--stores {options.store}: the folder cannot be written, and has no such store; give "
             "another one"
         )
     with writer_lock(options.store, prepared.key):

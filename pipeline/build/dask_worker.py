@@ -150,7 +150,7 @@ def _check_place(job: Job) -> None:
     if seen != job.run:
         raise InputError(
             f"The worker on {platform.node()} does not see this build at {job.commits}; workers "
-            "and the one who asks need one shared disk for --store, or --store s3://..."
+            "and the one who asks need one shared disk for --stores, or --stores s3://..."
         )
 
 

@@ -12,7 +12,6 @@ from featstore.manage.provenance import read_provenance
 from featstore.text import human_size, visible
 from featstore.writing.destinations import store_bytes
 from models.catalogue import BACKBONES
-from pipeline.build.extract.backbone import load_backbone
 from pipeline.build.extract.timings import BESIDE, bottleneck
 from pipeline.build.plan.build_plan import Prepared
 from pipeline.build.plan.clips import counts
@@ -152,7 +151,7 @@ def dry_run_table(prepared: Prepared) -> str:
 def _timm_dim(prepared: Prepared) -> int:
     import torch
 
-    from pipeline.build.extract.backbone import batch_shape, feature_dim
+    from pipeline.build.extract.backbone import batch_shape, feature_dim, load_backbone
 
     device = torch.device("cpu")
     backbone = load_backbone(prepared.options.backbone, prepared.weights)

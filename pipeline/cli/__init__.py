@@ -23,7 +23,14 @@ from pipeline.system.out_of_memory import is_out_of_memory, sentence
 
 
 class Group(click.Group):
-    """Shows a user's mistake as one sentence, with exit code 2."""
+    """Lists commands in sections, and shows a user's mistake as one sentence with exit code 2."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in sections, in the order in which they are used."""
+        width = formatter.width - 15
+        for title, members in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(str(c.name), c.get_short_help_str(width)) for c in members])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; errors that a user can mend lose their traceback."""
@@ -45,10 +52,10 @@ class Group(click.Group):
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="featstore")
 def main() -> None:
-    """Video features for action recognition, extracted once and trained on for ever.
+    """Extract video features for action recognition once, train on them many times.
 
-    First `featstore build` turns annotated videos into a store of features; then `featstore train`
-    trains on it, again and again, without opening a video.
+    First `featstore build` turns annotated videos into a store of features. Then `featstore train`
+    trains on the store, as often as you like, without opening a video.
     """
     # By default torch's threads spin for milliseconds while they wait for each other, and take the
     # processor from whatever else runs here; so short a spin costs nothing where nothing does. Read
@@ -57,23 +64,12 @@ def main() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 
-for command in (
-    build,
-    finetune,
-    train,
-    sweep,
-    evaluate,
-    compare,
-    stats,
-    why,
-    ls,
-    info,
-    verify,
-    rm,
-    gc,
-    export,
-    import_,
-    report,
-    demo_data,
-):
-    main.add_command(command)
+SECTIONS = {
+    "Make features": (build, finetune, import_),
+    "Train": (train, sweep, evaluate, compare, report),
+    "Look after stores": (ls, info, why, stats, verify, export, rm, gc),
+    "Try it": (demo_data,),
+}
+for members in SECTIONS.values():
+    for command in members:
+        main.add_command(command)

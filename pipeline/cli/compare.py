@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import click
 
+from pipeline.cli.flags import SEED, how_to_run, read
+from pipeline.cli.help import command
 from pipeline.cli.terminal import say
 
 
-@click.command()
+@command(
+    examples=(
+        "featstore compare runs/baseline runs/tcn",
+        "featstore compare runs/baseline-seeds runs/tcn-seeds --part val",
+        "featstore compare runs/a-0,runs/a-1 runs/b-0,runs/b-1",
+    ),
+)
 @click.argument("runs", nargs=-1, required=True)
-@click.option("--part", type=click.Choice(["val", "test"]), default="test", show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,
-              help="Of the bootstrap.")  # fmt: skip
+@read("--part", type=click.Choice(["val", "test"]), default="test", show_default=True)
+@how_to_run("--seed", type=SEED, default=0, show_default=True, help="Seed of the bootstrap.")
 def compare(runs: tuple[str, ...], part: str, seed: int) -> None:
-    """Say whether runs differ by more than chance, and on which classes.
+    """Test whether runs differ by more than chance, and on which classes.
 
-    Every RUN is compared with the first on the same clips. A folder of runs, or runs with commas
-    between, such as the seeds of a recipe, count as one.
+    Every RUN is compared with the first one on the same clips. A folder of runs, or runs with
+    commas between, such as the seeds of a recipe, count as one.
     """
     from pipeline import api
 

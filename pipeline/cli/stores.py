@@ -7,68 +7,60 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.flags import FOLDER, OLD_ROOT, OLD_STORE, how_to_run
+from pipeline.cli.help import command
 from pipeline.cli.terminal import say
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
-STORE = click.option(
-    "--store", type=FOLDER, default=Path("features"), show_default=True, help="Folder of stores."
-)
-ROOT = click.option(
-    "--root",
-    type=FOLDER,
-    default=Path("features"),
-    show_default=True,
-    help="Folder of stores, where STORE is a key or a name.",
-)
 
-
-@click.command()
-@STORE
-def ls(store: Path) -> None:
+@command(renamed=OLD_STORE, examples=("featstore ls", "featstore ls --stores features"))
+@FOLDER
+def ls(folder: Path) -> None:
     """List the stores of a folder."""
     from featstore.errors import InputError
     from featstore.format.container import suffix_of
     from featstore.manage.catalogue import entries, unreadable
     from pipeline.cli.store_text import listing
 
-    if suffix_of(store):
-        raise InputError(f"--store is {store}, which is a store; give the folder around it.")
-    found = list(entries(store))
-    damaged = list(unreadable(store))
+    if suffix_of(folder):
+        raise InputError(f"--stores is {folder}, which is a store; give the folder around it.")
+    found = list(entries(folder))
+    damaged = list(unreadable(folder))
     if found:
-        say(listing(store, found))
+        say(listing(folder, found))
     elif not damaged:
-        say(f"There is no store in {store}; run `featstore build`.")
+        say(f"There is no store in {folder}; run `featstore build`.")
     for reason in damaged:
         say(reason)
 
 
-@click.command()
+@command(renamed=OLD_ROOT, examples=("featstore info STORE", "featstore info 3f9a02"))
 @click.argument("store")
-@ROOT
-def info(store: str, root: Path) -> None:
-    """Show what a store holds. STORE is its path, or the beginning of its key or name."""
-    from featstore.manage.catalogue import find
-    from featstore.reading.store import open_store
-    from pipeline.cli.store_text import details
-
-    say(details(open_store(find(root, store))))
-
-
-@click.command()
-@click.argument("store")
-@ROOT
-def verify(store: str, root: Path) -> None:
-    """Compare every byte of a store with its checksums; the exit code is 1 if one differs.
-
-    A file that others left in its folder is named, and does not count.
+@FOLDER
+def info(store: str, folder: Path) -> None:
+    """Show what a store holds.
 
     STORE is its path or URL, or the beginning of its key or name.
     """
     from featstore.manage.catalogue import find
+    from featstore.reading.store import open_store
+    from pipeline.cli.store_text import details
+
+    say(details(open_store(find(folder, store))))
+
+
+@command(renamed=OLD_ROOT, examples=("featstore verify STORE",))
+@click.argument("store")
+@FOLDER
+def verify(store: str, folder: Path) -> None:
+    """Compare every byte of a store with its checksums; the exit code is 1 if one differs.
+
+    STORE is its path or URL, or the beginning of its key or name. Foreign files in its folder are
+    named, and are no damage.
+    """
+    from featstore.manage.catalogue import find
     from featstore.manage.verify import verify as findings
 
-    path = find(root, store)
+    path = find(folder, store)
     found = list(findings(path))
     for finding in found:
         say(str(finding))
@@ -78,15 +70,15 @@ def verify(store: str, root: Path) -> None:
     say(f"{path} is whole" + (", beside files that are not its own" if found else ""))
 
 
-@click.command()
+@command(renamed=OLD_ROOT, examples=("featstore rm STORE", "featstore rm STORE --yes"))
 @click.argument("store")
-@ROOT
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def rm(store: str, root: Path, yes: bool) -> None:
-    """Remove a store, after saying which runs used it.
+@FOLDER
+@how_to_run("--yes", is_flag=True, help="Do not ask.")
+def rm(store: str, folder: Path, yes: bool) -> None:
+    """Remove a store, after naming the runs that used it. The runs stay.
 
-    STORE is its path, or the beginning of its key or name. A store that does not open is named by
-    its path or its whole file name. Runs stay.
+    STORE is its path, or the beginning of its key or name. Name a damaged store by its path or
+    its whole file name.
     """
     from featstore.errors import InputError
     from featstore.manage.leftovers import size_of
@@ -96,7 +88,7 @@ def rm(store: str, root: Path, yes: bool) -> None:
     from pipeline.cli.store_text import removal
     from pipeline.runs.register import known_runs
 
-    target = find_removable(root, store)
+    target = find_removable(folder, store)
     check_free(target)
     runs = known_runs(target.path.parent, target.key) if target.key else []
     for line in removal(target, runs):
@@ -113,23 +105,23 @@ def rm(store: str, root: Path, yes: bool) -> None:
     say(f"removed {target.path.name}, {human_size(size)}")
 
 
-@click.command()
-@STORE
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and stop.")
-def gc(store: Path, dry_run: bool) -> None:
-    """Remove what killed and superseded builds left.
+@command(renamed=OLD_STORE, examples=("featstore gc --dry-run", "featstore gc"))
+@FOLDER
+@how_to_run("--dry-run", is_flag=True, help="Show what would be removed, and stop.")
+def gc(folder: Path, dry_run: bool) -> None:
+    """Remove what interrupted and superseded builds left.
 
-    Stores stay, and so does what a running build holds. Work of a killed build goes too, from
-    which the same build would have gone on; --dry-run shows it.
+    Stores stay, and so do the files of a running build. An interrupted build can no longer resume
+    after this; --dry-run shows which.
     """
     from featstore.errors import InputError
     from featstore.manage.leftovers import sweep
     from pipeline.cli.store_text import leftover_line, swept
 
-    if not store.is_dir():
-        raise InputError(f"There is no folder {store}; name the folder of stores with --store.")
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}; name the folder of stores with --stores.")
     found = []
-    for leftover in sweep(store, dry_run=dry_run):
+    for leftover in sweep(folder, dry_run=dry_run):
         say(leftover_line(leftover))
         found.append(leftover)
-    say(swept(found, dry_run=dry_run) if found else f"nothing to remove in {store}")
+    say(swept(found, dry_run=dry_run) if found else f"nothing to remove in {folder}")

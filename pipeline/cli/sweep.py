@@ -8,37 +8,54 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli.find_stores import find_stores
+from pipeline.cli.flags import (
+    ALLOW_MISSING,
+    DASK,
+    DEVICE,
+    FOLDER,
+    NO_CHECK,
+    SEED,
+    STORE,
+    how_to_run,
+    write,
+)
+from pipeline.cli.help import command, heading
 from pipeline.cli.terminal import say
-from pipeline.cli.train import NO_CHECK
 
 if TYPE_CHECKING:
     from featstore import Store
 
+searched = heading("What to search")
 
-@click.command()
+
+@command(
+    examples=(
+        "featstore sweep space.yaml --trials 40",
+        "featstore sweep space.yaml --store STORE --workers 4 --out sweeps/lips",
+        "featstore sweep space.yaml --final",
+    ),
+)
 @click.argument("space", type=click.Path(path_type=Path))
-@click.option("--store", "stores", multiple=True,
-              help="A store, or several, named as for train.  "
-              "[default: the only store in features, or the one built last]")  # fmt: skip
-@click.option("--allow-missing", is_flag=True,
-              help="Leave out clips that some of the stores lack.")  # fmt: skip
-@click.option("--trials", type=click.IntRange(1),
-              help="How many in all.  [default: as SPACE says]")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
-              help="Processes on this machine; several have one thread each.")  # fmt: skip
-@click.option("--dask", metavar="local:N|ADDRESS|FILE", help="Make trials on N processes here, or "
-              "on the workers of the Dask scheduler with this address or file.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,
-              help="Of every training, and of the choice of trials.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path),
-              help="Folder of the sweep.  [default: one below sweeps/]")  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--final", "look_at_test", is_flag=True,
-              help="Evaluate the winner on test, which is done once.")  # fmt: skip
+@STORE
+@FOLDER
+@ALLOW_MISSING
 @NO_CHECK
+@searched("--trials", type=click.IntRange(1),
+          help="Number of trials in all.  [default: as SPACE says]")  # fmt: skip
+@searched("--seed", type=SEED, default=0, show_default=True,
+          help="Seed of every training, and of the choice of trials.")  # fmt: skip
+@searched("--final", "look_at_test", is_flag=True,
+          help="Score the winner on test. This is done once.")  # fmt: skip
+@write("--out", type=click.Path(path_type=Path),
+       help="Folder of the sweep.  [default: one below sweeps/]")  # fmt: skip
+@DEVICE
+@how_to_run("--workers", type=click.IntRange(1), default=1, show_default=True,
+            help="Processes on this machine. Each of several has one thread.")  # fmt: skip
+@DASK
 def sweep(
     space: Path,
     stores: tuple[str, ...],
+    folder: Path,
     allow_missing: bool,
     trials: int | None,
     workers: int,
@@ -49,16 +66,18 @@ def sweep(
     look_at_test: bool,
     no_check: bool,
 ) -> None:
-    """Train a recipe with other values of the fields that SPACE, a YAML file, names.
+    """Search the recipe fields that SPACE, a YAML file, names.
 
-    Trials are compared by val, and none looks at test. The winner is left as a recipe. The same
-    command again goes on where a killed sweep was.
+    Trials are compared on val, and none looks at test. The winner is written as a recipe. An
+    interrupted sweep resumes when the same command runs again.
     """
     from pipeline import sweep as stage
     from pipeline.train.data.stores import missing_clips, open_stores
 
     searched = stage.load_space(space)
-    store = open_stores(find_stores(stores, {}), allow_missing=allow_missing, check=not no_check)
+    store = open_stores(
+        find_stores(stores, folder, {}), allow_missing=allow_missing, check=not no_check
+    )
     for own in store.stores:
         say(f"store  {own.path} ({own.title})")
     for line in missing_clips(store):

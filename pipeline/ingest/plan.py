@@ -69,7 +69,7 @@ class ImportOptions:
     def __post_init__(self) -> None:
         if (self.store / "zarr.json").exists():
             raise InputError(
-                f"--store is {self.store}, which is a store; give the folder around it."
+                f"--stores is {self.store}, which is a store; give the folder around it."
             )
         check_storage(self.format, self.compression)
         _ = Codec(self.dtype or "float32", self.compression)

@@ -32,13 +32,13 @@ class Table(Source):
     name: ClassVar[str] = "table"
 
     data: Path = option(help="The CSV file with one row per clip.")
-    splits: Path | None = option(None, help="CSV file from subject to train, val or test.")
+    split_file: Path | None = option(None, help="CSV file from subject to train, val or test.")
     split: int | None = option(None, help="Number of the split: N of the column split_N.")
     folds: int | None = option(None, help="Split by subject into this many folds.")
     fold: int | None = option(None, help="Fold that becomes test, from 0; the next becomes val.")
     unit: str | None = option(
         None,
-        help="Unit of start and end in a table (default: frames).",
+        help="Unit of start and end in a table.  [default: frames]",
         choices=("frames", "seconds"),
     )
     classes: Path | None = option(None, help="Class list: a file with one name per line.")
@@ -52,7 +52,7 @@ class Table(Source):
         parts = self._parts(columns, fold)
         notes = unused_columns(columns, COLUMNS, OPTIONAL)
         if "split" in columns and (parts is not None or fold is not None):
-            flag = "--splits" if fold is None else "--folds"
+            flag = "--split-file" if fold is None else "--folds"
             notes.append(f"{flag} replaces the column split of {self.data.name}.")
         places = cache(partial(locate, self.data.parent))  # clips share videos
         title = f"{self.data.resolve().parent.name} {self.data.stem}"
@@ -67,16 +67,18 @@ class Table(Source):
 
     def _parts(self, columns: Collection[str], fold: Fold | None) -> Mapping[str, Split] | None:
         """Part of each subject, where a file says it, after checking that one way is chosen."""
-        if self.split is not None and self.splits is None:
-            raise InputError(f"--split {self.split} needs --splits FILE with subject,split_N")
-        if self.splits is not None and fold is not None:
-            raise InputError(f"--splits {self.splits} and --folds exclude each other; give one")
-        if self.splits is not None:
-            return read_splits(self.splits, self.split)
+        if self.split is not None and self.split_file is None:
+            raise InputError(f"--split {self.split} needs --split-file FILE with subject,split_N")
+        if self.split_file is not None and fold is not None:
+            raise InputError(
+                f"--split-file {self.split_file} and --folds exclude each other; give one"
+            )
+        if self.split_file is not None:
+            return read_splits(self.split_file, self.split)
         if fold is None and "split" not in columns:
             raise InputError(
                 f"{self.data} does not say which clips are train, val and test: add a column "
-                "split, or give --splits FILE (subject to part), or --folds K --fold I"
+                "split, or give --split-file FILE (subject to part), or --folds K --fold I"
             )
         return None
 
@@ -113,7 +115,7 @@ class Table(Source):
     def _part_of(self, subject: str, parts: Mapping[str, Split], row: Row) -> Split:
         if subject not in parts:
             raise InputError(
-                f'{row.where}: subject "{subject}" is not in {self.splits}; '
+                f'{row.where}: subject "{subject}" is not in {self.split_file}; '
                 f'the nearest is "{nearest(subject, parts)}"'
             )
         return parts[subject]

@@ -36,8 +36,8 @@ DELETE = "delete it, which costs time only"
 REMEDIES = {
     sqlite3.SQLITE_FULL: "make room on its disk",
     sqlite3.SQLITE_BUSY: "wait for the process that uses it",
-    sqlite3.SQLITE_READONLY: "let its folder be writable, or give another with --store",
-    sqlite3.SQLITE_CANTOPEN: "let its folder be writable, or give another with --store",
+    sqlite3.SQLITE_READONLY: "let its folder be writable, or give another with --stores",
+    sqlite3.SQLITE_CANTOPEN: "let its folder be writable, or give another with --stores",
 }
 
 

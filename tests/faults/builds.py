@@ -26,7 +26,7 @@ from models.operators import declare_missing_operators
 from tests.builds import write_dataset
 from tests.faults.outcomes import Trial, command, judged
 
-FLAGS = ("--source", "table", "--data", "data/clips.csv", "--store", "stores", "--size", "32")
+FLAGS = ("--source", "table", "--data", "data/clips.csv", "--stores", "stores", "--size", "32")
 FLAGS += ("--pixels", "luma", "--backbone", "squeezenet1_1", "--weights", "random")
 FLAGS += ("--batch-size", "8", "--workers", "2", "--device", "cpu")
 FORMATS = ("zarr", "hdf5")

@@ -158,7 +158,7 @@ class BuildOptions:
                     object.__setattr__(self, name, checked(name, value))
         if (self.store / "zarr.json").exists():
             raise InputError(
-                f"--store is {self.store}, which is a store; give the folder around it."
+                f"--stores is {self.store}, which is a store; give the folder around it."
             )
         if self.every_frame and self.fps is not None:
             raise InputError(
@@ -170,7 +170,7 @@ class BuildOptions:
         check_storage(self.format, self.compression)
         if self.bucket and (self.format != "zarr" or self.repair or self.retry_failed):
             raise InputError(
-                f"--store is {self.bucket}, where --format hdf5, --repair and --retry-failed have "
+                f"--stores is {self.bucket}, where --format hdf5, --repair and --retry-failed have "
                 "no place to work; build in a folder, and `featstore export` the store."
             )
         if not re.fullmatch(r"[0-9]+|[0-9]+(\.[0-9]+)?%", self.max_failures):

@@ -13,6 +13,7 @@ from pipeline.option_values import flag_of
 from pipeline.sources import Source, sources
 
 EVERY_FRAME = "all"
+DEFAULT_SOURCE = "driveact"
 
 
 def build_options(given: dict[str, Any], **more: Any) -> BuildOptions:
@@ -32,7 +33,7 @@ def build_options(given: dict[str, Any], **more: Any) -> BuildOptions:
         If the source is unknown, lacks a flag, or does not have one that was given.
     """
     known = sources()
-    name = given.pop("source", None) or "driveact"
+    name = given.pop("source", None) or DEFAULT_SOURCE
     if name not in known:
         near = get_close_matches(name, known, 1, 0)
         raise InputError(

@@ -105,7 +105,7 @@ def test_a_store_of_the_folder_is_copied(data: Path, place: str, tmp_path: Path,
 def test_what_a_bucket_cannot_have_is_refused(
     data: Path, place: str, tmp_path: Path, given
 ) -> None:
-    with pytest.raises(InputError, match=r"--store is s3://.*build in a folder"):
+    with pytest.raises(InputError, match=r"--stores is s3://.*build in a folder"):
         options_of(data, tmp_path, bucket=place, **given)
 
 
@@ -124,7 +124,7 @@ def test_the_command_line_takes_a_url(
         "32",
     ]
     flags += ["--weights", "random", "--pixels", "luma"]
-    ran = CliRunner().invoke(main, ["build", *flags, "--store", place], catch_exceptions=False)
+    ran = CliRunner().invoke(main, ["build", *flags, "--stores", place], catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
     url, key = ran.output.splitlines()[-1].split()
     assert url.startswith(place)
@@ -155,7 +155,7 @@ def test_credentials_in_a_url_are_used_but_neither_shown_nor_kept(
     monkeypatch.chdir(tmp_path)
     place = f"memory://me:secret@host/{tmp_path.name}"  # the system in memory takes it for a name
     flags = ["--source", "table", "--data", str(data), "--backbone", "squeezenet1_1"]
-    flags += ["--size", "32", "--weights", "random", "--pixels", "luma", "--store", place]
+    flags += ["--size", "32", "--weights", "random", "--pixels", "luma", "--stores", place]
     built = CliRunner().invoke(main, ["build", *flags], catch_exceptions=False)
     again = CliRunner().invoke(main, ["build", *flags], catch_exceptions=False)
     assert (built.exit_code, again.exit_code) == (0, 0), built.output + again.output

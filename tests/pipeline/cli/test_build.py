@@ -233,7 +233,7 @@ class TestBadInput:
             (["--batch-size", "0"], ["--batch-size is 0"]),
             (["--source", "tables"], ["did you mean 'table'"]),
             (["--view", "kinect_ir"], ["--view is no flag of --source table"]),
-            (["--split", "1"], ["--splits"]),
+            (["--split", "1"], ["--split-file"]),
         ],
     )
     def test_flags(self, data: Path, more: list[str], words: list[str]) -> None:
@@ -407,7 +407,7 @@ def test_normalise_of_other_pixels(data: Path, value: str) -> None:
 def test_a_store_is_no_folder_of_stores(data: Path) -> None:
     path = build().stdout.splitlines()[-1].split(" ")[0]
     before = sorted(Path(path).iterdir())
-    result = build("--store", path)
+    result = build("--stores", path)
     assert result.exit_code == 2
     assert "which is a store" in result.stderr
     assert sorted(Path(path).iterdir()) == before
@@ -464,6 +464,6 @@ def test_a_batch_that_memory_does_not_hold(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "data")
     flags = ["--source", "table", "--data", str(data), "--pixels", "luma", "--weights", "random"]
     flags += ["--backbone", "squeezenet1_1", "--size", "64", "--batch-size", "1000000000"]
-    ran = CliRunner().invoke(main, ["build", *flags, "--store", str(tmp_path / "s")])
+    ran = CliRunner().invoke(main, ["build", *flags, "--stores", str(tmp_path / "s")])
     assert ran.exit_code == 2
     assert "--batch-size" in ran.output

@@ -61,7 +61,7 @@ def test_by_key_name_path_and_flags(stores, size: int) -> None:
     for name in (store.key, store.key[:8], store.path.name, str(store.path)):
         assert trained_on(train("--store", name)) == store.key
     assert trained_on(train(*FLAGS, "--size", str(size))) == store.key
-    assert trained_on(train(*FLAGS, "--size", str(size), "--store", "features")) == store.key
+    assert trained_on(train(*FLAGS, "--size", str(size), "--stores", "features")) == store.key
 
 
 def test_a_name_and_flags_exclude_each_other(stores) -> None:

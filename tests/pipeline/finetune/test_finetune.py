@@ -174,7 +174,7 @@ def test_a_split_that_holds_out_whom_it_saw_is_refused(data: Path, tuned: Path, 
         build(of(other, tmp_path, weights=str(tuned)))
     build(of(other, tmp_path))
     flags = ["--source", "table", "--data", str(other), "--backbone", NAME, "--size", "32"]
-    flags += ["--weights", str(tuned), "--store", str(tmp_path)]
+    flags += ["--weights", str(tuned), "--stores", str(tmp_path)]
     refused = CliRunner().invoke(main, ["build", *flags])
     assert refused.exit_code == 2
     assert "finetuned on 'data clips', which has of train" in refused.stderr

@@ -137,6 +137,6 @@ def test_the_command_keeps_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyP
     data = write_dataset(tmp_path / "data")
     arguments = ["build", "--source", "table", "--data", str(data), "--weights", "random"]
     with pytest.raises(SystemExit):
-        main([*arguments, "--pixels", "luma", "--dry-run", "--store", str(tmp_path / "stores")])
+        main([*arguments, "--pixels", "luma", "--dry-run", "--stores", str(tmp_path / "stores")])
     assert folders == [tmp_path / "stores" / ".decoding"]
     assert not folders[0].exists()

@@ -268,7 +268,7 @@ def test_every_store_is_replaced_by_that_of_the_split(
     stores = {
         (size, split): build(
             options_of(
-                table, Path("features"), size=size, source={"splits": splits, "split": split}
+                table, Path("features"), size=size, source={"split_file": splits, "split": split}
             )
         )
         for size in (32, 48)
