@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any, Protocol, TypeVar
 
 import click
@@ -129,9 +130,11 @@ def _value_of(flag: str, args: Sequence[str]) -> str:
     --------
     >>> _value_of("--source", ["--source", "table", "--help"])
     'table'
+    >>> _value_of("--source", [])
+    ''
     """
     value = ""
-    for argument, following in zip(args, [*args[1:], ""], strict=True):
+    for argument, following in zip_longest(args, args[1:], fillvalue=""):
         name, equals, text = argument.partition("=")
         if name == flag:
             value = text if equals else following

@@ -138,3 +138,9 @@ def test_former_names_work_and_cost_a_sentence(words: list[str], old: str, new: 
         present.stdout,
         present.stderr,
     )
+
+
+def test_command_without_arguments(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["ls"])
+    assert (result.exit_code, result.stderr) == (0, "")
