@@ -30,9 +30,7 @@ def run_of(out: Path, *overrides: str) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.train.results.draw_figures", lambda folder, *rest: folder.mkdir())
-        return run_of(tmp_path_factory.mktemp("runs") / "one")
+    return run_of(tmp_path_factory.mktemp("runs") / "one")
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
@@ -122,10 +120,7 @@ def test_clips_whose_features_are_not_finite_are_not_scored(run: Path, part: str
 
 
 @pytest.mark.parametrize("how", ["train", "recording"])
-def test_another_store_is_standardised_by_the_training_steps(
-    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.train.results.draw_figures", lambda folder, *rest: folder.mkdir())
+def test_another_store_is_standardised_by_the_training_steps(tmp_path: Path, how: str) -> None:
     run = run_of(tmp_path / "one", f"data.standardise={how}")
     own, copy = store_of(), store_of()
     copy.key = "0d" * 32  # the same clips, but as another store

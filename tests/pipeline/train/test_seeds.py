@@ -16,13 +16,6 @@ from tests.fakes import FakeStore, ordered_store
 SMALL = ["head.hidden=4", "train.epochs=1", "train.patience=null"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_figures() -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.train.results.draw_figures", lambda folder, *rest: folder.mkdir())
-        yield
-
-
 def recipe_of(*overrides: str) -> Recipe:
     return load_recipe("baseline", [*SMALL, *overrides])
 

@@ -66,11 +66,6 @@ def both(folder: Path) -> Store:
     return open_stores([folder / "one.zarr", folder / "two.zarr"])
 
 
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.train.results.draw_figures", lambda folder, *rest: folder.mkdir())
-
-
 def recipe_of(*changes: str) -> Recipe:
     return load_recipe("linear", ["train.lr=0.05", "train.epochs=12", *changes])
 
