@@ -36,26 +36,26 @@ def train(
     baseline: Path | None = None,
     log: Log = print,
 ) -> Path:
-    """Train a head and leave a run folder.
+    """Train a head and write a run folder.
 
-    Within `pipeline.system.distributed.process_group` all processes call this alike and train
-    together; the first one says and writes what there is to say and write.
+    Within `pipeline.system.distributed.process_group` all processes call this function and train
+    together; only the first process logs and writes.
 
     Parameters
     ----------
     store : Store
     recipe : Recipe
     out : Path
-        The run folder; must not exist, or be empty. Where a training of the same configuration
-        was cut off, this one goes on from its last epoch, to the weights it would have had.
+        The run folder; must not exist, or be empty. An interrupted training of the same
+        configuration resumes from its last epoch, and ends with the same weights.
     seed : int
         On the CPU the same store, recipe, seed, machine and number of threads give the same
-        weights, bit for bit. On a GPU they need not: cuDNN's recurrent kernels are not
-        deterministic by default, and nothing is done here to make them so.
+        weights, bit for bit. On a GPU they may differ, since cuDNN's recurrent kernels are not
+        deterministic by default.
     device : str
-        ``auto`` takes a GPU where there is one; else a name that torch knows.
+        ``auto`` uses a GPU if there is one; other values are torch device names.
     baseline : Path, optional
-        Another run, for the report to compare with.
+        Another run that the report compares with.
     log : callable
         Takes one line at a time.
 
@@ -67,8 +67,8 @@ def train(
     Raises
     ------
     InputError
-        If the recipe does not fit the store, `out` is taken, a training of another configuration
-        was cut off there, or the loss or features of val or test are not finite.
+        If the recipe does not fit the store, `out` is taken or holds an interrupted training of
+        another configuration, or the loss or features of val or test are not finite.
     BusyError
         If another process is training to `out`.
     """
@@ -83,24 +83,24 @@ def train(
         head = make_head(store, recipe).to(where)
         size = sum(tensor.numel() for tensor in head.parameters())
         worries = concerns(store, parts, recipe) if group.first else []
-        said = [*introduction(store, recipe, parts, size=size), *worries]
-        said += labels_of(store.classes).notes
-        for line in said + other_store(compared, store):
+        lines = [*introduction(store, recipe, parts, size=size), *worries]
+        lines += labels_of(store.classes).notes
+        for line in lines + other_store(compared, store):
             log(line)
         learner = Learner(head, store, recipe, parts["train"], seed=seed, val_clips=parts["val"])
         checkpoint = folder.with_name(CHECKPOINT)
         fitted = fit(learner, parts["val"], log=log, checkpoint=checkpoint)
-        # The one look at the test part, by the weights that val chose.
+        # The test part is used once, with the weights that val chose.
         test = _predict_test(learner, parts["test"], checkpoint)
         predictions = {"val": fitted.val, "test": test}
-        plain = baselines_of(learner.feed, parts, recipe) if group.first else {}
+        baseline_scores = baselines_of(learner.feed, parts, recipe) if group.first else {}
         training = training_of(fitted, recipe, time.perf_counter() - started)
         part, scored = ("test", test) if len(test.clips) else ("val", fitted.val)
-        worse = no_better(scored.metrics.scores, plain, part)
-        for line in [*baseline_log(plain), *worse, conclusion(training, test.metrics)]:
+        worse = no_better(scored.metrics.scores, baseline_scores, part)
+        for line in [*baseline_log(baseline_scores), *worse, conclusion(training, test.metrics)]:
             log(line)
-        given = {"seed": seed, "device": where.type, "baseline": compared, "concerns": worries}
-        training = given | training | {"baselines": plain}
+        setup = {"seed": seed, "device": where.type, "baseline": compared, "concerns": worries}
+        training = setup | training | {"baselines": baseline_scores}
         weights, standardise = head.state_dict(), learner.standardise
         if group.first and standardise is not None:
             write_training(folder, standardise.training)
@@ -108,23 +108,23 @@ def train(
             write_run(
                 folder, config, store, recipe, parts, training, predictions, fitted.history, weights
             )
-    group.meet()  # the run is whole for all of them
+    group.meet()  # the run is finished for all processes
     return out
 
 
 def _predict_test(learner: Learner, clips: Clips, checkpoint: Path) -> Predictions:
-    """Classify the test part; where that cannot be scored, leave nothing to go on from."""
-    found = learner.predict(clips)
+    """Return predictions on the test part; delete the checkpoint if they are not finite."""
+    predictions = learner.predict(clips)
     try:
-        refuse_non_finite(found, learner.store)
-    except InputError:  # going on would only lead here again
+        refuse_non_finite(predictions, learner.store)
+    except InputError:  # resuming would hit the same error
         checkpoint.unlink(missing_ok=True)
         raise
-    return found
+    return predictions
 
 
 def training_of(fitted: Fitted, recipe: Recipe, seconds: float) -> dict[str, Any]:
-    """Sum up how a training went, of which this process took so many seconds."""
+    """Return a summary of a training; `seconds` is the time spent in this process."""
     epochs = len(fitted.history)
     spent = [row["seconds"] for row in fitted.history]
     waited = sum(row["seconds"] * row["data_share"] for row in fitted.history)

@@ -274,7 +274,7 @@ def test_killed_twice_and_continued_to_the_same_bytes(
     assert not out.exists()
     lines: list[str] = []
     finetune(of(data, tmp_path / "features"), QUICK, out=out, log=lines.append)
-    assert any("goes on after epoch" in line for line in lines)
+    assert any("resuming an interrupted finetuning after epoch" in line for line in lines)
     assert out.read_bytes() == tuned.read_bytes()
     assert not unfinished_of(out).exists()
 
@@ -294,7 +294,7 @@ def test_the_same_command_again_does_nothing(data: Path, tuned: Path, monkeypatc
     lines: list[str] = []
     options = of(data, data.parent.parent / "features")
     assert finetune(options, QUICK, out=tuned, log=lines.append) == tuned
-    assert lines == ["already finetuned: nothing to do"]
+    assert lines == ["skipped: already finetuned"]
     with pytest.raises(InputError, match="is not what this command would write"):
         finetune(options, Tuning(seed=7), out=tuned, log=silent)
 
@@ -352,9 +352,9 @@ def test_in_bfloat16(data: Path, tmp_path: Path) -> None:
     ("more", "tuning", "name", "words"),
     [
         ({"backbone": "r3d_18"}, {}, "w.safetensors", "takes windows of frames"),
-        ({"weights": "random:1"}, {}, "w.safetensors", "give pretrained weights"),
+        ({"weights": "random:1"}, {}, "w.safetensors", "pass pretrained weights"),
         ({}, {}, "w.pth", "ends in .safetensors"),
-        ({}, {"blocks": 10}, "w.safetensors", "--blocks is 10, and squeezenet1_1 .* 9 blocks"),
+        ({}, {"blocks": 10}, "w.safetensors", "--blocks is 10, but squeezenet1_1 .* 9 blocks"),
         ({"weights": "no.pth"}, {}, "w.safetensors", "no such file"),
     ],
 )
@@ -372,7 +372,7 @@ def test_splits_of_which_no_val_clip_is_left(data: Path, tmp_path: Path, monkeyp
             yield Lost(frames.tolist(), "torn")
 
     monkeypatch.setattr("pipeline.finetune.frames.decode_all", losing)
-    with pytest.raises(InputError, match="has no val clip to choose the best epoch by"):
+    with pytest.raises(InputError, match="has no val clips"):
         loaded(of(data, tmp_path, max_failures="4"), tmp_path)
 
 

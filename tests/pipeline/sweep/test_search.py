@@ -184,10 +184,10 @@ def test_the_winner_is_trained_once_on_test_and_then_the_sweep_is_over(
     before = (folder / "metrics.json").read_bytes()
     lines: list[str] = []
     assert final(store, out, log=lines.append) == folder
-    assert lines == [f"{out}: the winner has been evaluated on test before, and is not again"]
+    assert lines == [f"{out}: skipped, the winner was already evaluated on test"]
     assert (folder / "metrics.json").read_bytes() == before
     assert sweep(store, space, out=out, seed=2, log=quiet) == winner  # nothing is left to do
-    with pytest.raises(InputError, match=r"evaluated on test, .*4 are there, 5 asked for"):
+    with pytest.raises(InputError, match=r"evaluated on test, .*4 exist, 5 requested"):
         sweep(store, space, out=out, seed=2, trials=5, log=quiet)
     other = ordered_store(40)
     other.key = "0" * 64
@@ -292,7 +292,7 @@ def test_a_file_in_the_place_of_the_study_is_a_sentence(tmp_path: Path, space: S
     store, out = ordered_store(), tmp_path / "out"
     sweep(store, space, out=out, trials=1, log=quiet)
     (out / "study.db").write_text("nothing of Optuna's" * 100)
-    with pytest.raises(InputError, match=r"study\.db: is no study .*not a database.*another --out"):
+    with pytest.raises(InputError, match=r"study\.db: is not an Optuna study .*another --out"):
         sweep(store, space, out=out, trials=1, log=quiet)
     with pytest.raises(InputError, match="trials is 0; it must be 1 or more"):
         sweep(store, space, out=out, trials=0, log=quiet)

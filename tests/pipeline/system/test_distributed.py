@@ -287,7 +287,7 @@ def test_a_lost_process_ends_the_other_and_both_go_on(
     assert not out.exists()
     assert (unfinished_of(out) / CHECKPOINT).is_file()
     done = torchrun(COMMAND, tmp_path, *arguments(store, out))
-    assert "goes on after epoch" in done.stdout
+    assert "resuming an interrupted training after epoch" in done.stdout
     for file in ("weights.safetensors", "predictions.csv", "config.yaml"):
         assert (out / file).read_bytes() == (undisturbed / file).read_bytes()
 

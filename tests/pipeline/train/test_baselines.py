@@ -162,11 +162,11 @@ def test_reasons_to_skip(monkeypatch: pytest.MonkeyPatch) -> None:
     store.rows.array[store.offsets[store.split("test")[0]]] = np.nan
     found = baselines(store, recipe, device="cpu")
     assert found == {
-        "skipped": "Baselines without training were not computed: some features are not finite."
+        "skipped": "Training-free baselines were not computed: some features are not finite."
     }
     monkeypatch.setattr(module, "MOST_CLIPS", 100)
     (sentence,) = baseline_log(baselines(blurred_store(), recipe, device="cpu"))
-    assert "there are 118 clips, and that is done for up to 100" in sentence
+    assert "there are 118 clips, more than the limit of 100" in sentence
     assert baseline_lines({"baselines": {"skipped": sentence}}) == ["", sentence]
 
 

@@ -59,8 +59,8 @@ def test_cut_off_twice_and_continued(tmp_path: Path, name: str) -> None:
     else:
         cut_off(out, 9, overrides)
     lines = run_here(out, overrides)
-    after = next(line for line in lines if line.startswith("goes on after epoch"))
-    assert 11 <= int(after.split()[4]) < 30
+    after = next(line for line in lines if line.startswith("resuming an interrupted training"))
+    assert 11 <= int(after.split()[-1]) < 30
     for file in ("weights.safetensors", "predictions.csv", "config.yaml"):
         assert (out / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
     ours, theirs = read_metrics(out), read_metrics(tmp_path / "whole")
@@ -96,7 +96,7 @@ def test_another_configuration_in_the_way_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\(seed: 5 -> 6\)"):
         run_here(out, SMALL, seed=6)
     assert (unfinished_of(out) / CHECKPOINT).read_bytes() == before
-    assert "goes on after epoch 2 of a training that was cut off" in run_here(out, SMALL)
+    assert "resuming an interrupted training after epoch 2" in run_here(out, SMALL)
 
 
 def test_cut_off_after_the_last_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

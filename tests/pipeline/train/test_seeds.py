@@ -216,7 +216,7 @@ def test_runs_of_another_configuration_are_refused_before_anything_is_trained(
         sweep(out)
     assert not (out / "split0-seed0").exists()
     (out / "split1-seed1" / "config.yaml").unlink()
-    with pytest.raises(InputError, match="not a whole run"):
+    with pytest.raises(InputError, match="not a finished run"):
         sweep(out)
 
 
@@ -230,8 +230,8 @@ def test_a_folder_that_is_something_else_is_refused_before_anything_is_trained(
     (other / "metrics.json").write_text('{"accuracy": 1}')
     (tmp_path / "file").write_text("")
     for folder, message in [
-        (run, "is a run of its own"),
-        (other, "is not that of several runs"),
+        (run, "is a single run"),
+        (other, "is not a summary of several runs"),
         (tmp_path / "file", "is a file"),
     ]:
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -241,7 +241,7 @@ def test_a_folder_that_is_something_else_is_refused_before_anything_is_trained(
         assert after == before
     for name in ("predictions.csv", "config.yaml"):
         (run / name).unlink()
-    with pytest.raises(InputError, match="not that of several runs"):
+    with pytest.raises(InputError, match="not a summary of several runs"):
         sweep(run)
 
 

@@ -247,7 +247,7 @@ def test_number_of_classes_is_the_class_lists(tmp_path: Path) -> None:
     lines: list[str] = []
     run = train(store, recipe_of(), out=tmp_path / "one", log=lines.append)
     assert load_file(run / "weights.safetensors")["classify.bias"].shape == (4,)
-    assert "no training clips, so never learnt: c, d" in lines
+    assert "classes without training clips: c, d" in lines
     assert read_metrics(run)["train"]["classes_without_clips"] == ["c", "d"]
 
 

@@ -130,7 +130,7 @@ def test_clips_of_test_that_repeat_a_val_clip_are_named() -> None:
     assert sentence.startswith("1 of test clip is nearly the same as a val clip")
     pair = f"{store.clip_ids[clip]} of test and {store.clip_ids[twin]} of val"
     assert sentence.endswith(
-        f"such as {pair}: the epoch is chosen by val, so scores on them flatter."
+        f"such as {pair}: val chooses the epoch, so their scores may be too high."
     )
 
 
@@ -156,7 +156,7 @@ def test_large_stores_are_not_searched_for_repetitions(
     monkeypatch.setattr(checks, limit, 149)
     store = ordered_store(150)
     (sentence,) = concerns(store, checked_parts(store, RECIPE), RECIPE)
-    assert "not looked for: there are 150 clips" in sentence
+    assert "skipped: 150 clips" in sentence
 
 
 def other_split(folder: Path, *, origin: str, shift: int, mean: float) -> featstore.Store:
@@ -208,4 +208,4 @@ def test_a_baseline_of_another_store_is_said() -> None:
     store = ordered_store(20)
     assert other_store(None, store) == other_store({"store_key": store.key}, store) == []
     (line,) = other_store({"store_key": "beef" * 16, "name": "plain"}, store)
-    assert "plain names another store, beefbeefbeef" in line
+    assert "plain uses another store, beefbeefbeef" in line

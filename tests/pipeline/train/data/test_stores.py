@@ -166,7 +166,7 @@ def test_runs_are_scored_on_as_many_stores(both: Store, tmp_path: Path) -> None:
     trained(both.stores[0], alone, "train.epochs=1")
     with pytest.raises(InputError, match=r"trained on 2 stores, and 1 is given.*same order"):
         rescore(run, both.stores[0], "test")
-    with pytest.raises(InputError, match="trained on 1 store, and 2 are given"):
+    with pytest.raises(InputError, match="trained on 1 store but got 2; pass --store once"):
         rescore(alone, both, "test")
 
 
@@ -174,7 +174,7 @@ def test_stores_in_another_order_are_refused(both: Store, tmp_path: Path) -> Non
     run = tmp_path / "run"
     trained(both, run, "train.epochs=1")
     one, two = (f"{own.title} ({own.key[:12]})" for own in both.stores)
-    message = f"in the order {one}, {two}, and given are {two}, {one}; name them"
+    message = f"in the order {one}, {two}, but got {two}, {one}; pass"
     with pytest.raises(InputError, match=re.escape(message)):
         rescore(run, featstore.fuse(both.stores[::-1]), "test")
 
@@ -190,7 +190,7 @@ def test_stores_of_another_split_in_another_order_are_refused(tmp_path: Path) ->
     run = tmp_path / "run"
     trained(featstore.fuse(first), run)
     assert rescore(run, featstore.fuse(second), "test").metrics.top1 > 0.95
-    with pytest.raises(InputError, match=r"order front split 0 .* given are side split 1 .*front"):
+    with pytest.raises(InputError, match=r"order front split 0 .* but got side split 1 .*front"):
         rescore(run, featstore.fuse(second[::-1]), "test")
     names = ("elsewhere", "further off")  # which say nothing of the order
     other = [half(tmp_path / f"{name}.zarr", bit) for bit, name in enumerate(names)]
