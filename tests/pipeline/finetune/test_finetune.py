@@ -295,7 +295,7 @@ def test_the_same_command_again_does_nothing(data: Path, tuned: Path, monkeypatc
     options = of(data, data.parent.parent / "features")
     assert finetune(options, QUICK, out=tuned, log=lines.append) == tuned
     assert lines == ["skipped: already finetuned"]
-    with pytest.raises(InputError, match="is not what this command would write"):
+    with pytest.raises(InputError, match="exists with another configuration"):
         finetune(options, Tuning(seed=7), out=tuned, log=silent)
 
 
@@ -308,7 +308,7 @@ def test_what_a_finetuning_left_that_was_killed_at_its_end_is_removed(
         finetune(options, QUICK, out=tuned, log=silent)
         assert left.exists()
     (left / "frames-0.npy").touch()
-    with pytest.raises(InputError, match="is not what this command would write"):
+    with pytest.raises(InputError, match="exists with another configuration"):
         finetune(options, Tuning(seed=7), out=tuned, log=silent)
     assert left.exists()
     finetune(options, QUICK, out=tuned, log=silent)
@@ -330,7 +330,7 @@ def test_a_loss_that_is_not_finite_leaves_nothing(
         return math.nan if number == 1 and part == "train" else loss
 
     monkeypatch.setattr(Tuner, "epoch", diverging)
-    with pytest.raises(InputError, match=f"the {part} loss became nan in epoch 2, .* lower --lr"):
+    with pytest.raises(InputError, match=f"the {part} loss became nan in epoch 2; lower --lr"):
         finetune(of(data, tmp_path), QUICK, out=out, log=silent)
     assert not out.exists()
     assert not unfinished_of(out).exists()

@@ -138,9 +138,9 @@ def test_report_says_the_protocol(out: Path) -> None:
         "- fake split 1: train 120 clips of 15 subjects, val 40 clips of 5 subjects, test 40 clips "
         "of 5 subjects." in text
     )
-    assert "each of the seeds 0, 1." in text
+    assert "each seed (0, 1)." in text
     assert "best val mean class accuracy; those weights were tested once" in text
-    assert "No clip is in the test part of two splits." in text
+    assert "The splits share no test clips." in text
     assert "| [split1-seed0](split1-seed0/report.md) |" in text
     assert is_summary(out)
     assert not is_summary(out / "split0-seed0")
@@ -178,7 +178,7 @@ def test_report_says_what_scores_rest_on_and_leave_out(tmp_path: Path) -> None:
         "Unlabelled val and test data: used. Features are standardised by mean and std of their "
         "own subject.",
         "The backbone is untrained: its features are those of random weights.",
-        "fake split 0: averages are over the classes that have clips, 2 of 3 classes on val and 2 "
+        "fake split 0: averages cover the classes that have clips, 2 of 3 classes on val and 2 "
         "of 3 classes on test.",
         "fake split 0: 1 class without test clips: never.",
         "fake split 0: 1 class without training clips: never.",
@@ -271,7 +271,7 @@ def test_splits_that_share_test_clips_say_so(tmp_path: Path) -> None:
         log=lambda line: None,
     )
     text = (tmp_path / "s" / "report.md").read_text("utf-8")
-    assert "80 in all are 40 different ones" in text
+    assert "of 80 in total, 40 are distinct" in text
 
 
 def test_a_single_run_is_no_folder_of_runs(tmp_path: Path) -> None:

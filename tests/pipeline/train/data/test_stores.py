@@ -136,7 +136,7 @@ def test_report_of_built_stores(built: Path, tmp_path: Path, monkeypatch: Any) -
     run = tmp_path / "run"
     trained(store, run, "train.epochs=1")
     text = (run / "report.md").read_text()
-    assert "Features of 2 stores, side by side; steps joined by time." in text
+    assert "Features of 2 stores, concatenated; steps aligned by time." in text
     for number, own in enumerate(store.stores, start=1):
         size = own.attributes["features"]["size"]
         assert f"Store {number}: {own.title}, `{own.key}`. Features: squeezenet1_1" in text
@@ -164,7 +164,7 @@ def test_runs_are_scored_on_as_many_stores(both: Store, tmp_path: Path) -> None:
     run, alone = tmp_path / "run", tmp_path / "alone"
     trained(both, run, "train.epochs=1")
     trained(both.stores[0], alone, "train.epochs=1")
-    with pytest.raises(InputError, match=r"trained on 2 stores, and 1 is given.*same order"):
+    with pytest.raises(InputError, match=r"trained on 2 stores but got 1; pass --store twice"):
         rescore(run, both.stores[0], "test")
     with pytest.raises(InputError, match="trained on 1 store but got 2; pass --store once"):
         rescore(alone, both, "test")
@@ -174,7 +174,7 @@ def test_stores_in_another_order_are_refused(both: Store, tmp_path: Path) -> Non
     run = tmp_path / "run"
     trained(both, run, "train.epochs=1")
     one, two = (f"{own.title} ({own.key[:12]})" for own in both.stores)
-    message = f"in the order {one}, {two}, but got {two}, {one}; pass"
+    message = f"in the order {one}, {two} but got {two}, {one}; pass"
     with pytest.raises(InputError, match=re.escape(message)):
         rescore(run, featstore.fuse(both.stores[::-1]), "test")
 
