@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 # Control characters, line separators, marks that turn the direction of writing, and bytes of file
 # names that are not UTF-8 (lone surrogates).
@@ -79,3 +81,28 @@ def count_of(number: int, what: str, several: str = "") -> str:
     ('1 clip', '2 clips', '2 classes')
     """
     return f"{number} {what if number == 1 else several or what + 's'}"
+
+
+def nearest_name(word: str, names: Iterable[str]) -> str:
+    """Return the name that a word is most likely a misspelling of; empty where none is near.
+
+    Examples
+    --------
+    >>> nearest_name("Eatin", ["drinking", "eating"]), nearest_name("xyz", ["eating"])
+    ('eating', '')
+    """
+    folded = {name.casefold(): name for name in names}
+    near = get_close_matches(word.casefold(), folded, n=1)
+    return folded[near[0]] if near else ""
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Return a hint to put behind a misspelt word; empty where no name is near.
+
+    Examples
+    --------
+    >>> print(f"--source is tabel{did_you_mean('tabel', ['folders', 'table'])}")
+    --source is tabel (did you mean 'table'?)
+    """
+    name = nearest_name(word, names)
+    return f" (did you mean {name!r}?)" if name else ""

@@ -131,13 +131,42 @@ def _moments(moments: Moments) -> str:
     return "; ".join(", ".join(f"{value:.6g}" for value in values) for values in moments)
 
 
-def between(old: Store, new: Store) -> Iterator[str]:
-    """Yield in which fields two stores differ, and how many clips they share."""
+@dataclass(frozen=True, slots=True)
+class Between:
+    """How two stores differ.
+
+    Attributes
+    ----------
+    fields : list of str
+        One line for each field in which they differ.
+    same_clips, clips : int
+        Clips of the second store whose features the first one holds, and all of its clips.
+    same_steps, steps : int
+    """
+
+    fields: list[str]
+    same_clips: int
+    clips: int
+    same_steps: int
+    steps: int
+
+    def lines(self) -> Iterator[str]:
+        """Yield this for people."""
+        yield from self.fields or ["nothing: both have the same key"]
+        yield (
+            f"same features: {self.same_clips} of {self.clips} clips "
+            f"({self.same_steps} of {self.steps} steps)"
+        )
+
+
+def between(old: Store, new: Store) -> Between:
+    """Return in which fields two stores differ, and how many clips they share."""
     before, after = (of_store(store, str(store.path)) for store in (old, new))
-    lines = changes(before, after)
-    yield from lines or ["nothing: both have the same key"]
     same = shared(before, after)
-    yield (
-        f"same features: {len(same)} of {len(after.clips)} clips "
-        f"({int(new.row_size[sorted(same)].sum())} of {int(new.row_size.sum())} steps)"
+    return Between(
+        changes(before, after),
+        len(same),
+        len(after.clips),
+        int(new.row_size[sorted(same)].sum()),
+        int(new.row_size.sum()),
     )

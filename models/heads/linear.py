@@ -21,6 +21,7 @@ class LinearHead(Head):
     features, classes : int
         Length of a step's vector, number of classes.
     pool : {"mean", "max", "attention"}
+        How the steps of a clip become one vector.
     dropout : float
         Before the linear layer.
     input_norm : bool

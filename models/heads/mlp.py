@@ -21,6 +21,7 @@ class MlpHead(Head):
     features, classes : int
         Length of a step's vector, number of classes.
     pool : {"mean", "max", "attention"}
+        How the steps of a clip become one vector.
     hidden : int
         Size of a hidden layer.
     layers : int

@@ -23,16 +23,19 @@ class RecurrentHead(Head):
     features, classes : int
         Length of a step's vector, number of classes.
     cell : {"lstm", "gru"}
+        The recurrent layer.
     bidirectional : bool
         Read the clip in both directions.
     hidden : int
         Size of the state of one direction.
     layers : int
+        Number of recurrent layers.
     dropout : float
         Before the linear layer and between recurrent layers.
     input_norm : bool
         Normalise every step's vector by itself before the recurrence.
     pool : {"last", "mean", "max", "attention"}
+        How the steps of a clip become one vector.
 
     Examples
     --------

@@ -31,6 +31,7 @@ class TransformerHead(Head):
     input_norm : bool
         Normalise every step's vector by itself before the projection.
     pool : {"mean", "max", "attention", "last"}
+        How the steps of a clip become one vector.
 
     Raises
     ------

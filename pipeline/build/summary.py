@@ -162,16 +162,18 @@ def timing_table(prepared: Prepared, seconds: dict[str, float]) -> str:
     """Return where the time of a build went, what was decoded, and what held it up."""
     stages, facts = dict(seconds), read_provenance(prepared.path)
     total = stages.pop("total")
-    # Where workers compute, their stages add up to more than the whole.
-    other = total - sum(value for stage, value in stages.items() if stage not in BESIDE)
+    threads = {stage: stages.pop(stage) for stage in BESIDE if stage in stages}
+    # On Dask the stages of all workers are added up, which may be more than the total.
+    other = max(0.0, total - sum(stages.values()))
     rows = [
         [stage, human_time(value), f"{100 * value / total:.0f} %"]
-        for stage, value in {**stages, "other": max(0.0, other), "total": total}.items()
+        for stage, value in {**stages, "other": other, "total": total}.items()
     ]
     lines = [f"built {len(prepared.clips)} clips, {len(prepared.clips) / total:.1f} clips a second"]
     lines.append(table(rows))
-    if beside := [stage for stage in BESIDE if stage in stages]:
-        lines.append(f"{', '.join(beside)} run beside the others, their threads added up")
+    if threads:
+        spent = ", ".join(f"{stage} {human_time(value)}" for stage, value in threads.items())
+        lines.append(f"meanwhile, summed over threads: {spent}")
     if used := facts.get("frames_used"):
         decoded = facts.get("frames_decoded")
         lines.append(f"frames {f'decoded {decoded}, ' if decoded else ''}used {used}")
@@ -179,7 +181,7 @@ def timing_table(prepared: Prepared, seconds: dict[str, float]) -> str:
         rms, most = error["relative_rms"], error["largest_absolute"]
         own = f"{prepared.options.precision} is off by {rms:.1e} of the features"
         lines.append(f"{own} (root mean square), by {most:.1e} at most")
-    if slowest := bottleneck(stages):
+    if slowest := bottleneck({**stages, **threads}):
         lines.append(f"bottleneck: {slowest}")
     return "\n".join(lines)
 

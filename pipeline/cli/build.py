@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +26,9 @@ from pipeline.cli.flags import (
 )
 from pipeline.cli.help import as_json, command
 from pipeline.cli.terminal import log_for, say, say_json
+
+if TYPE_CHECKING:
+    from pipeline.build.why import Work
 
 RENAMED = OLD_STORE | OLD_SPLITS
 
@@ -91,7 +95,8 @@ def build(dask: str | None, dry_run: bool, as_json: bool, **given: Any) -> None:
 @DEVICE
 @BATCH_SIZE
 @MIXED_NUMERICS
-def why(stores: tuple[str, ...], **given: Any) -> None:
+@as_json
+def why(stores: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Show in which fields a build differs from a store, and what it would copy and compute.
 
     Give the flags of the build. It is compared with STORE, by default with the most similar store
@@ -101,37 +106,71 @@ def why(stores: tuple[str, ...], **given: Any) -> None:
     from featstore.manage.diff import between
     from featstore.reading.store import open_store
 
+    if len(stores) > 2:
+        raise click.UsageError(f"Two stores are compared, and {len(stores)} are given.")
     paths = [find(given["store"] or DEFAULT_STORE_ROOT, name) for name in stores]
     if len(paths) < 2:
-        _why_build(paths[0] if paths else None, given)
-    elif len(paths) == 2:
-        for line in between(*map(open_store, paths)):
-            say(line)
-    else:
-        raise click.UsageError(f"Two stores are compared, and {len(paths)} are given.")
+        _why_build(paths[0] if paths else None, given, as_json)
+        return
+    found = between(*map(open_store, paths))
+    if as_json:
+        say_json({"stores": paths, **asdict(found)})
+        return
+    for line in found.lines():
+        say(line)
 
 
-def _why_build(path: Any, given: dict[str, Any]) -> None:
+def _why_build(path: Any, given: dict[str, Any], as_json: bool) -> None:
     from featstore.urls import without_credentials
     from pipeline.build.extract.backbone import load_forward
     from pipeline.build.plan.build_plan import cache_of, prepare
-    from pipeline.build.why import differs_from, work
+    from pipeline.build.why import differs_from, unlike, work
 
     options = build_options(given)
     cache = cache_of(options.store)
     try:
-        prepared = prepare(options, cache, say)
+        prepared = prepare(options, cache, log_for(as_json))
         if prepared.existing is not None and path is None:
             existing = without_credentials(str(prepared.existing))
-            say(f"{existing} has exactly this: nothing would be computed")
+            if as_json:
+                say_json({"existing": existing, "unlike": None, "fields": []} | NO_WORK)
+            else:
+                say(f"{existing} has exactly this: nothing would be computed")
             return
-        for line in differs_from(prepared, path, cache):
-            say(line)
+        if not as_json:
+            for line in differs_from(prepared, path, cache):
+                say(line)
         forward = load_forward(options, prepared.pixels, prepared.weights)
-        for line in work(prepared, cache, forward.numerics):
+        needed = work(prepared, cache, forward.numerics)
+        if as_json:
+            other = unlike(prepared, path, cache)
+            say_json(
+                {
+                    "existing": None,
+                    "unlike": other.path if other else None,
+                    "fields": other.fields if other else [],
+                    **_work_facts(needed),
+                }
+            )
+            return
+        for line in needed.lines():
             say(line)
     finally:
         cache.close()
+
+
+NO_WORK = {"measured": True, "copied": [], "computed": {"clips": 0, "steps": 0}}
+
+
+def _work_facts(needed: Work) -> dict[str, Any]:
+    copied = needed.copies.by_store() if needed.copies else ()
+    return {
+        "measured": needed.copies is not None,
+        "copied": [
+            {"store": store.path, "clips": clips, "steps": steps} for store, clips, steps in copied
+        ],
+        "computed": {"clips": needed.clips, "steps": needed.steps},
+    }
 
 
 @command(

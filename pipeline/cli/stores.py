@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from pipeline.cli.flags import FOLDER, OLD_ROOT, OLD_STORE, how_to_run
-from pipeline.cli.help import command
-from pipeline.cli.terminal import say
+from pipeline.cli.help import as_json, command
+from pipeline.cli.terminal import say, say_json
 
 
 @command(renamed=OLD_STORE, examples=("featstore ls", "featstore ls --stores features"))
 @FOLDER
-def ls(folder: Path) -> None:
+@as_json
+def ls(folder: Path, as_json: bool) -> None:
     """List the stores of a folder."""
     from featstore.errors import InputError
     from featstore.format.container import suffix_of
     from featstore.manage.catalogue import entries, unreadable
+    from pipeline.cli.store_facts import entry_facts
     from pipeline.cli.store_text import listing
+    from pipeline.runs.register import known_runs
 
     if suffix_of(folder):
         raise InputError(f"--stores is {folder}, which is a store; give the folder around it.")
-    found = list(entries(folder))
+    runs = Counter(run.store_key for run in known_runs(folder))
+    found = [entry_facts(entry, runs[entry.key]) for entry in entries(folder)]
     damaged = list(unreadable(folder))
+    if as_json:
+        say_json({"folder": folder, "stores": found, "damaged": damaged})
+        return
     if found:
-        say(listing(folder, found))
+        say(listing(found))
     elif not damaged:
         say(f"There is no store in {folder}; run `featstore build`.")
     for reason in damaged:
@@ -36,22 +45,29 @@ def ls(folder: Path) -> None:
 @command(renamed=OLD_ROOT, examples=("featstore info STORE", "featstore info 3f9a02"))
 @click.argument("store")
 @FOLDER
-def info(store: str, folder: Path) -> None:
+@as_json
+def info(store: str, folder: Path, as_json: bool) -> None:
     """Show what a store holds.
 
     STORE is its path or URL, or the beginning of its key or name.
     """
     from featstore.manage.catalogue import find
     from featstore.reading.store import open_store
+    from pipeline.cli.store_facts import store_facts
     from pipeline.cli.store_text import details
 
-    say(details(open_store(find(folder, store))))
+    opened = open_store(find(folder, store))
+    if as_json:
+        say_json(store_facts(opened))
+    else:
+        say(details(opened))
 
 
 @command(renamed=OLD_ROOT, examples=("featstore verify STORE",))
 @click.argument("store")
 @FOLDER
-def verify(store: str, folder: Path) -> None:
+@as_json
+def verify(store: str, folder: Path, as_json: bool) -> None:
     """Compare every byte of a store with its checksums; the exit code is 1 if one differs.
 
     STORE is its path or URL, or the beginning of its key or name. Foreign files in its folder are
@@ -62,12 +78,16 @@ def verify(store: str, folder: Path) -> None:
 
     path = find(folder, store)
     found = list(findings(path))
+    whole = all(finding.foreign for finding in found)
+    if as_json:
+        say_json({"path": path, "whole": whole, "findings": [asdict(each) for each in found]})
+        sys.exit(0 if whole else 1)
     for finding in found:
         say(str(finding))
-    if not all(finding.foreign for finding in found):
-        say(f"{path} is damaged: the build command that made it mends it with --repair")
+    if not whole:
+        say(f"{path} is damaged; `featstore build --repair` with the flags of its build mends it")
         sys.exit(1)
-    say(f"{path} is whole" + (", beside files that are not its own" if found else ""))
+    say(f"{path} is whole" + (", and its folder has foreign files" if found else ""))
 
 
 @command(renamed=OLD_ROOT, examples=("featstore rm STORE", "featstore rm STORE --yes"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,8 @@ from pipeline.cli.flags import (
     how_to_run,
     write,
 )
-from pipeline.cli.help import command, heading
-from pipeline.cli.terminal import say
+from pipeline.cli.help import as_json, command, heading
+from pipeline.cli.terminal import log_for, say_json
 
 if TYPE_CHECKING:
     from featstore import Store
@@ -52,6 +53,7 @@ searched = heading("What to search")
 @how_to_run("--workers", type=click.IntRange(1), default=1, show_default=True,
             help="Processes on this machine. Each of several has one thread.")  # fmt: skip
 @DASK
+@as_json
 def sweep(
     space: Path,
     stores: tuple[str, ...],
@@ -65,6 +67,7 @@ def sweep(
     device: str,
     look_at_test: bool,
     no_check: bool,
+    as_json: bool,
 ) -> None:
     """Search the recipe fields that SPACE, a YAML file, names.
 
@@ -78,10 +81,11 @@ def sweep(
     store = open_stores(
         find_stores(stores, folder, {}), allow_missing=allow_missing, check=not no_check
     )
-    for own in store.stores:
-        say(f"store  {own.path} ({own.title})")
+    log = log_for(as_json)
+    for each in store.stores:
+        log(f"store  {each.path} ({each.title})")
     for line in missing_clips(store):
-        say(line)
+        log(line)
     out = out or Path("sweeps") / f"{space.stem}-{store.key[:8]}"
     winner = stage.sweep(
         store,
@@ -92,26 +96,48 @@ def sweep(
         dask=dask,
         seed=seed,
         device=device,
-        log=say,
+        log=log,
     )
-    say(f"winner trial {winner.trial}, {out / 'best.yaml'}")
-    say(f"report {out / 'report.md'}")
-    if look_at_test:
-        _final(store, out, winner.recipe.name, seed, device)
+    log(f"winner trial {winner.trial}, {out / 'best.yaml'}")
+    log(f"report {out / 'report.md'}")
+    run = _final(store, out, winner.recipe.name, seed, device, log) if look_at_test else None
+    if as_json:
+        say_json(
+            {
+                "folder": out,
+                "report": out / "report.md",
+                "recipe": out / "best.yaml",
+                "winner": {
+                    "trial": winner.trial,
+                    "monitor": winner.recipe.train.monitor,
+                    "score": winner.score,
+                    "recipe": winner.recipe.model_dump(),
+                },
+                "final": {"run": run, "test": _test_scores(run)} if run else None,
+            }
+        )
 
 
-def _final(store: Store, out: Path, recipe: str, seed: int, device: str) -> None:
+def _final(
+    store: Store, out: Path, recipe: str, seed: int, device: str, log: Callable[[str], None]
+) -> Path:
     """Evaluate the winner, and print how good it is on test."""
     from pipeline.report.markdown import SCORE_NAMES, percent
-    from pipeline.runs.files import read_metrics
     from pipeline.runs.register import register_run
     from pipeline.sweep import final
 
     new = not (out / "final").exists()
-    run = final(store, out, device=device, log=say)
+    run = final(store, out, device=device, log=log)
     if new:
-        register_run(store, run, recipe=recipe, seed=seed, log=say)
+        register_run(store, run, recipe=recipe, seed=seed, log=log)
+    for key, score in _test_scores(run).items():
+        log(f"test {SCORE_NAMES[key]:20} {percent(score)}")
+    log(f"report {run / 'report.md'}")
+    return run
+
+
+def _test_scores(run: Path) -> dict[str, float | None]:
+    from pipeline.runs.files import SCORES, read_metrics
+
     test = read_metrics(run)["test"]
-    for key, name in SCORE_NAMES.items():
-        say(f"test {name:20} {percent(test[key])}")
-    say(f"report {run / 'report.md'}")
+    return {name: test[name] for name in SCORES}

@@ -19,9 +19,9 @@ from pipeline.cli.flags import (
     read,
     write,
 )
-from pipeline.cli.help import command, heading, hide
+from pipeline.cli.help import as_json, command, heading, hide
 from pipeline.cli.splits import split_numbers, train_splits
-from pipeline.cli.terminal import say
+from pipeline.cli.terminal import log_for, say, say_json
 from pipeline.cli.torchrun import refuse_several_runs, together
 from pipeline.sources.base import SPLITS
 from pipeline.train.recipes import DEFAULT
@@ -132,6 +132,7 @@ def train(
 @read("--part", type=click.Choice(SPLITS), default="test", show_default=True)
 @NO_CHECK
 @DEVICE
+@as_json
 def evaluate(
     run: Path,
     stores: tuple[str, ...],
@@ -140,12 +141,14 @@ def evaluate(
     part: str,
     device: str,
     no_check: bool,
+    as_json: bool,
 ) -> None:
     """Score a trained run on the clips of a store.
 
     Without --store, this is the store that RUN was trained on. Another store must have the same
     features and classes. For a run on several stores, name as many in the same order.
     """
+    from pipeline.runs.files import SCORES
     from pipeline.train.data.stores import missing_clips, open_stores
     from pipeline.train.evaluate import certainty, own_store, rescore
     from pipeline.train.log import scores
@@ -156,23 +159,50 @@ def evaluate(
         )
     else:
         store = own_store(run, check=not no_check)
-    for own in store.stores:
-        say(f"store  {own.path} ({own.title})")
+    log = log_for(as_json)
+    for each in store.stores:
+        log(f"store  {each.path} ({each.title})")
     for line in missing_clips(store):
-        say(line)
-    found = rescore(run, store, part, device=device)
-    for line in [*scores(part, found.metrics, found.loss), *certainty(run, store, part, found)]:
+        log(line)
+    predictions = rescore(run, store, part, device=device)
+    sure = certainty(run, store, part, predictions)
+    if as_json:
+        metrics = predictions.metrics
+        say_json(
+            {
+                "run": run,
+                "stores": [{"path": each.path, "key": each.key} for each in store.stores],
+                "part": part,
+                "clips": metrics.clips,
+                "classes_with_support": metrics.classes_with_support,
+                "loss": predictions.loss,
+                **{name: getattr(metrics, name) for name in SCORES},
+                "intervals": sure.intervals,
+                "temperature": sure.temperature,
+                "calibration": sure.errors,
+            }
+        )
+        return
+    for line in [*scores(part, predictions.metrics, predictions.loss), *sure.lines()]:
         say(line)
 
 
-@command(examples=("featstore report runs/tcn",))
+@command(examples=("featstore report runs/tcn", "featstore report runs/tcn --json"))
 @click.argument("run", type=click.Path(path_type=Path))
-def report(run: Path) -> None:
+@as_json
+def report(run: Path, as_json: bool) -> None:
     """Write the report of a run, or of a folder of runs, again, and print it.
 
     It is made of the run's files alone.
     """
     from pipeline.report.run import report as render
-    from pipeline.train.seeds import is_summary, summarise
+    from pipeline.runs.files import read_metrics
+    from pipeline.train.seeds import is_summary, read_summary, summarise
 
-    say(summarise(run).read_text("utf-8") if is_summary(run) else render(run))
+    several = is_summary(run)
+    text = summarise(run).read_text("utf-8") if several else render(run)
+    if as_json:
+        metrics = read_summary(run) if several else read_metrics(run)
+        say_json({"run": run, "report": run / "report.md", "metrics": metrics})
+    else:
+        say(text)

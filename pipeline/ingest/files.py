@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.errors import InputError
+from featstore.text import nearest_name
 from pipeline.sources.files import is_visible, locate, without_suffix
-from pipeline.sources.labels import listing, nearest
+from pipeline.sources.labels import listing
 from pipeline.sources.names import check_utf8, normal
 from pipeline.sources.rows import Row
 
@@ -174,9 +175,10 @@ def _check_there(rows: Sequence[Row], paths: Sequence[Path], stems: Collection[s
         row, path = missing[0]
         names = listing([own.name for _, own in missing], SHOWN)
         features = [stem for stem in stems if not stem.endswith(COMPANIONS)] or stems
-        close = nearest(path.name.removesuffix(NPY), features)
+        near = nearest_name(path.name.removesuffix(NPY), features)
+        hint = f"; the nearest file is {near}{NPY}" if near else ""
         raise InputError(
-            f"{row.where}: {path} does not exist; the nearest file is {close}{NPY}. Missing are "
+            f"{row.where}: {path} does not exist{hint}. Missing are "
             f"{len(missing)} of {len(rows)} files: {names}; correct the rows, or take them out."
         )
 

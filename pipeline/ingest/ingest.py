@@ -31,7 +31,7 @@ from pipeline.ingest.files import ClipFile, files_of, refuse_unlisted
 from pipeline.ingest.plan import Imported, ImportedClip, ImportOptions, configuration
 from pipeline.sources.assemble import assemble, part_name
 from pipeline.sources.base import SPLITS, Dataset
-from pipeline.sources.columns import check_interval_columns, unused_columns
+from pipeline.sources.columns import check_interval_columns, unused_columns, with_column
 from pipeline.sources.draft import Draft
 from pipeline.sources.labels import ClassList, read_classes
 from pipeline.sources.names import normal
@@ -60,6 +60,7 @@ def prepare_import(options: ImportOptions, log: Log) -> Imported:
     rows = read_table(options.labels, ("label", "split"), strip=not own_table)
     if own_table and exported is not None and exported.escaped:
         rows = [replace(row, cells={k: of_cell(v) for k, v in row.cells.items()}) for row in rows]
+    rows = [with_column(row, "stop", "end") for row in rows]
     columns = rows[0].cells.keys()
     check_interval_columns(options.labels, columns, "stop")
     files, arrays, notes = _arrays(options, rows, exported)

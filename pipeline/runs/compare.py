@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,10 +103,19 @@ def compare(groups: Sequence[Group], *, seed: int = 0) -> list[Difference]:
     Raises
     ------
     InputError
-        If the groups were not scored on the same clips with the same labels.
+        If a run is in two groups, or the groups were not scored on the same classes and the same
+        clips with the same labels.
     """
     first, *others = groups
+    _refuse_same_run(groups)
     for other in others:
+        if first.classes and other.classes and first.classes != other.classes:
+            odd = sorted(set(first.classes) ^ set(other.classes))
+            raise InputError(
+                f"{first.name} and {other.name} were trained on different class lists "
+                f"({'only one has ' + ', '.join(odd) if odd else 'in another order'}); compare "
+                "runs on the same classes"
+            )
         if differing := len(set(first.clips) ^ set(other.clips)):
             raise InputError(
                 f"{first.name} and {other.name} were not scored on the same clips: {differing} "
@@ -116,6 +126,18 @@ def compare(groups: Sequence[Group], *, seed: int = 0) -> list[Difference]:
     for result, p in zip(results, holm([result.p for result in results]), strict=True):
         result.p = p
     return results
+
+
+def _refuse_same_run(groups: Sequence[Group]) -> None:
+    names: dict[Path, str] = {}
+    for group in groups:
+        for folder in group.folders:
+            if folder in names:
+                raise InputError(
+                    f"{folder} is in {names[folder]} and in {group.name}; a run does not differ "
+                    "from itself, so name other runs"
+                )
+        names |= dict.fromkeys(group.folders, group.name)
 
 
 def difference(

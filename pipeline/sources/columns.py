@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from featstore.errors import InputError
 from pipeline.sources.labels import listing
+from pipeline.sources.rows import Row
 
 _BEFORE = r"(?:time|frame|clip|segment|event|action|t)*"
 _AFTER = r"(?:time|timestamp|stamp|frame|index|idx|seconds|second|secs|sec|s|ms|number|no|nr)*"
@@ -45,6 +47,22 @@ def check_interval_columns(table: Path, columns: Collection[str], end: str) -> N
                 f'{table} has a column "{column}" but no column "{other}"; add it, '
                 "or remove both for whole videos"
             )
+
+
+def with_column(row: Row, name: str, other: str) -> Row:
+    """Return a row whose column `other`, if it has one, is called `name`.
+
+    Raises
+    ------
+    InputError
+        If it has both.
+    """
+    if other not in row.cells:
+        return row
+    if name in row.cells:
+        raise InputError(f'{row.file} has the columns "{name}" and "{other}"; remove one of them')
+    cells = {name if column == other else column: cell for column, cell in row.cells.items()}
+    return replace(row, cells=cells)
 
 
 def unused_columns(

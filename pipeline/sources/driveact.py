@@ -11,7 +11,7 @@ from featstore.errors import InputError
 from pipeline.sources.assemble import assemble
 from pipeline.sources.base import SPLITS, Dataset, Source, Split, option
 from pipeline.sources.draft import Draft
-from pipeline.sources.labels import ClassList, listing, nearest, read_classes
+from pipeline.sources.labels import ClassList, listing, nearest_hint, read_classes
 from pipeline.sources.rows import Row, read_table
 
 SUFFIXES = {
@@ -209,7 +209,7 @@ def _check_official(drafts: Sequence[Draft], classes: ClassList | None) -> None:
         if name not in MIDLEVEL:
             raise InputError(
                 f'{classes.origin if classes else ""}: class "{name}" is not among '
-                f'{official.origin}; the nearest name is "{nearest(name, MIDLEVEL)}"'
+                f"{official.origin}{nearest_hint(name, MIDLEVEL)}"
             )
     for draft in drafts:
         official.resolve(draft.label, draft.where)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -10,22 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.errors import InputError
+from featstore.text import nearest_name
 from pipeline.sources.names import check_characters, printable
 from pipeline.sources.rows import read_lines
 
 _NUMBERED = re.compile(r"(\d+)\s+(\S.*)")
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The most similar of `names`, whatever the case; there must be at least one.
+def nearest_hint(name: str, names: Iterable[str]) -> str:
+    """Return a hint to put at the end of a message; empty where no name is near.
 
     Examples
     --------
-    >>> nearest("Eatin", ["drinking", "eating"])
-    'eating'
+    >>> nearest_hint("Eatin", ["drinking", "eating"]), nearest_hint("xyz", ["eating"])
+    ('; the nearest name is "eating"', '')
     """
-    folded = {candidate.casefold(): candidate for candidate in names}
-    return folded[difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.0)[0]]
+    near = nearest_name(name, names)
+    return f'; the nearest name is "{near}"' if near else ""
 
 
 def listing(names: Collection[str], limit: int = 20) -> str:
@@ -75,8 +75,7 @@ class ClassList:
                 f"which holds {min(self.numbers)} to {max(self.numbers)}"
             )
         raise InputError(
-            f'{where}: label "{label}" is not in {self.origin}; '
-            f'the nearest name is "{nearest(label, self.names)}"'
+            f'{where}: label "{label}" is not in {self.origin}{nearest_hint(label, self.names)}'
         )
 
 

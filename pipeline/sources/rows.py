@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.errors import InputError
+from featstore.text import nearest_name
 from pipeline.sources.names import normal
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -193,7 +193,6 @@ def _check_columns(path: Path, columns: list[str], required: Sequence[str]) -> N
         raise InputError(f'{path} has the column "{twice[0]}" twice; rename one of them')
     for name in required:
         if name not in columns:
-            close = difflib.get_close_matches(name, columns, n=1, cutoff=0.0)
-            raise InputError(
-                f'{path} has no column "{name}"; the nearest is "{close[0]}": rename or add it'
-            )
+            near = nearest_name(name, columns)
+            hint = f'the nearest is "{near}": rename or add it' if near else "add it"
+            raise InputError(f'{path} has no column "{name}"; {hint}')

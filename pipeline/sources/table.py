@@ -11,10 +11,10 @@ from typing import ClassVar, Literal
 from featstore.errors import InputError
 from pipeline.sources.assemble import Fold, assemble, chosen_fold, part_name
 from pipeline.sources.base import Dataset, Source, Split, option
-from pipeline.sources.columns import check_interval_columns, unused_columns
+from pipeline.sources.columns import check_interval_columns, unused_columns, with_column
 from pipeline.sources.draft import Draft
 from pipeline.sources.files import locate, without_suffix
-from pipeline.sources.labels import listing, nearest, read_classes
+from pipeline.sources.labels import listing, nearest_hint, read_classes
 from pipeline.sources.rows import Row, read_table
 
 OPTIONAL = ("subject", "split", "clip_id")
@@ -45,7 +45,9 @@ class Table(Source):
 
     def read(self) -> Dataset:
         """Read the table; see `Source.read`."""
-        rows = [_with_end(row) for row in read_table(self.data, ("video", "label"))]
+        rows = [
+            with_column(row, "end", "stop") for row in read_table(self.data, ("video", "label"))
+        ]
         columns = rows[0].cells.keys()
         check_interval_columns(self.data, columns, "end")
         fold = chosen_fold(self.folds, self.fold)
@@ -115,8 +117,8 @@ class Table(Source):
     def _part_of(self, subject: str, parts: Mapping[str, Split], row: Row) -> Split:
         if subject not in parts:
             raise InputError(
-                f'{row.where}: subject "{subject}" is not in {self.split_file}; '
-                f'the nearest is "{nearest(subject, parts)}"'
+                f'{row.where}: subject "{subject}" is not in {self.split_file}'
+                f"{nearest_hint(subject, parts)}"
             )
         return parts[subject]
 
@@ -150,16 +152,6 @@ def read_splits(path: Path, number: int | None) -> dict[str, Split]:
             raise InputError(f'{row.where}: subject "{subject}" was listed before; keep one row')
         parts[subject] = part_name(row.cells[column], row.where)
     return parts
-
-
-def _with_end(row: Row) -> Row:
-    """Return a row whose column ``stop``, as stores and their exports have it, is ``end``."""
-    if "stop" not in row.cells:
-        return row
-    if "end" in row.cells:
-        raise InputError(f'{row.file} has the columns "end" and "stop"; remove one of them')
-    cells = {"end" if name == "stop" else name: cell for name, cell in row.cells.items()}
-    return replace(row, cells=cells)
 
 
 def _interval(row: Row, unit: Literal["frames", "seconds"]) -> tuple[float | None, float | None]:

@@ -12,6 +12,8 @@ from pipeline.system.precision import Precision
 PROCESSOR = Path("/proc/cpuinfo")  # Linux
 # What processors that multiply in bfloat16 say of themselves.
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+# Devices of torch that this project has never computed on.
+UNSUPPORTED = ("mps", "xpu", "hpu", "vulkan")
 AMPERE = (8, 0)  # the first that computes in tf32 and bf16
 
 
@@ -29,6 +31,10 @@ def choose_device(
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.partition(":")[0] in UNSUPPORTED:
+        raise InputError(
+            f"--device is {name!r}, which is not supported; give auto, cpu, cuda or cuda:N."
+        )
     try:
         sample = torch.zeros(1, device=name)
         sample.cpu()  # meta has no values

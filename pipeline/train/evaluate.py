@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -70,8 +71,38 @@ def rescore(run: Path, store: Store, part: str, *, device: str = "auto") -> Pred
     return predictions
 
 
-def certainty(run: Path, store: Store, part: str, predictions: Predictions) -> list[str]:
-    """Return lines on the intervals and the calibration of predictions from `rescore`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certainty:
+    """How sure the scores and probabilities of `rescore` are.
+
+    Attributes
+    ----------
+    intervals : dict
+        As `pipeline.metrics.bootstrap.intervals` gives them.
+    errors : dict
+        As `pipeline.metrics.calibration.errors_at` gives them.
+    temperature : float or None
+        Fitted on the run's val, it scales the probabilities.
+    subjects_known : bool
+    unlabelled : str
+        What of the part was used without its labels; empty for nothing.
+    """
+
+    intervals: dict[str, Any]
+    errors: dict[str, float]
+    temperature: float | None
+    subjects_known: bool
+    unlabelled: str
+
+    def lines(self) -> list[str]:
+        """Return this for people, in a line each."""
+        people = "subjects" if self.subjects_known else "videos"
+        lines = certainty_lines(self.intervals, self.errors, self.temperature, people)
+        return [*lines, self.unlabelled] if self.unlabelled else lines
+
+
+def certainty(run: Path, store: Store, part: str, predictions: Predictions) -> Certainty:
+    """Return how sure the scores and probabilities are that `rescore` returned.
 
     Parameters
     ----------
@@ -86,12 +117,16 @@ def certainty(run: Path, store: Store, part: str, predictions: Predictions) -> l
     subjects = store.subjects[predictions.clips]
     bounds = cast(dict[str, Any], intervals(predictions.labels, right, subjects, classes=classes))
     temperature = metrics.get("calibration", {}).get("temperature")
-    errors = errors_at(temperature or 1.0, predictions.log_probabilities, predictions.labels)
-    people = "subjects" if store.subjects_known else "videos"
-    lines = certainty_lines(bounds, errors, temperature, people)
-    if part != "train" and (statistics := UNLABELLED.get(metrics.get("standardise", "none"))):
-        lines.append(f"unlabelled {part} data: used; features are standardised by {statistics}")
-    return lines
+    whose = UNLABELLED.get(metrics.get("standardise", "none"))
+    return Certainty(
+        intervals=bounds,
+        errors=errors_at(temperature or 1.0, predictions.log_probabilities, predictions.labels),
+        temperature=temperature,
+        subjects_known=store.subjects_known,
+        unlabelled=f"unlabelled {part} data: used; features are standardised by {whose}"
+        if whose and part != "train"
+        else "",
+    )
 
 
 def read_config(run: Path) -> dict[str, Any]:

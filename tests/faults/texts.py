@@ -27,6 +27,7 @@ from featstore.manage.verify import verify
 from pipeline.build.build import build
 from pipeline.build.plan.build_plan import cache_of
 from pipeline.build.plan.build_plan import prepare as prepare_build
+from pipeline.cli.store_facts import entry_facts
 from pipeline.cli.store_text import listing
 from pipeline.ingest.ingest import prepare_import
 from pipeline.ingest.plan import ImportOptions
@@ -191,7 +192,7 @@ def hdf5_metadata(folder: Path, rng: np.random.Generator) -> Trial:
 def _use_store(path: Path) -> None:
     """Do with a store what commands do: list, describe, verify, open and read it."""
     list(unreadable(path.parent))
-    listing(path.parent, list(entries(path.parent)))
+    listing([entry_facts(entry, 0) for entry in entries(path.parent)])
     try:
         list(verify(path))
     finally:

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,6 +13,7 @@ from typing import Any, Literal, get_args
 from featstore.errors import InputError
 from featstore.format.codecs import COMPRESSIONS, DTYPES, Codec
 from featstore.manage.catalogue import DEFAULT_STORE_ROOT
+from featstore.text import did_you_mean
 from featstore.writing.destinations import SUFFIX_OF
 from models.catalogue import BACKBONES, TIMM
 from pipeline.option_values import (
@@ -206,9 +206,8 @@ def check_backbone(name: str, size: int, window: int) -> None:
     if name.startswith(TIMM):
         return
     if name not in BACKBONES:
-        near = get_close_matches(name, BACKBONES, 1, 0)
         raise InputError(
-            f"--backbone is {name!r}; did you mean {near[0]!r}? There are "
+            f"--backbone is {name!r}{did_you_mean(name, BACKBONES)}; there are "
             f"{', '.join(BACKBONES)} and timm:NAME."
         )
     spec = BACKBONES[name]

@@ -135,6 +135,14 @@ class Train(_Section):
     min_epochs, patience : int
         Training ends after `patience` consecutive epochs past `min_epochs` without an improvement
         of `monitor`. With patience None, all epochs run.
+    batch_size : int
+        Clips in one training step.
+    lr : float
+        Learning rate at the start.
+    weight_decay : float
+        Weight decay of the optimizer.
+    optimizer : {"adam", "adamw"}
+        With adamw, weight decay is decoupled from the gradient.
     schedule : {"none", "plateau", "cosine"}
         Plateau halves the rate after 5 epochs without improvement; cosine falls to 0 at `epochs`.
     clip_norm : float or None
@@ -142,6 +150,8 @@ class Train(_Section):
     imbalance : str
         The strategy against class imbalance; see `pipeline.train.imbalance`. A single field, so
         strategies cannot be combined.
+    label_smoothing : float
+        Share of the target that is spread over all classes.
     effective_beta : float
         Used only by the strategies that end in effective.
     focal_gamma : float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from featstore.errors import InputError
+from featstore.text import nearest_name
 from pipeline.train.recipes.fields import Augment, Data, Head, Recipe, Train, head_section
 from pipeline.yaml_text import parse_yaml, read_yaml, short
 
@@ -212,7 +212,5 @@ def _sentence(error: Any, sections: tuple[str, ...]) -> str:
 def _nearest(word: str, words: Sequence[str]) -> str:
     """Return a hint with the nearest word; a bare field name also matches its dotted name."""
     by_last = {name.split(".")[-1]: name for name in words}
-    near = difflib.get_close_matches(word, words, n=1) or [
-        by_last[last] for last in difflib.get_close_matches(word, by_last, n=1)
-    ]
-    return f"; did you mean {near[0]}?" if near else ""
+    near = nearest_name(word, words) or by_last.get(nearest_name(word, by_last), "")
+    return f"; did you mean {near}?" if near else ""

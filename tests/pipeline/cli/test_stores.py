@@ -97,14 +97,24 @@ def refused(result: Result, *words: str) -> None:
 class TestLs:
     def test_every_store_is_a_line(self, folder: Path, stores: list[Store]) -> None:
         heading, *rows = table_rows(printed("ls", "--stores", folder / "features"))
-        assert " ".join(heading) == "store key format clips steps x dim GB age runs notes"
-        shape = [str(len(KEPT)), str(STEPS), "x", "512"]
-        expected = [[store.path.name, store.key[:12], "zarr", *shape] for store in stores]
-        assert sorted(row[:7] for row in rows) == sorted(expected)
+        assert " ".join(heading) == (
+            "store key format clips failed steps x dim backbone weights pixels fps size normalise "
+            "GB age runs notes"
+        )
+        shape = [str(len(KEPT)), "0", str(STEPS), "x", "512"]
+        expected = [
+            [
+                *(store.path.name, store.key[:12], "zarr", *shape),
+                *(store.attributes["features"][name] for name in ("backbone", "weights", "pixels")),
+                *("all", str(size), "split"),
+            ]
+            for store, size in zip(stores, (32, 40), strict=True)
+        ]
+        assert sorted(row[:14] for row in rows) == sorted(expected)
         size = sum(path.stat().st_size for path in stores[0].path.rglob("*") if path.is_file())
         for row in rows:
-            assert row[7:] == [f"{size / 1e9:.3f}", row[8], "min", "0", "UNTRAINED"]
-            assert int(row[8]) < 60
+            assert row[14:] == [f"{size / 1e9:.3f}", row[15], "min", "0", "UNTRAINED"]
+            assert int(row[15]) < 60
 
     @pytest.mark.parametrize(
         ("built", "shown"), [("now", "0 min"), ("2020-01-01T00:00:00", "d"), ("soon", "?")]
