@@ -188,7 +188,7 @@ def compare(
     from pipeline.runs.compare import read_group
 
     if len(runs) < 2:
-        named = f"{runs[0]} has" if runs else "There is"
-        raise InputError(f"{named} nothing to be compared with; name two runs or more.")
+        named = f"only {runs[0]} is named" if runs else "no run is named"
+        raise InputError(f"{named}, and two are compared; name another run.")
     differences = differences_of([read_group(run, part) for run in runs], seed=seed)
     return differences, comparison(differences, part)

@@ -86,7 +86,7 @@ def test_no_split_names_the_three_ways(write) -> None:
         (SPLITS, 7, 'no column "split_7", only subject, split_0, split_1'),
         (SPLITS, None, 'no column "split", .* choose one with --split N'),
         (SPLITS + "ann,test,train\n", 0, 'row 5: subject "ann" was listed before'),
-        (SPLITS.replace("bob", "rob"), 0, 'row 4: subject "bob" is not in .* nearest is "rob"'),
+        (SPLITS.replace("bob", "rob"), 0, 'subject "bob" is not in .* nearest name is "rob"'),
         (SPLITS.replace("val,train", "dev,train"), 0, 'row 3: part "dev" is unknown'),
     ],
 )
