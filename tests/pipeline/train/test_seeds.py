@@ -186,6 +186,7 @@ def test_report_says_what_scores_rest_on_and_leave_out(tmp_path: Path) -> None:
         "train, 1 of test.",
     ):
         assert f"- {line}\n" in text
+    assert "2 of 3 classes on val and 2 of 3 classes on test" in text
     assert "fake split 1: clips that could" not in text
 
 

@@ -144,7 +144,7 @@ def test_attention_entropy_is_that_of_val_clips_of_several_steps(tmp_path: Path)
     assert 0 < expected < 1
     assert metrics["attention_entropy"] == pytest.approx(expected, rel=1e-6)
     assert metrics["one_step_val_clips"] == 1
-    assert f"its entropy is {expected:.3f}" in (run / "report.md").read_text()
+    assert f"{expected:.3f} of log(steps)" in (run / "report.md").read_text()
     without = recipe_of("head.pool=mean")
     plain = train(store, without, out=tmp_path / "two", log=quiet)
     assert read_metrics(plain)["attention_entropy"] is None
@@ -163,7 +163,7 @@ def test_doubts_about_the_store_are_carried_everywhere(
     assert (metrics["untrained"], metrics["subjects_known"]) == (untrained, known)
     for text in ("\n".join(lines), (run / "report.md").read_text()):
         assert ("backbone is untrained" in text) == untrained
-        assert ("ubjects are not known" in text) == (not known)
+        assert ("ubjects are unknown" in text) == (not known)
 
 
 @pytest.mark.parametrize(("min_epochs", "waited"), [(0, "1 epoch"), (4, "4 epochs")])

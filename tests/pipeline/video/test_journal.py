@@ -12,6 +12,7 @@ import pytest
 
 from featstore.errors import InputError
 from pipeline.cli import main
+from pipeline.video import crashes as crashes_module
 from pipeline.video import decode, journal
 from pipeline.video import videos as catalogue
 from pipeline.video.crashes import crashes
@@ -45,7 +46,7 @@ def hang(path: Path, frame: int) -> None:
 
 
 def lack_memory(path: Path, frame: int) -> None:
-    os._exit(journal.NO_MEMORY)
+    os._exit(crashes_module.NO_MEMORY)
 
 
 def die(folder: Path, video: Path, how: str) -> subprocess.CompletedProcess[str]:
@@ -94,8 +95,8 @@ def test_the_frame_that_is_due_is_noted(tmp_path: Path) -> None:
             assert next(frames)[0] == number
         (kept,) = (tmp_path / "j").iterdir()
         with journal.at_work(path, 5):
-            assert dict(journal._entries(kept.read_bytes())) == {path: 5}
-        assert dict(journal._entries(kept.read_bytes())) == {}
+            assert dict(crashes_module._entries(kept.read_bytes())) == {path: 5}
+        assert dict(crashes_module._entries(kept.read_bytes())) == {}
 
 
 def test_a_build_refuses_the_video_or_fails_its_clips(

@@ -6,6 +6,7 @@ import pytest
 
 import featstore
 from featstore.errors import CorruptStoreError, InputError
+from featstore.keys import digest
 from pipeline.train.data import checks
 from pipeline.train.data.checks import checked_parts, concerns, other_store
 from pipeline.train.recipes.load import load_recipe
@@ -162,7 +163,8 @@ def test_large_stores_are_not_searched_for_repetitions(
 def other_split(folder: Path, *, origin: str, shift: int, mean: float) -> featstore.Store:
     """Five clips of one video, of which those of train depend on `shift`."""
     statistics = {"origin": origin, "mean": [mean], "std": [0.2], "clips": 2}
-    made = contents(statistics=statistics, title=f"split {shift}", key=f"{shift}{origin}")
+    statistics |= {"frames": 2, "pixels": 2}
+    made = contents(statistics=statistics, title=f"split {shift}", key=digest([shift, origin]))
     made.columns["split"] = (np.arange(5) + shift) % 3
     return featstore.open(write_store(folder / f"{origin}{shift}.zarr", made))
 
