@@ -104,15 +104,15 @@ def _make(
     if prepared.options.repair and isinstance(path, Path):
         damaged = find_damage(path, log)
         if damaged is not None and not damaged.names:
-            log(f"{prepared.path} is whole: nothing to repair")
+            log(f"{prepared.path} is intact: nothing to repair")
             return {}, {}
         return _extract(prepared, damaged, cache, log, cluster)
     if prepared.options.retry_failed and isinstance(path, Path) and prepared.built:
         holding = find_failed(path)
         if holding is None:
-            log(f"no clip of {prepared.path} has failed: nothing to try again")
+            log(f"no clip of {prepared.path} failed: nothing to retry")
             return {}, {}
-        log(f"{len(holding.names)} failed clips are tried again")
+        log(f"retrying {len(holding.names)} failed clips")
         return _extract(prepared, holding, cache, log, cluster)
     if isinstance(path, Path):
         finish(path)
@@ -132,7 +132,7 @@ def _convert(
 
     since = time.perf_counter()
     name = Path(existing).name
-    log(f"the same features are in {name}: copied, nothing is extracted")
+    log(f"copying the same features from {name}: nothing to extract")
     path, codec = prepared.path, prepared.options.codec
     if isinstance(path, Path):
         copy_store(open_store(existing), path, codec)
@@ -179,7 +179,7 @@ def _extract(
     try:
         check_space(prepared, layout, len(writer.missing))
         if writer.done:
-            log(f"going on from {len(writer.done)} of {len(layout.units())} finished units")
+            log(f"resuming after {len(writer.done)} of {len(layout.units())} finished units")
         if damaged is not None:
             damaged.adopt(writer, contents, mixed=options.allow_mixed_numerics, log=log)
         copies = _copies(prepared, statistics, attributes["numerics"], inputs, log)
@@ -207,7 +207,7 @@ def _keep_or_discard(writer: StoreWriter, layout: Layout, log: Log) -> None:
         return
     log(
         f"{len(writer.done)} of {len(layout.units())} units are finished and kept: the same "
-        "command goes on from there, `featstore gc` removes them"
+        "command resumes from them, `featstore gc` removes them"
     )
 
 

@@ -1,4 +1,4 @@
-"""What must hold before a build goes on: weights, room on the disk, few enough failures."""
+"""Checks of a build: weights, free disk space, number of failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.video.cache import Cache
 
 
 def check_failures(prepared: Prepared, failed: Mapping[int, str]) -> None:
-    """Stop where more clips have failed than may.
+    """Raise if more clips failed than --max-failures allows.
 
     Raises
     ------
@@ -33,14 +33,14 @@ def check_failures(prepared: Prepared, failed: Mapping[int, str]) -> None:
                 f"{prepared.options.normalise}; change one of these, or remove the clip."
             )
         raise InputError(
-            f"{count}, and --max-failures allows {most}: {prepared.videos[clip.video].path}: "
+            f"{count}, but --max-failures allows {most}: {prepared.videos[clip.video].path}: "
             f"{reason}, which clip {clip.clip_id} needs; replace the video, remove its clips, or "
-            "allow more with --max-failures."
+            "raise --max-failures."
         )
 
 
 def check_weights(prepared: Prepared, cache: Cache) -> None:
-    """Refuse weights that changed between being hashed and being loaded.
+    """Raise if the weights changed between hashing and loading.
 
     Raises
     ------
@@ -49,11 +49,11 @@ def check_weights(prepared: Prepared, cache: Cache) -> None:
     path = prepared.weights.path
     known = {} if path is None else cache.known_hashes([path])
     if path is not None and f"sha256:{known.get(path)}" != prepared.weights.identity:
-        raise InputError(f"{path} was changed while it was read; run the same command again.")
+        raise InputError(f"{path} changed while it was read; run the same command again.")
 
 
 def check_space(prepared: Prepared, layout: Layout, units: int) -> None:
-    """Refuse to begin where the disk cannot hold the units that are missing.
+    """Raise if the disk cannot hold the missing units.
 
     Raises
     ------
@@ -63,6 +63,8 @@ def check_space(prepared: Prepared, layout: Layout, units: int) -> None:
     if options.bucket:
         return
     whole = store_bytes(layout.steps, layout.dim, options.codec.item_size)
-    packed = whole if options.format == "hdf5" else 0  # from finished files, which stay till then
+    packed = (
+        whole if options.format == "hdf5" else 0
+    )  # packed from finished files, which stay until the end
     needed = whole * units // len(layout.units()) + packed
     check_room(root, needed)

@@ -1,4 +1,4 @@
-"""What a worker does for a build: everything but the planning, the commits and the seal."""
+"""A worker's part of a build: everything except planning, commits and the seal."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ NOTHING = Statistics(mean=(0.0,), std=(1.0,), origin="fixed")
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What decides the backbone that a worker loads.
+    """The settings of the backbone that a worker loads.
 
     Attributes
     ----------
     options : BuildOptions
     mode : {"luma", "rgb"}
     weights : Weights
-        Of an absolute path.
+        With an absolute path.
     """
 
     options: BuildOptions
@@ -45,7 +45,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What a worker says of a unit.
+    """A worker's result for a unit.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Computed:
     facts : dict
         See `Extractor.facts`.
     changed : list of str
-        In what this worker's numerics differ from those of the job.
+        Differences between this worker's numerics and the job's.
     """
 
     written: Written
@@ -66,20 +66,20 @@ class Computed:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is the same for every unit of a build.
+    """The settings shared by all units of a build.
 
     Attributes
     ----------
     model : Model
     statistics : Statistics
     files, commits : str
-        Where chunks go, and where the process that asks has put its name.
+        The folder of the chunks, and the folder with the name of the calling process.
     run : str
-        Its name.
+        The name of the calling process.
     chunk_rows, dim : int
     codec : Codec
     numerics : dict
-        What units are to be computed with.
+        The numerics that units must have.
     """
 
     model: Model
@@ -137,7 +137,7 @@ def compute(task: tuple[Job, UnitWork, dict[int, Video]]) -> Computed:
 
 
 def _check_place(job: Job) -> None:
-    """Refuse to write where the build is not to be seen, or another process has taken it over.
+    """Raise if this worker does not see the build, or another process took it over.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def _check_place(job: Job) -> None:
 
 
 def _load(model: Model) -> tuple[Forward, dict[str, Any]]:
-    """Return the model, which is loaded once, and this worker's numerics."""
+    """Return the model, loaded once, and this worker's numerics."""
     if model in _loaded:
         return _loaded[model]
     _check_weights(model.weights)
@@ -170,7 +170,7 @@ def _load(model: Model) -> tuple[Forward, dict[str, Any]]:
 
 
 def _check_weights(weights: Weights) -> None:
-    """Refuse weights that are not there, or are others.
+    """Raise if the weights are missing or different.
 
     Raises
     ------
@@ -182,8 +182,8 @@ def _check_weights(weights: Weights) -> None:
     found = content_hash(path) if path.is_file() else "missing"
     if f"sha256:{found}" != weights.identity:
         raise InputError(
-            f"On {platform.node()}, {path} is not the weights file that the build was asked for; "
-            "workers need to see the same file under the same path."
+            f"On {platform.node()}, {path} is not the weights file of this build; workers need "
+            "the same file under the same path."
         )
 
 

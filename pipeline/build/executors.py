@@ -58,7 +58,7 @@ class Machine(Protocol):
         writer : StoreWriter
         contents : Contents
         tick : callable
-            Told, as work goes on, how many more inputs were computed and frames were decoded.
+            Takes the number of newly computed inputs and decoded frames.
         """
 
 
@@ -122,7 +122,7 @@ class There:
         self._model, self._numerics, self.dim = cluster.call(
             "pipeline.build.dask_worker:describe", model
         )
-        # All load the model now, and whoever computes otherwise is known before the first unit.
+        # All workers load the model now, so other numerics are an error before the first unit.
         others = cluster.everywhere("pipeline.build.dask_worker:describe", self._model)
         if not prepared.options.allow_mixed_numerics:
             for _, numerics, _ in others:
@@ -174,7 +174,7 @@ class There:
 
 
 def _check_same(changed: list[str]) -> None:
-    """Refuse a worker that computes otherwise than the first one.
+    """Check that all workers have the same numerics.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def _check_same(changed: list[str]) -> None:
     """
     if changed:
         raise InputError(
-            f"A worker computes otherwise than the first one ({'; '.join(changed)}), so last bits "
-            "may differ; give all workers the same software and hardware, or go on with "
+            f"A worker has other numerics than the first one ({'; '.join(changed)}), so last bits "
+            "may differ; use the same software and hardware on all workers, or pass "
             "--allow-mixed-numerics."
         )

@@ -1,4 +1,4 @@
-"""What is said to people about builds and stores, as lines and small tables."""
+"""Messages and tables about builds and stores."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from pipeline.video.grey import looks_grey
 from pipeline.video.videos import Video
 
 UNTRAINED = "UNTRAINED backbone: its weights are random."
-UNNOTICED = "it does not notice frames that are damaged; see docs/decoding.md."
+UNNOTICED = "it does not detect damaged frames; see docs/decoding.md."
 UNKNOWN_SUBJECTS = (
-    "Subjects are not known: each video counts as its own, so one person may be in two parts."
+    "Subjects are unknown: each video counts as a subject, so one person may be in two parts."
 )
 
 
 def table(rows: Sequence[Sequence[object]]) -> str:
-    """Return rows in aligned columns: the first to the left, the others to the right.
+    """Return rows in aligned columns: the first left-aligned, the others right-aligned.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def table(rows: Sequence[Sequence[object]]) -> str:
 
 
 def describe(prepared: Prepared, *, weights: bool = True) -> Iterator[str]:
-    """Yield what a user should know before features are extracted."""
+    """Yield a summary of the build before features are extracted."""
     dataset, options = prepared.dataset, prepared.options
     yield (
         f"{dataset.title}: {len(prepared.clips)} clips of {len(dataset.classes)} classes in "
@@ -93,11 +93,11 @@ def describe(prepared: Prepared, *, weights: bool = True) -> Iterator[str]:
             f"as {deep[0].path} with {deep[0].index.bits}; --pixels rgb cuts them to 8."
         )
     if weights and options.normalise == "split":
-        yield "mean and std belong to this split's training clips: another split is extracted anew"
+        yield "mean and std belong to this split's training clips: another split is extracted again"
 
 
 def _delays(videos: Sequence[Video]) -> Iterator[str]:
-    """Yield that videos begin after their files, by half a frame or more."""
+    """Yield a note if videos start half a frame or more after their files."""
     late = [v for v in videos if 2 * v.index.delay * Fraction(v.index.rate or 1) >= 1]
     if late:
         worst = max(late, key=lambda video: video.index.delay)
@@ -109,27 +109,27 @@ def _delays(videos: Sequence[Video]) -> Iterator[str]:
 
 
 def caveats(*, subjects_known: bool, untrained: bool) -> list[str]:
-    """Return what every output says of such features."""
+    """Return the caveats that every output shows for such features."""
     unknown = [] if subjects_known else [UNKNOWN_SUBJECTS]
     return [*unknown, *([UNTRAINED] if untrained else [])]
 
 
 def failures(attributes: Mapping[str, Any], most: int = 5) -> Iterator[str]:
-    """Yield which clips of a store failed, and why."""
+    """Yield the failed clips of a store, and the reasons."""
     failed = attributes.get("failed", {})
     if failed:
         total = sum(attributes["clips"].values())
-        yield f"{len(failed)} of {total} clips FAILED, and no training uses them:"
+        yield f"{len(failed)} of {total} clips FAILED; training skips them:"
     for clip, reason in list(failed.items())[:most]:
         yield f"  {clip}: {reason}"
     if len(failed) > most:
         yield f"  and {len(failed) - most} more"
     if failed:
-        yield "  mend the videos and build again, or try the same again with --retry-failed"
+        yield "  repair the videos and build again, or retry them with --retry-failed"
 
 
 def dry_run_table(prepared: Prepared) -> str:
-    """Return how large the store would be."""
+    """Return a table with the size of the planned store."""
     options = prepared.options
     spec = BACKBONES.get(options.backbone)
     inputs, _ = clip_inputs(prepared.clips, prepared.videos, options, prepared.fps)
@@ -159,7 +159,7 @@ def _timm_dim(prepared: Prepared) -> int:
 
 
 def timing_table(prepared: Prepared, seconds: dict[str, float]) -> str:
-    """Return where the time of a build went, what was decoded, and what held it up."""
+    """Return a build's seconds by stage, decoded frames, and bottleneck."""
     stages, facts = dict(seconds), read_provenance(prepared.path)
     total = stages.pop("total")
     threads = {stage: stages.pop(stage) for stage in BESIDE if stage in stages}
@@ -198,5 +198,5 @@ def _plain(value: Any) -> str:
 
 
 def _natural(name: str) -> list[tuple[str, int]]:
-    """Return what sorts vp2 before vp10."""
+    """Return a sort key that puts vp2 before vp10."""
     return [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", name)]

@@ -150,15 +150,15 @@ def difference(
     parts = np.column_stack([-first.shares, other.shares])  # rows sum to the difference
     units = {"clips": (clip_units(labels, parts, len(names)), 1.0)}
     if people > 1:
-        own = subject_units(labels, parts, np.array(subjects), len(names))
-        units["subjects"] = (own, widening(people))
+        by_subject = subject_units(labels, parts, np.array(subjects), len(names))
+        units["subjects"] = (by_subject, widening(people))
     scores: dict[str, dict[str, Any]] = {}
     for name, of_runs in point(units["clips"][0]).items():
         ours, theirs = -float(of_runs[: first.runs].sum()), float(of_runs[first.runs :].sum())
         scores[name] = {"first": ours, "other": theirs, "difference": theirs - ours}
         scores[name] |= {"clips": None, "subjects": None}
     rng = np.random.default_rng([seed, 1])  # independent of the clips
-    more = np.column_stack([more_of_runs(own.seen, resamples, rng) for own in (first, other)])
+    more = np.column_stack([more_of_runs(group.seen, resamples, rng) for group in (first, other)])
     for over, (drawn, factor) in units.items():
         for name, draws in resampled(drawn, resamples=resamples, seed=seed).items():
             value = scores[name]["difference"]

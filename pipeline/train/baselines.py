@@ -93,9 +93,9 @@ def baselines_of(feed: Feed, parts: Parts, recipe: Recipe) -> dict[str, Any]:
     train_units, clips_of_part = units["train"], labels[parts["train"]]
     classes = len(feed.store.classes)
 
-    def scores(found: Mapping[str, Ints]) -> dict[str, Metrics]:
+    def scores(predicted: Mapping[str, Ints]) -> dict[str, Metrics]:
         return {
-            part: metrics_of_predictions(labels[parts[part]], found[part], classes)
+            part: metrics_of_predictions(labels[parts[part]], predicted[part], classes)
             for part in PARTS
         }
 

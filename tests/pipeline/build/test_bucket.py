@@ -87,7 +87,7 @@ def test_what_is_unfinished_is_no_store_and_is_gone_on_from(
     cache.close()
     whole = build(options_of(data, tmp_path / "there", normalise="split"))
     units = len(whole.layout.units())
-    assert f"going on from 3 of {units} finished units" in said
+    assert f"resuming after 3 of {units} finished units" in said
     assert len(computed) == (units - 3) + units
     assert files(str(prepared.path)) == local(whole)
     assert not list(Bucket(f"{place}/.{Path(str(prepared.path)).name}.units").names())

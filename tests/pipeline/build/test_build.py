@@ -229,7 +229,7 @@ class TestFailure:
         save(2)
         cache = cache_of(options.store)
         try:
-            with pytest.raises(InputError, match=r"w\.safetensors was changed while it was read"):
+            with pytest.raises(InputError, match=r"w\.safetensors changed while it was read"):
                 stage.build(prepared, cache, silent)
         finally:
             cache.close()
@@ -247,7 +247,7 @@ class TestFailure:
         assert sealed_stores(root) == []
         lines: list[str] = []
         finished = build(options_of(data, root), lines.append)
-        assert "going on from 1 of 1 finished units" in lines
+        assert "resuming after 1 of 1 finished units" in lines
         undisturbed = build(options_of(data, tmp_path / "undisturbed"))
         assert checksums(finished.path) == checksums(undisturbed.path)
 

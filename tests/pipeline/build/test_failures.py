@@ -204,7 +204,7 @@ def test_too_many_failures_stop_and_more_allowed_go_on(
     damage(data.parent / "train.mp4", 0.0, 0.9)  # the second of three
     root = tmp_path / "features"
     with pytest.raises(
-        InputError, match=r"of 12 clips failed, and --max-failures allows 0"
+        InputError, match=r"of 12 clips failed, but --max-failures allows 0"
     ) as info:
         build(options_of(data, root, **FIXED | {"max_failures": "0"}))
     assert str(data.parent / "train.mp4") in str(info.value)
@@ -212,7 +212,7 @@ def test_too_many_failures_stop_and_more_allowed_go_on(
     before = len(computed)
     lines: list[str] = []
     store = build(options_of(data, root, **FIXED | {"max_failures": "50%"}), lines.append)
-    assert f"going on from {before - 1} of 18 finished units" in lines
+    assert f"resuming after {before - 1} of 18 finished units" in lines
     undisturbed = build(options_of(data, tmp_path / "u", **FIXED | {"max_failures": "50%"}))
     assert checksums(store.path) == checksums(undisturbed.path)
     assert len(failed_clips(store)) >= 3
@@ -286,7 +286,7 @@ def test_retry(tmp_path, data, chunk_rows: int, store_format: str, monkeypatch, 
     assert mended.attributes == undisturbed.attributes
     lines: list[str] = []
     build(options_of(data, root, retry_failed=True, **more), lines.append)
-    assert lines[-1].endswith("has failed: nothing to try again")
+    assert lines[-1].endswith("failed: nothing to retry")
 
 
 def test_repair_keeps_what_failed(tmp_path, data, monkeypatch) -> None:

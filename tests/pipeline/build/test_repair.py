@@ -79,7 +79,7 @@ def test_damage_is_found_and_mended_alone(tmp_path, data, damage: str, computed)
     assert all(any(line.startswith(name) for line in lines) for name in names)
     superseded = tmp_path / f".{store.path.name}.superseded"
     assert bytes_of(superseded).values() != before.values()
-    assert repaired(data, tmp_path)[1] == [f"{store.path} is whole: nothing to repair"]
+    assert repaired(data, tmp_path)[1] == [f"{store.path} is intact: nothing to repair"]
 
 
 def test_damage_is_named_by_clip_and_video(tmp_path, data) -> None:

@@ -285,7 +285,7 @@ def test_unknown_subjects_are_another_store(data: Path) -> None:
         assert result.exit_code == 0, result.output
         found = json.loads(result.stdout)
         assert featstore.open(found["path"]).subjects_known == found["subjects_known"] == known
-        assert ("Subjects are not known" in result.stderr) != known
+        assert ("Subjects are unknown" in result.stderr) != known
         keys[found["key"]] = name
     assert len(keys) == 2
 
@@ -304,7 +304,7 @@ def test_a_damaged_store_says_how_to_mend_it(data: Path) -> None:
     assert result.exit_code == 2
     assert "--repair" in result.stderr
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    assert "Nothing can be taken over" in build("--repair").stdout
+    assert "Nothing can be kept" in build("--repair").stdout
     assert before.keys() == {file for file in path.rglob("*") if file.is_file()}
     assert [file for file in before if file.read_bytes() != before[file]] == [root]
     for file in path.rglob("*"):
@@ -330,7 +330,7 @@ def test_source_s_advice_is_taken_and_short_clips_are_counted(tmp_path, monkeypa
     result = run("build", "--data", ".", *quick)
     assert result.exit_code == 0, result.output
     assert "dropped 3 clips shorter than 8 frames" in result.stdout
-    assert "another split is extracted anew" in result.stdout
+    assert "another split is extracted again" in result.stdout
     path = result.stdout.splitlines()[-1].split(" ")[0]
     store = featstore.open(path)
     assert store.attributes["features"]["pixels"] == "luma"

@@ -100,7 +100,7 @@ def test_every_decoder_has_keys_of_its_own(tmp_path: Path) -> None:
     assert len({prepare(own).key for own in options}) == 3
     for own in options:
         lines = "\n".join(describe(prepare(own)))
-        assert ("does not notice frames that are damaged" in lines) is (own.decoder != "pyav")
+        assert ("does not detect damaged frames" in lines) is (own.decoder != "pyav")
 
 
 @pytest.mark.parametrize(("pixels", "warned"), [("rgb", True), ("luma", False)])
