@@ -100,7 +100,7 @@ class Work:
     def lines(self) -> Iterator[str]:
         """Yield this for people."""
         if self.copies is None:
-            yield "mean and std of these training clips are not measured yet, so no row can be copied"
+            yield "mean and std of these clips are not measured yet, so no row can be copied"
         else:
             yield from self.copies.lines()
         yield f"computed: {self.clips} clips ({self.steps} steps)"
