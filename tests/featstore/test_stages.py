@@ -105,16 +105,16 @@ def test_in_a_folder_with_its_own_models_and_pipeline(tmp_path) -> None:
     for package in ("models", "pipeline"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("WHOSE = 'mine'\n")
-        (tmp_path / package / "run.py").write_text("WHOSE = 'mine'\n")
+        (tmp_path / package / "mine.py").write_text("WHOSE = 'mine'\n")
     code = f"""
         import sys
         sys.path.insert(0, "")
         import models  # before featstore is used
         import featstore
         store = featstore.build("table", data={str(table)!r}, **{QUICK!r})
-        import pipeline.runs.folder  # after it
+        import pipeline.mine  # after it
         run = featstore.train(store, "linear", set={SHORT!r})
-        assert models.WHOSE == pipeline.runs.folder.WHOSE == pipeline.WHOSE == "mine"
+        assert models.WHOSE == pipeline.mine.WHOSE == pipeline.WHOSE == "mine"
         assert sys.path[0] == ""
         print("TOP1", run.metrics["val"]["top1"], len(run.predictions("val")))
     """

@@ -10,6 +10,7 @@ from featstore.errors import InputError
 from models.heads import build_head
 from models.losses import cross_entropy
 from pipeline.system import device
+from pipeline.system.device import has_bf16
 from pipeline.train.imbalance import class_weights, sampling_probabilities
 from pipeline.train.learner import Learner, make_loss
 from pipeline.train.recipes.load import Train
@@ -102,6 +103,7 @@ def test_every_field_changes_what_is_learnt(given: tuple[str, ...], change: str)
 
 
 @pytest.mark.skipif(not device.has_bf16(), reason="the processor multiplies no bfloat16")
+@pytest.mark.skipif(not has_bf16(), reason="the processor has no bfloat16")
 def test_products_in_half_the_bits_leave_weights_whole_and_learn_as_much() -> None:
     store, losses = ordered_store(60), []
     for precision in ("float32", "bf16"):
