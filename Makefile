@@ -15,7 +15,7 @@ demo: $(VENV)/demo.stamp
 		--weights $(DEMO)/data/weights/tf_efficientnet_lite0.safetensors --stores $(DEMO)/features
 	rm -rf $(DEMO)/runs
 	$(BIN)/featstore train --stores $(DEMO)/features --recipe baseline --out $(DEMO)/runs/baseline
-	$(BIN)/featstore train --stores $(DEMO)/features --out $(DEMO)/runs/tcn \
+	$(BIN)/featstore train --stores $(DEMO)/features --recipe tcn --out $(DEMO)/runs/tcn \
 		--baseline $(DEMO)/runs/baseline
 	@echo
 	@sed -n '1,/^## Observations/p' $(DEMO)/runs/tcn/report.md | sed '$$d'

@@ -34,6 +34,12 @@ class LateFusion(Head):
     def __init__(self, heads: Sequence[Head], sizes: Sequence[int]) -> None:
         super().__init__()
         self.heads, self.sizes = nn.ModuleList(heads), list(sizes)
+        self.learns = all(head.learns for head in heads)
+
+    def remember(self, pooled: Tensor, labels: Tensor) -> None:
+        """Take the training clips, averaged over time (n, D), and their labels (n,)."""
+        for head, part in zip(self.heads, torch.split(pooled, self.sizes, dim=1), strict=True):
+            cast(Head, head).remember(part, labels)
 
     def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
         """Classify clips whose padded steps are zero."""

@@ -139,7 +139,7 @@ def train(
     device: str = "auto",
     log: Log,
 ) -> Path:
-    """Train a recipe on a store and return the run's folder; see `pipeline.train.train.train`.
+    """Train a recipe or the portfolio ``auto``, see `pipeline.train.train.train`; return the run.
 
     Without `out` the run goes to a free folder below ``runs/``.
     """
@@ -147,13 +147,14 @@ def train(
     from pipeline.system.distributed import processes
     from pipeline.train.data.checks import checked_parts
     from pipeline.train.learner import device_of
-    from pipeline.train.recipes.load import load_recipe
+    from pipeline.train.recipes.portfolio import Portfolio, load_recipes
     from pipeline.train.results import configuration
     from pipeline.train.train import train as run
 
-    loaded = load_recipe(recipe, overrides)
+    loaded = load_recipes(recipe, overrides)
     if out is None:
-        parts, where = checked_parts(store, loaded), device_of(loaded, device)
+        first = loaded.recipes[0] if isinstance(loaded, Portfolio) else loaded
+        parts, where = checked_parts(store, first), device_of(first, device)
         config = configuration(store, loaded, parts, seed=seed, device=where)
         out = free_folder(Path("runs") / f"{loaded.name}-{store.key[:8]}-seed{seed}", config)
     folder = run(store, loaded, out=out, seed=seed, device=device, baseline=baseline, log=log)

@@ -33,7 +33,18 @@ class Head(nn.Module):
     Whatever a padded step holds, NaN included, the logits of a clip do not change. A head defines
     `read`, and takes ``features, classes`` and keyword-only options, each annotated and with a
     default: they are the fields of a recipe's head section, checked by their annotations.
+
+    Attributes
+    ----------
+    learns : bool
+        Whether it is trained by gradients; if not, `remember` takes the training clips once.
     """
+
+    learns = True
+
+    def remember(self, pooled: Tensor, labels: Tensor) -> None:
+        """Take the training clips, averaged over time (n, D), and their labels (n,)."""
+        raise NotImplementedError
 
     def forward(self, features: Tensor, mask: Tensor) -> HeadOutput:
         """Classify a batch of clips.

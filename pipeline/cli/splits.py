@@ -14,6 +14,7 @@ from pipeline.cli.terminal import say
 if TYPE_CHECKING:
     from featstore.reading.store import Store
     from pipeline.train.recipes.load import Recipe
+    from pipeline.train.recipes.portfolio import Portfolio
 
 NUMBERS = re.compile(r"\d+(,\d+)*")
 
@@ -67,7 +68,7 @@ def flags_of_split(given: dict[str, Any], number: int) -> dict[str, Any]:
 
 def train_splits(
     stores: dict[int | None, Store],
-    recipe: Recipe,
+    recipe: Recipe | Portfolio,
     seeds: Sequence[int],
     *,
     out: Path | None,

@@ -85,13 +85,13 @@ def train(
     from pipeline import api
     from pipeline.system.distributed import processes
     from pipeline.train.data.stores import open_stores
-    from pipeline.train.recipes.load import load_recipe
+    from pipeline.train.recipes.portfolio import load_recipes
 
     check = not no_check and processes().checks
     numbers, given["split_file"] = split_numbers(splits, given["split_file"])
     if numbers or seeds is not None:
         refuse_several_runs(processes())
-        loaded = load_recipe(recipe, overrides)
+        loaded = load_recipes(recipe, overrides)
         opened = {
             split: open_stores(paths, allow_missing=allow_missing, check=check)
             for split, paths in _find_splits(stores, folder, given, numbers).items()
@@ -100,7 +100,7 @@ def train(
         text = train_splits(opened, loaded, every, out=out, device=device, baseline=baseline)
         say(f"report {text}")
         return
-    load_recipe(recipe, overrides)  # a mistake there is said before a store is looked for
+    load_recipes(recipe, overrides)  # a mistake there is said before a store is looked for
     store = open_stores(
         find_stores(stores, folder, given), allow_missing=allow_missing, check=check
     )

@@ -15,8 +15,8 @@ from pipeline.report.markdown import SCORE_NAMES, percent, plain, table
 from pipeline.runs.files import write_csv
 from pipeline.sweep.space import Space
 from pipeline.sweep.study import Row, best_score, ranked
-from pipeline.sweep.trial import best_of, is_better
 from pipeline.system.progress import human_time
+from pipeline.train.trial import best_of, is_better
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,12 +19,12 @@ from pipeline.runs.folder import LOCK, locked
 from pipeline.sweep.report import name_of, shown, write_outputs
 from pipeline.sweep.space import Space
 from pipeline.sweep.study import Row, Study, best_score, open_study, ranked
-from pipeline.sweep.trial import Outcome, Task
 from pipeline.sweep.workers import here, in_processes, on_dask
 from pipeline.train.data.checks import checked_parts
 from pipeline.train.learner import device_of
 from pipeline.train.recipes.load import Recipe, load_recipe
 from pipeline.train.train import train
+from pipeline.train.trial import Outcome, Task
 from pipeline.types import Log
 
 CONFIG, STUDY, BEST, FINAL = "sweep.json", "study.db", "best.yaml", "final"

@@ -21,7 +21,6 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from featstore.errors import InputError
-from pipeline.train.recipes import DEFAULT
 from pipeline.train.recipes.load import Recipe, check_names, load_recipe, recipe_of, validated
 from pipeline.yaml_text import read_yaml, short
 
@@ -69,7 +68,7 @@ class Choices(_Section):
 
 
 class _File(_Section):
-    recipe: str = DEFAULT
+    recipe: str = "tcn"
     trials: PositiveInt = 100
     space: Annotated[dict[str, Any], Field(min_length=1)]
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from featstore.errors import InputError
 from pipeline.sweep.space import Choices, Range, Space
-from pipeline.sweep.trial import Outcome, best_of, halving
+from pipeline.train.trial import Outcome, best_of, halving
 
 if TYPE_CHECKING:
     import optuna
@@ -130,7 +130,7 @@ class Study:
         ]
 
     def bars(self) -> dict[int, float]:
-        """Return the bars for trials that start now; see `pipeline.sweep.trial.halving`."""
+        """Return the bars for trials that start now; see `pipeline.train.trial.halving`."""
         return halving([row.scores for row in self.rows() if row.state != "fail"], self._monitor)
 
     def importance(self) -> dict[str, float]:

@@ -15,12 +15,12 @@ from itertools import islice
 import torch
 
 from featstore import InputError, Store, remote
-from pipeline.sweep.trial import Outcome, Task, call, run
 from pipeline.system.dask_cluster import Cluster
 from pipeline.system.processes import worker_processes
+from pipeline.train.trial import Outcome, Task, call, run
 from pipeline.types import Log
 
-CALL = "pipeline.sweep.trial:call"
+CALL = "pipeline.train.trial:call"
 CALL_ON_ONE_THREAD = "pipeline.sweep.workers:call_on_one_thread"
 
 

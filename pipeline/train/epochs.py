@@ -118,10 +118,10 @@ def fit(
         last = len(standing.history)
         log(progress(standing.history[-1], options) + (" *" * (standing.best_epoch == last)))
         schedule.step(score)
-        if after_epoch is not None:
-            after_epoch(standing.history[-1])
         if checkpoint is not None:
             _save(checkpoint, learner, schedule, standing)
+        if after_epoch is not None:
+            after_epoch(standing.history[-1])
     learner.head.load_state_dict(standing.best_weights)
     return Fitted(
         best_epoch=standing.best_epoch,

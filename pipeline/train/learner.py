@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from featstore.reading.store import Store
+from models.heads.pooling import MeanPool, blank
 from models.losses import adjusted, cross_entropy, focal, soft_targets
 from pipeline.metrics.predictions import Predictions
 from pipeline.system.device import choose_device
@@ -118,6 +119,8 @@ class Learner:
             The mean target mass of the predicted class. It equals the accuracy, except under
             mixup, where a clip has two classes.
         """
+        if not self.head.learns:
+            return self._remember()
         self.head.train()
         self.processes.seed_dropout(self.order_rng)
         size, rng = self.recipe.train.batch_size, self.order_rng
@@ -126,6 +129,16 @@ class Learner:
         steps = self.processes.total(torch.stack([self._step(batch) for batch in batches]))
         sums = steps.cpu().numpy().sum(axis=0)
         return float(sums[0] / len(self.clips)), float(sums[1] / len(self.clips))
+
+    def _remember(self) -> tuple[float, float]:
+        """Give the training clips to a head that needs no gradients."""
+        size = self.recipe.train.batch_size
+        batches = self.feed.batches(self.clips, size)
+        pooled = [MeanPool()(blank(one.features, one.mask), one.mask)[0] for one in batches]
+        labels = torch.from_numpy(self.store.labels[self.clips]).to(self.device)
+        self.head.remember(torch.cat(pooled), labels)
+        found = self.predict(self.clips)
+        return found.loss, float((found.predicted == found.labels).mean())
 
     def _step(self, batch: TensorBatch) -> Tensor:
         """Learn from one batch; return the loss and the target mass of this process's clips."""

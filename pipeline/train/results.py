@@ -25,6 +25,7 @@ from pipeline.train.data.checks import Parts
 from pipeline.train.data.stores import moments, named_stores
 from pipeline.train.imbalance import classes_without_clips
 from pipeline.train.recipes.load import Recipe
+from pipeline.train.recipes.portfolio import Portfolio
 
 PACKAGES = ("featstore", "torch", "numpy")
 
@@ -83,7 +84,7 @@ def clips_and_labels(store: Store, parts: Parts) -> dict[str, set[tuple[str, str
 
 
 def configuration(
-    store: Store, recipe: Recipe, parts: Parts, *, seed: int, device: torch.device
+    store: Store, recipe: Recipe | Portfolio, parts: Parts, *, seed: int, device: torch.device
 ) -> dict[str, Any]:
     """Return the plain values that determine a run's weights, as saved in ``config.yaml``.
 
@@ -91,7 +92,7 @@ def configuration(
     ----------
     store : Store
         Its path is included, but does not affect the weights.
-    recipe : Recipe
+    recipe : Recipe or Portfolio
     parts : dict
         Positions of the clips of train, val and test.
     seed : int
@@ -105,8 +106,12 @@ def configuration(
             versions[name] = "not installed"
     count = processes().count
     path = [str(member.path) for member in store.stores]
+    if isinstance(recipe, Portfolio):
+        chosen_by: dict[str, Any] = {"portfolio": recipe.as_dict()}
+    else:
+        chosen_by = {"recipe": recipe.model_dump()}
     return {
-        "recipe": recipe.model_dump(),
+        **chosen_by,
         "seed": seed,
         "device": device.type,
         **({"processes": count} if count > 1 else {}),

@@ -27,6 +27,7 @@ from pipeline.metrics.bootstrap import clip_units, intervals, point
 from pipeline.report.seeds import render
 from pipeline.runs.files import PARTS, SCORES, read_metrics, write_json
 from pipeline.runs.groups import read_group
+from pipeline.train.recipes.portfolio import Portfolio
 from pipeline.types import Log
 from pipeline.yaml_text import read_yaml
 
@@ -40,7 +41,7 @@ Trainer = Callable[["Store", Path, int], object]
 
 def train_all(
     stores: Mapping[int | None, Store],
-    recipe: Recipe,
+    recipe: Recipe | Portfolio,
     seeds: Sequence[int],
     *,
     out: Path,
@@ -53,7 +54,8 @@ def train_all(
     ----------
     stores : mapping
         Maps the number of a split to its store; the only key is None for a single store.
-    recipe : Recipe
+    recipe : Recipe or Portfolio
+        A portfolio chooses once per seed.
     seeds : sequence of int
     out : Path
         The folder of all runs.
@@ -118,7 +120,7 @@ def _check_folder(out: Path) -> None:
         )
 
 
-def _check_same(folder: Path, store: Store, recipe: Recipe, seed: int) -> None:
+def _check_same(folder: Path, store: Store, recipe: Recipe | Portfolio, seed: int) -> None:
     """Raise if the folder holds a run of another store, recipe or seed.
 
     Raises
@@ -129,13 +131,15 @@ def _check_same(folder: Path, store: Store, recipe: Recipe, seed: int) -> None:
         return
     try:
         config = read_yaml(folder / "config.yaml")
-        saved = {name: config[name] for name in ("recipe", "seed")}
+        what = "portfolio" if isinstance(recipe, Portfolio) else "recipe"
+        saved = {name: config[name] for name in (what, "seed")}
         saved["store"] = config["store"]["key"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder}: not a finished run ({error}); remove it, or pass --out"
         ) from None
-    expected = {"recipe": recipe.model_dump(), "seed": seed, "store": store.key}
+    plain = recipe.as_dict() if isinstance(recipe, Portfolio) else recipe.model_dump()
+    expected = {what: plain, "seed": seed, "store": store.key}
     changed = differences(json.loads(json.dumps(saved)), json.loads(json.dumps(expected)))
     if changed:
         raise InputError(
@@ -163,7 +167,7 @@ def summarise(out: Path, folders: Sequence[Path] | None = None) -> Path:
     metrics = [read_metrics(folder) for folder in folders]
     runs = [
         {"folder": folder.name, "title": run_metrics["title"], "seed": run_metrics["seed"]}
-        | {name: run_metrics[name] for name in ("store_key", "best_epoch", "seconds")}
+        | {name: run_metrics[name] for name in ("recipe", "store_key", "best_epoch", "seconds")}
         | {part: {name: run_metrics[part][name] for name in SCORES} for part in PARTS}
         for folder, run_metrics in zip(folders, metrics, strict=True)
     ]
@@ -176,7 +180,7 @@ def summarise(out: Path, folders: Sequence[Path] | None = None) -> Path:
         part: {name: _mean_over_splits(splits, part, name) for name in SCORES} for part in PARTS
     }
     summary = {
-        "recipe": metrics[0]["recipe"],
+        "recipe": (metrics[0].get("portfolio") or {}).get("name") or metrics[0]["recipe"],
         "monitor": metrics[0]["monitor"],
         "seeds": sorted({run["seed"] for run in runs}),
         "standardise": metrics[0].get("standardise", "none"),

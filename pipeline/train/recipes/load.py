@@ -77,8 +77,8 @@ def recipe_names() -> list[str]:
 
     Examples
     --------
-    >>> recipe_names()
-    ['attentive', 'baseline', 'bilstm', 'linear', 'mlp', 'tcn', 'transformer']
+    >>> recipe_names()[:5]
+    ['attentive', 'baseline', 'bilstm', 'linear', 'mlp']
     """
     files = resources.files("pipeline.train.recipes").iterdir()
     return sorted(file.name[:-5] for file in files if file.name.endswith(".yaml"))

@@ -138,7 +138,7 @@ class TestLs:
     def test_runs_that_train_left_are_counted(self, root: Path, stores: list[Store]) -> None:
         runs = [root.parent / "runs" / name for name in ("one", "two")]
         for number, out in enumerate(runs):
-            quick = ("--set", "train.epochs=1", "--set", "head.hidden=4", "--device", "cpu")
+            quick = ("--recipe", "tcn", "--set", "train.epochs=1", "--device", "cpu")
             store = root / stores[0].path.name
             printed("train", "--store", store, "--seed", str(number), "--out", out, *quick)
         assert runs_shown(root) == {stores[0].path.name: "2", stores[1].path.name: "0"}

@@ -11,7 +11,7 @@ import featstore
 from pipeline.cli import main
 from tests.builds import build, options_of, write_dataset
 
-QUICK = ("--set", "train.epochs=1", "--set", "head.hidden=4")
+QUICK = ("--recipe", "tcn", "--set", "train.epochs=1", "--set", "head.hidden=4")
 FLAGS = ("--source", "table", "--data", "data/clips.csv", "--backbone", "squeezenet1_1")
 FLAGS = (*FLAGS, "--weights", "random", "--pixels", "luma")
 

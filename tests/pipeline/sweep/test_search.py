@@ -19,13 +19,13 @@ from pipeline.cli import main
 from pipeline.runs.files import read_metrics
 from pipeline.runs.folder import LOCK, locked
 from pipeline.sweep import Space, final, load_space, space_of, sweep
-from pipeline.sweep import trial as trials_module
 from pipeline.sweep.study import open_study
-from pipeline.sweep.trial import FIRST_RUNG, REDUCTION, Outcome, PrunedError, halving, run
 from pipeline.train import results
+from pipeline.train import trial as trials_module
 from pipeline.train.data.feed import Feed
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
+from pipeline.train.trial import FIRST_RUNG, REDUCTION, Outcome, PrunedError, halving, run
 from tests.drawing import figures
 from tests.fakes import ordered_store
 from tests.featstore.test_docs import run as run_examples

@@ -18,9 +18,9 @@ import featstore
 from featstore.errors import InputError
 from pipeline.sweep import Space, load_space, sweep
 from pipeline.sweep.study import open_study, ranked
-from pipeline.sweep.trial import Task, call, run
 from pipeline.sweep.workers import in_processes
 from pipeline.system.processes import worker_processes
+from pipeline.train.trial import Task, call, run
 from tests.fakes import ordered_store
 from tests.folders import ROOT
 from tests.sweeps import quiet, saved, table, task_of, trials_of, write_space

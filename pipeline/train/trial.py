@@ -8,12 +8,14 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from featstore import InputError, Store
 from featstore.format.rows import MappedRows
@@ -22,6 +24,7 @@ from pipeline.train.data.feed import Feed
 from pipeline.train.epochs import fit
 from pipeline.train.learner import Learner, device_of, make_head, seeded
 from pipeline.train.recipes.load import Recipe, recipe_of
+from pipeline.types import Clips
 
 State = Literal["complete", "pruned", "fail"]  # Optuna's names
 # Trials are compared after FIRST_RUNG epochs, then after 3, 9, ... times as many. The best third
@@ -81,6 +84,11 @@ class PrunedError(Exception):
     """Raised to end a trial that scores below others."""
 
 
+def promoted(count: int) -> int:
+    """Return how many of some trials go on after a rung, at least one."""
+    return max(1, (count + 1) // REDUCTION)
+
+
 def halving(histories: Sequence[Sequence[float]], monitor: str) -> dict[int, float]:
     """Return the score that a trial's best epoch must reach, by epoch, to continue.
 
@@ -112,8 +120,7 @@ def halving(histories: Sequence[Sequence[float]], monitor: str) -> dict[int, flo
     ):
         bests = sorted(scores[best_of(scores, monitor)] for scores in reached_epoch)
         best_first = bests if monitor == "loss" else bests[::-1]
-        kept = max(1, (len(reached_epoch) + 1) // REDUCTION)  # counts the next trial too
-        bars[epoch] = best_first[kept - 1]
+        bars[epoch] = best_first[promoted(len(reached_epoch)) - 1]  # counts the next trial too
         epoch *= REDUCTION
     return bars
 
@@ -174,15 +181,23 @@ def run(store: Store, task: Task, *, shared: bool = False) -> Outcome:
 
 def _train(store: Store, recipe: Recipe, task: Task, watch: _Watch, *, shared: bool) -> None:
     """Train like `pipeline.train.train.train`, without the test."""
-    device, val = device_of(recipe, task.device), store.split("val")
-    with seeded(task.seed, device):
-        head = make_head(store, recipe).to(device)
-        learner = Learner(head, store, recipe, store.split("train"), seed=task.seed, val_clips=val)
+    device, parts = device_of(recipe, task.device), (store.split("train"), store.split("val"))
+    with learner_of(store, recipe, *parts, seed=task.seed, device=device) as learner:
         mapped = all(isinstance(member.rows, MappedRows) for member in store.stores)
         if shared and mapped and device.type == "cpu":  # the batches stay the same
             steps, standardise = recipe.data.steps, learner.standardise
             learner.feed = Feed(store, device, steps=steps, standardise=standardise)
-        fit(learner, val, log=lambda line: None, after_epoch=watch)
+        fit(learner, parts[1], log=lambda line: None, after_epoch=watch)
+
+
+@contextmanager
+def learner_of(
+    store: Store, recipe: Recipe, train: Clips, val: Clips, *, seed: int, device: torch.device
+) -> Iterator[Learner]:
+    """Give a learner as every training of this recipe and seed begins with."""
+    with seeded(seed, device):
+        head = make_head(store, recipe).to(device)
+        yield Learner(head, store, recipe, train, seed=seed, val_clips=val)
 
 
 # Dropout draws from torch's generator, which the whole process shares.
