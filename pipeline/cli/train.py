@@ -35,7 +35,7 @@ recipe_flag = heading("What to train")
         "featstore train --recipe bilstm --set train.lr=3e-4 --set train.epochs=20",
         "featstore train --store STORE --seeds 5 --splits 0,1,2 --out runs/all",
         "featstore train --source table --data clips.csv --backbone mobilenet_v2",
-        "torchrun --standalone --nproc-per-node 2 --no-python featstore train",
+        "torchrun --standalone --nproc-per-node 2 --no-python featstore train --recipe bilstm",
     ),
 )
 @STORE

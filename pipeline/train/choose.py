@@ -130,8 +130,13 @@ def choose(
     Raises
     ------
     InputError
-        If every recipe fails; the message is that of the first.
+        If every recipe fails, with the message of the first, or several processes train together.
     """
+    if processes().count > 1:
+        raise InputError(
+            f"several processes train one recipe together, and {portfolio.name} is a choice of "
+            "recipes; name one with --recipe"
+        )
     started = time.perf_counter()
     folds, why = folds_of(store, parts)
     log(why)
@@ -139,10 +144,9 @@ def choose(
     tournament = _Tournament(store, recipes, folds, seed, device, unfinished, log)
     first = max(FIRST_RUNG, math.ceil(FIRST_STEPS / _steps_an_epoch(folds, recipes)))
     winner, reason = tournament.run(first)
-    if len(folds) == 1 and processes().first:
+    if len(folds) == 1:
         shutil.copyfile(tournament.checkpoint(winner, 0), unfinished / "copy.part")
         (unfinished / "copy.part").replace(unfinished / CHECKPOINT)
-    processes().meet()
     log(reason)
     about = {
         "name": portfolio.name,
@@ -290,7 +294,6 @@ class _Tournament:
             )
             with begun as learner, suppress(PausedError):
                 fit(learner, val, log=_silent, checkpoint=path, after_epoch=pause)
-            processes().meet()  # the first one has written the checkpoint
             rows = read_checkpoint(path)[1]["history"]
         return list(rows)
 
