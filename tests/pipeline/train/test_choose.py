@@ -10,6 +10,7 @@ from pipeline.runs.folder import unfinished_of
 from pipeline.train import choose as choose_module
 from pipeline.train.choose import FEW_CLIPS, FOLDS, folds_of
 from pipeline.train.evaluate import read_config, rescore
+from pipeline.train.learner import Learner
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.recipes.portfolio import Portfolio, load_recipes
 from pipeline.train.train import train
@@ -107,13 +108,13 @@ def test_a_class_with_one_clip_does_not_count_in_its_own_fold() -> None:
 
 def test_test_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, looks = ordered_store(90), []
-    predict = choose_module.learner_of.__globals__["Learner"].predict
+    predict = Learner.predict
 
     def spy(self: object, clips: np.ndarray) -> object:
         looks.append(bool(np.isin(clips, store.split("test")).any()))
         return predict(self, clips)
 
-    monkeypatch.setattr("pipeline.train.learner.Learner.predict", spy)
+    monkeypatch.setattr(Learner, "predict", spy)
     train(store, portfolio("nearest_class_mean", "mlp", "linear"), out=tmp_path / "run", log=quiet)
     assert (sum(looks), looks[-1]) == (1, True)
 
