@@ -351,7 +351,10 @@ BAD_ROWS: dict[str, tuple[list[dict], str]] = {
     "no train": ([row | {"split": "test"} for row in ROWS], "no clip is in train"),
     "no split": ([{"clip_id": "a", "label": "x"}], 'has no column "split"'),
     "no id": ([{"label": "x", "split": "train"}], "add a column file, clip_id or video"),
-    "end": ([row | {"start": 1, "end": 2} for row in ROWS], "rename it to stop"),
+    "end": (
+        [row | {"start": 1, "stop": 9, "end": 9} for row in ROWS],
+        'columns "stop" and "end"',
+    ),
     "only start": ([row | {"start": 1} for row in ROWS], 'no column "stop"'),
     "interval": ([row | {"start": 9, "stop": 9} for row in ROWS], "is not before end"),
     "steps": ([row | {"steps": 9} for row in ROWS], r"row 2: steps is 9, and .*a\.npy has 2"),
@@ -384,7 +387,7 @@ def test_other_sources_are_refused(tmp_path: Path, source: Path, labels: Path) -
         (labels, "cannot be read|never read"),
         (source / "a.npy", "holds 2 clips, and .* has 4 rows"),
     ):
-        with pytest.raises(InputError, match=words or "does not exist; the nearest"):
+        with pytest.raises(InputError, match=words or "does not exist"):
             imported(path, labels)
     (tmp_path / "pickles").mkdir()
     (tmp_path / "pickles/a.pkl").write_bytes(pickle.dumps(1))
