@@ -7,7 +7,8 @@
     ├── StoreNotFoundError (FileNotFoundError) no sealed store here
     ├── SchemaError       (ValueError)        a store of a schema this version cannot read
     ├── CorruptStoreError (ValueError)        bytes that disagree with the seal
-    └── BusyError         (RuntimeError)      another process is building the same store
+    ├── BusyError         (RuntimeError)      another process is building the same store
+    └── MissingPackageError (ImportError)     a package that an extra brings is not installed
 
 Every message names what is wrong, the value, and what to do next. The command line prints it
 and ends with exit code 2; no traceback is shown for any of them.
@@ -41,3 +42,7 @@ class CorruptStoreError(FeatstoreError, ValueError):
 
 class BusyError(FeatstoreError, RuntimeError):
     """Another process is building the same store."""
+
+
+class MissingPackageError(FeatstoreError, ImportError):
+    """A stage needs a package that is not installed."""

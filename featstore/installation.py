@@ -15,6 +15,9 @@ from threading import RLock
 from types import ModuleType
 from typing import Any
 
+from featstore.errors import MissingPackageError
+from featstore.extras import missing_packages
+
 ROOT = str(Path(__file__).parent.parent)
 PACKAGES = ("pipeline", "models")
 _lock = RLock()
@@ -27,10 +30,21 @@ def call(target: str, *arguments: Any, **options: Any) -> Any:
 
     Only names are swapped, and only while the call runs. Threads of the caller must not import
     their own `models` or `pipeline` meanwhile.
+
+    Raises
+    ------
+    MissingPackageError
+        If it needs a package that is not installed.
     """
     name, _, function = target.partition(":")
     with _own_packages():
-        return getattr(importlib.import_module(name), function)(*arguments, **options)
+        try:
+            return getattr(importlib.import_module(name), function)(*arguments, **options)
+        except ModuleNotFoundError as error:
+            sentence = missing_packages(function, error)
+            if sentence is None:
+                raise
+            raise MissingPackageError(sentence) from error
 
 
 @contextmanager

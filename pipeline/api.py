@@ -68,7 +68,7 @@ def build(
     from featstore.format.opening import read_attributes
     from featstore.manage.catalogue import remember_last
     from pipeline.build import build as stage
-    from pipeline.build.plan.build_plan import cache_of, prepare
+    from pipeline.build.plan.build_plan import cache_of, plan_build
     from pipeline.build.plan.request import build_options
     from pipeline.build.repeat import find_answer, keep_answer, request_of
     from pipeline.build.summary import caveats, describe, dry_run_table, failures, timing_table
@@ -95,23 +95,23 @@ def build(
         if answer is not None:
             remember_last(options.store, answer.path)
             return _already_built(answer, log)
-        prepared = prepare(options, cache, log, cluster)
-        if options.repair or not prepared.built or dry_run:
-            for line in (*describe(prepared), *differs_from(prepared, None, cache)):
+        plan = plan_build(options, cache, log, cluster)
+        if options.repair or not plan.built or dry_run:
+            for line in (*describe(plan), *differs_from(plan, None, cache)):
                 log(line)
-        known, untrained = prepared.dataset.subjects_known, prepared.weights.untrained
+        known, untrained = plan.dataset.subjects_known, plan.weights.untrained
         for line in caveats(subjects_known=known, untrained=untrained):
             log(line)
         if dry_run:
-            table = dry_run_table(prepared)
-            return Built(prepared.path, prepared.shown_path, prepared.key, known, untrained, table)
-        seconds = stage.build(prepared, cache, log, cluster)
+            table = dry_run_table(plan)
+            return Built(plan.path, plan.shown_path, plan.key, known, untrained, table)
+        seconds = stage.build(plan, cache, log, cluster)
         if request:
-            keep_answer(request, prepared, cache)
-    log(timing_table(prepared, seconds) if seconds else NOTHING_TO_DO)
-    for line in failures(read_attributes(prepared.path)):
+            keep_answer(request, plan, cache)
+    log(timing_table(plan, seconds) if seconds else NOTHING_TO_DO)
+    for line in failures(read_attributes(plan.path)):
         log(line)
-    return Built(prepared.path, prepared.shown_path, prepared.key, known, untrained)
+    return Built(plan.path, plan.shown_path, plan.key, known, untrained)
 
 
 def _already_built(answer: Answer, log: Log) -> Built:

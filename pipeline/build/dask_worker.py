@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from featstore.errors import InputError
@@ -16,31 +16,13 @@ from featstore.writing.staging import RUN, write_unit
 from pipeline.build.extract.backbone import Forward, load_forward
 from pipeline.build.extract.extractor import Extractor
 from pipeline.build.extract.statistics import Statistics
-from pipeline.build.plan.options import BuildOptions
+from pipeline.build.plan.extraction import Extraction
 from pipeline.build.plan.weights import Weights
 from pipeline.build.units import UnitWork, Written
 from pipeline.video.cache import content_hash
-from pipeline.video.modes import PixelMode
 from pipeline.video.videos import Video
 
 NOTHING = Statistics(mean=(0.0,), std=(1.0,), origin="fixed")
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """The settings of the backbone that a worker loads.
-
-    Attributes
-    ----------
-    options : BuildOptions
-    mode : {"luma", "rgb"}
-    weights : Weights
-        With an absolute path.
-    """
-
-    options: BuildOptions
-    mode: PixelMode
-    weights: Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +52,8 @@ class Job:
 
     Attributes
     ----------
-    model : Model
+    extraction : Extraction
+        With weights of an absolute path.
     statistics : Statistics
     files, commits : str
         The folder of the chunks, and the folder with the name of the calling process.
@@ -82,7 +65,7 @@ class Job:
         The numerics that units must have.
     """
 
-    model: Model
+    extraction: Extraction
     statistics: Statistics
     files: str
     commits: str
@@ -95,15 +78,15 @@ class Job:
 
 # A worker process has one device, so it computes one unit at a time, with one model.
 _one_at_a_time = threading.Lock()
-_loaded: dict[Model, tuple[Forward, dict[str, Any]]] = {}
+_loaded: dict[Extraction, tuple[Forward, dict[str, Any]]] = {}
 _extractors: dict[str, Extractor] = {}
 
 
-def describe(model: Model) -> tuple[Model, dict[str, Any], int]:
-    """Return the model with its batch size, this worker's numerics, and the length of features."""
+def describe(extraction: Extraction) -> tuple[Extraction, dict[str, Any], int]:
+    """Return the extraction with its batch size, the numerics, and the length of features."""
     with _one_at_a_time:
-        forward, numerics = _load(model)
-    return replace(model, options=forward.options), numerics, forward.dim
+        forward, numerics = _load(extraction)
+    return forward.extraction, numerics, forward.dim
 
 
 def compute(task: tuple[Job, UnitWork, dict[int, Video]]) -> Computed:
@@ -122,7 +105,7 @@ def compute(task: tuple[Job, UnitWork, dict[int, Video]]) -> Computed:
     job, work, videos = task
     with _one_at_a_time:
         _check_place(job)
-        forward, numerics = _load(job.model)
+        forward, numerics = _load(job.extraction)
         extractor = _extractor(job, forward)
         extractor.videos = videos
         extractor.timings.clear()
@@ -154,18 +137,18 @@ def _check_place(job: Job) -> None:
         )
 
 
-def _load(model: Model) -> tuple[Forward, dict[str, Any]]:
-    """Return the model, loaded once, and this worker's numerics."""
-    if model in _loaded:
-        return _loaded[model]
-    _check_weights(model.weights)
-    forward = load_forward(model.options, model.mode, model.weights)
-    probe = Extractor(forward, {}, model.mode, NOTHING)
+def _load(extraction: Extraction) -> tuple[Forward, dict[str, Any]]:
+    """Return the model, which is loaded once, and this worker's numerics."""
+    if extraction in _loaded:
+        return _loaded[extraction]
+    _check_weights(extraction.weights)
+    forward = load_forward(extraction)
+    probe = Extractor(forward, {}, NOTHING)
     _loaded.clear()
     _extractors.clear()
     # Whoever asks next gives the batch size that was found.
     found = forward, forward.numerics | probe.depends_on_place()
-    _loaded[replace(model, options=forward.options)] = found
+    _loaded[forward.extraction] = found
     return found
 
 
@@ -191,5 +174,5 @@ def _extractor(job: Job, forward: Forward) -> Extractor:
     name = str(job.statistics)
     if name not in _extractors:
         _extractors.clear()
-        _extractors[name] = Extractor(forward, {}, job.model.mode, job.statistics)
+        _extractors[name] = Extractor(forward, {}, job.statistics)
     return _extractors[name]

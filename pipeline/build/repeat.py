@@ -23,7 +23,7 @@ from pipeline.build.plan.weights import find_weights
 from pipeline.video.cache import Cache, signature
 
 if TYPE_CHECKING:
-    from pipeline.build.plan.build_plan import Prepared
+    from pipeline.build.plan.build_plan import BuildPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +78,22 @@ def find_answer(
     return Answer(path, known["key"], known["subjects_known"], known["untrained"])
 
 
-def keep_answer(request: str, prepared: Prepared, cache: Cache) -> None:
+def keep_answer(request: str, plan: BuildPlan, cache: Cache) -> None:
     """Cache the store of a request, unless something changed during the build."""
-    hashes = {video.path: video.sha256 for video in prepared.videos}
+    hashes = {video.path: video.sha256 for video in plan.videos}
     videos = [str(path.absolute()) for path in hashes]
     signatures = _signatures(videos)
     # Every build with finetuned weights logs what they were trained on.
-    if prepared.weights.trained_on or request_of(prepared.options) != request:
+    if plan.weights.trained_on or request_of(plan.options) != request:
         return
-    if signatures is None or not prepared.built or cache.known_hashes(hashes) != hashes:
+    if signatures is None or not plan.built or cache.known_hashes(hashes) != hashes:
         return
     known = {
-        "path": str(prepared.path),
-        "key": prepared.key,
-        "weights": prepared.weights.identity,
-        "subjects_known": prepared.dataset.subjects_known,
-        "untrained": prepared.weights.untrained,
+        "path": str(plan.path),
+        "key": plan.key,
+        "weights": plan.weights.identity,
+        "subjects_known": plan.dataset.subjects_known,
+        "untrained": plan.weights.untrained,
         "videos": videos,
         "signatures": signatures,
     }

@@ -19,7 +19,7 @@ from featstore.reading.store import Store, open_store
 
 if TYPE_CHECKING:
     from pipeline.build.extract.statistics import Statistics
-    from pipeline.build.plan.build_plan import Prepared
+    from pipeline.build.plan.build_plan import BuildPlan
 
 
 # In the numerics, where the probe of `pipeline.build.extract.extractor` says so
@@ -129,16 +129,16 @@ class Copies:
         return found
 
 
-def wanted_of(prepared: Prepared, statistics: Statistics, numerics: Mapping[str, Any]) -> Wanted:
+def wanted_of(plan: BuildPlan, statistics: Statistics, numerics: Mapping[str, Any]) -> Wanted:
     """Return the criteria of the rows that a build can copy."""
     return Wanted(
-        prepared.key,
-        prepared.configuration,
+        plan.key,
+        plan.configuration,
         statistics.mean,
         statistics.std,
-        prepared.clip_keys(),
+        plan.clip_keys(),
         numerics,
-        prepared.options.allow_mixed_numerics,
+        plan.options.allow_mixed_numerics,
     )
 
 

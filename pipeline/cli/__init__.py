@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from featstore.errors import FeatstoreError
+from featstore.extras import missing_packages
 from featstore.urls import without_credentials
 from pipeline.cli.build import build, stats, why
 from pipeline.cli.compare import compare
@@ -20,7 +21,8 @@ from pipeline.cli.stores import gc, info, ls, rm, verify
 from pipeline.cli.sweep import sweep
 from pipeline.cli.terminal import say
 from pipeline.cli.train import evaluate, report, train
-from pipeline.system.out_of_memory import is_out_of_memory, sentence
+from pipeline.system.out_of_memory import is_out_of_memory
+from pipeline.system.out_of_memory import sentence as out_of_memory_sentence
 
 
 class Group(click.Group):
@@ -39,10 +41,15 @@ class Group(click.Group):
             return super().invoke(ctx)
         except FeatstoreError as error:
             message = str(error)
+        except ModuleNotFoundError as error:
+            sentence = missing_packages(ctx.invoked_subcommand or "", error)
+            if sentence is None:
+                raise
+            message = sentence
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            message = sentence(ctx.invoked_subcommand or "", error)
+            message = out_of_memory_sentence(ctx.invoked_subcommand or "", error)
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             message = without_credentials(f"{place}{error.strerror or error}")

@@ -123,27 +123,27 @@ def why(stores: tuple[str, ...], as_json: bool, **given: Any) -> None:
 def _why_build(path: Any, given: dict[str, Any], as_json: bool) -> None:
     from featstore.urls import without_credentials
     from pipeline.build.extract.backbone import load_forward
-    from pipeline.build.plan.build_plan import cache_of, prepare
+    from pipeline.build.plan.build_plan import cache_of, plan_build
     from pipeline.build.why import differs_from, unlike, work
 
     options = build_options(given)
     cache = cache_of(options.store)
     try:
-        prepared = prepare(options, cache, log_for(as_json))
-        if prepared.existing is not None and path is None:
-            existing = without_credentials(str(prepared.existing))
+        plan = plan_build(options, cache, log_for(as_json))
+        if plan.existing is not None and path is None:
+            existing = without_credentials(str(plan.existing))
             if as_json:
                 say_json({"existing": existing, "unlike": None, "fields": []} | NO_WORK)
             else:
                 say(f"{existing} has exactly this: nothing would be computed")
             return
         if not as_json:
-            for line in differs_from(prepared, path, cache):
+            for line in differs_from(plan, path, cache):
                 say(line)
-        forward = load_forward(options, prepared.pixels, prepared.weights)
-        needed = work(prepared, cache, forward.numerics)
+        forward = load_forward(plan.extraction)
+        needed = work(plan, cache, forward.numerics)
         if as_json:
-            other = unlike(prepared, path, cache)
+            other = unlike(plan, path, cache)
             say_json(
                 {
                     "existing": None,
@@ -189,7 +189,7 @@ def stats(as_json: bool, **given: Any) -> None:
     This is the first step of a build. Nothing is extracted.
     """
     from pipeline.build.extract.statistics import measure
-    from pipeline.build.plan.build_plan import cache_of, prepare
+    from pipeline.build.plan.build_plan import cache_of, plan_build
     from pipeline.build.summary import caveats, describe
 
     # No weights are needed to look at pixels.
@@ -197,12 +197,12 @@ def stats(as_json: bool, **given: Any) -> None:
     cache = cache_of(options.store)
     log = log_for(as_json)
     try:
-        prepared = prepare(options, cache, log)
-        for line in describe(prepared, weights=False):
+        plan = plan_build(options, cache, log)
+        for line in describe(plan, weights=False):
             log(line)
-        for line in caveats(subjects_known=prepared.dataset.subjects_known, untrained=False):
+        for line in caveats(subjects_known=plan.dataset.subjects_known, untrained=False):
             log(line)
-        statistics = measure(prepared, cache, log)
+        statistics = measure(plan.training_pixels, cache, log)
     finally:
         cache.close()
     if as_json:

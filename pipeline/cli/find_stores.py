@@ -42,7 +42,7 @@ def _find(store: str | None, folder: Path, given: dict[str, Any]) -> Path | str:
     from featstore.errors import InputError, StoreNotFoundError
     from featstore.format.container import suffix_of
     from featstore.manage.catalogue import find
-    from pipeline.build.plan.build_plan import cache_of, prepare
+    from pipeline.build.plan.build_plan import cache_of, plan_build
 
     if store and store.strip() and Path(store).is_dir() and not suffix_of(Path(store)):
         say(f"--store {store} is a folder of stores; name folders with --stores.", err=True)
@@ -57,12 +57,12 @@ def _find(store: str | None, folder: Path, given: dict[str, Any]) -> Path | str:
     options = build_options(given, store=folder)
     cache = cache_of(folder)
     try:
-        prepared = prepare(options, cache, say)
+        plan = plan_build(options, cache, say)
     finally:
         cache.close()
-    if prepared.existing is None:
+    if plan.existing is None:
         raise StoreNotFoundError(
             f"No store in {folder} was built with these flags (its key would begin with "
-            f"{prepared.key[:12]}); run `featstore build` with them first."
+            f"{plan.key[:12]}); run `featstore build` with them first."
         )
-    return prepared.existing
+    return plan.existing

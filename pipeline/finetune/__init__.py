@@ -22,7 +22,7 @@ from models.operators import declare_missing_operators
 from pipeline.build.checks import check_weights
 from pipeline.build.extract.backbone import feature_dim, load_backbone, numerics
 from pipeline.build.extract.statistics import Statistics, measure
-from pipeline.build.plan.build_plan import Prepared, cache_of, prepare
+from pipeline.build.plan.build_plan import BuildPlan, cache_of, plan_build
 from pipeline.build.plan.leakage import METADATA, Record, read_training, record_of
 from pipeline.build.plan.options import BuildOptions
 from pipeline.build.plan.weights import SAFETENSORS
@@ -80,24 +80,24 @@ def finetune(
     device = choose_device(options.device, options.precision)
     keep_freed_memory()
     with closing(cache_of(options.store)) as cache:
-        prepared = prepare(options, cache, log)
-        config = _configuration(prepared, tuning, device)
+        plan = plan_build(options, cache, log)
+        config = _configuration(plan, tuning, device)
         if out.exists():
             _check_same(out, config)
             remove_unfinished(out)  # left by a process killed before its cleanup
             log("skipped: already finetuned")
             return out
         with unfinished_folder(out, config) as folder, seeded(tuning.seed, device):
-            statistics = measure(prepared, cache, log)
-            model = _model(prepared, tuning, device)
-            check_weights(prepared, cache)
-            frames = load_frames(prepared, statistics, folder, cache, log)
-            for line in _introduction(prepared, model, frames):
+            statistics = measure(plan.training_pixels, cache, log)
+            model = _model(plan, tuning, device)
+            check_weights(plan, cache)
+            frames = load_frames(plan, statistics, folder, cache, log)
+            for line in _introduction(plan, model, frames):
                 log(line)
             pixels = Pixels(statistics.mean, statistics.std, device)
             tuner = Tuner(model, frames, pixels, tuning, options.precision)
             standing = fit(tuner, tuning, folder / CHECKPOINT, log)
-            record = _record(prepared, config, statistics, standing)
+            record = _record(plan, config, statistics, standing)
             _write(out, model, record)
             (folder / CHECKPOINT).unlink()
     return out
@@ -119,15 +119,20 @@ def _check(options: BuildOptions, out: Path) -> None:
         raise InputError(f"--out is {out}; pass a file name that ends in {SAFETENSORS}.")
 
 
-def _configuration(prepared: Prepared, tuning: Tuning, device: torch.device) -> dict[str, Any]:
+def _configuration(plan: BuildPlan, tuning: Tuning, device: torch.device) -> dict[str, Any]:
     """Return the settings that determine the weights, as plain values."""
-    size = prepared.options.size
+    size = plan.options.size
     declare_missing_operators()  # before torchvision reports its version
-    environment = numerics(device, [tuning.batch_size, 3, size, size], prepared.options)
+    environment = numerics(
+        device,
+        [tuning.batch_size, 3, size, size],
+        plan.options.precision,
+        plan.pixels.decoder,
+    )
     del environment["batch_norm"]  # batch norm is not folded here
     return {
-        "store_key": prepared.key,
-        "features": prepared.configuration,
+        "store_key": plan.key,
+        "features": plan.configuration,
         "tuning": asdict(tuning),
         "numerics": environment | {"threads": torch.get_num_threads()},
     }
@@ -144,13 +149,13 @@ def _check_same(out: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _model(prepared: Prepared, tuning: Tuning, device: torch.device) -> FrameClassifier:
+def _model(plan: BuildPlan, tuning: Tuning, device: torch.device) -> FrameClassifier:
     """Return the backbone with a classifier on top."""
-    options = prepared.options
-    backbone = load_backbone(options.backbone, prepared.weights)
+    options = plan.options
+    backbone = load_backbone(options.backbone, plan.weights)
     dim = feature_dim(backbone, [2, 3, options.size, options.size], torch.device("cpu"))
     try:
-        model = FrameClassifier(backbone, dim, len(prepared.dataset.classes), tuning.blocks)
+        model = FrameClassifier(backbone, dim, len(plan.dataset.classes), tuning.blocks)
     except ValueError as error:
         raise InputError(
             f"--blocks is {tuning.blocks}, but {options.backbone} does not allow it: {error}."
@@ -158,25 +163,25 @@ def _model(prepared: Prepared, tuning: Tuning, device: torch.device) -> FrameCla
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _introduction(prepared: Prepared, model: FrameClassifier, frames: Frames) -> list[str]:
+def _introduction(plan: BuildPlan, model: FrameClassifier, frames: Frames) -> list[str]:
     trained = sum(weight.numel() for layer in model.layers()[1:] for weight in layer)
     total = sum(weight.numel() for weight in model.backbone.parameters())
     clips = f"{frames.train} training and {len(frames.rows) - frames.train} val clips"
     blocks = f"the last {len(model.layers()) - 1} of {model.blocks} blocks"
     return [
-        f"{prepared.dataset.title}: {clips}, {len(frames.pixels)} frames",
-        f"{prepared.options.backbone}: {blocks} are trained, {trained:,} of {total:,} weights",
+        f"{plan.dataset.title}: {clips}, {len(frames.pixels)} frames",
+        f"{plan.options.backbone}: {blocks} are trained, {trained:,} of {total:,} weights",
     ]
 
 
 def _record(
-    prepared: Prepared, config: dict[str, Any], statistics: Statistics, standing: Standing
+    plan: BuildPlan, config: dict[str, Any], statistics: Statistics, standing: Standing
 ) -> Record:
     """Return the record in the weights file; it is the same in every run of the configuration."""
-    source, path = prepared.options.source, prepared.weights.path
+    source, path = plan.options.source, plan.weights.path
     values = {option.name: getattr(source, option.name) for option in fields(source)}  # type: ignore[arg-type]
     return {
-        **record_of(source, prepared.dataset, prepared.clips, prepared.videos),
+        **record_of(source, plan.dataset, plan.clips, plan.videos),
         "source": {"name": source.name}
         | {
             name: option.name if isinstance(option, Path) else option
@@ -188,7 +193,7 @@ def _record(
         "history": standing.history,
         "base": {
             "name": path.name if path else "",
-            "weights": prepared.weights.identity,
+            "weights": plan.weights.identity,
             "training": read_training(path) if path else None,
         },
     }

@@ -21,9 +21,8 @@ from featstore.text import human_size
 from pipeline.build.checks import check_failures
 from pipeline.build.extract.preprocess import fit_square, pixel_values
 from pipeline.build.extract.statistics import Statistics
-from pipeline.build.plan.build_plan import Prepared
+from pipeline.build.plan.build_plan import BuildPlan
 from pipeline.build.plan.options import Fit
-from pipeline.build.plan.steps import clip_inputs
 from pipeline.system.progress import Progress
 from pipeline.system.read_ahead import read_ahead
 from pipeline.types import Ints, Log
@@ -59,7 +58,7 @@ class Frames:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _Wanted:
     """The frames to decode: the rows of each clip, and each video's first row and frames."""
 
     rows: dict[int, Ints]
@@ -68,7 +67,7 @@ class _Plan:
 
 
 def load_frames(
-    prepared: Prepared, statistics: Statistics, folder: Path, cache: Cache, log: Log
+    plan: BuildPlan, statistics: Statistics, folder: Path, cache: Cache, log: Log
 ) -> Frames:
     """Return the frames of training and val clips, decoded into a folder unless they are there.
 
@@ -76,7 +75,7 @@ def load_frames(
 
     Parameters
     ----------
-    prepared : Prepared
+    plan : BuildPlan
     statistics : Statistics
         The mean fills the borders of ``--fit pad``.
     folder : Path
@@ -88,31 +87,31 @@ def load_frames(
     InputError
         If too many clips fail, the disk is too small, or a part has no clip left.
     """
-    plan = _plan(prepared)
-    path = folder / f"frames-{prepared.key[:16]}.npy"
+    wanted = _wanted_of(plan)
+    path = folder / f"frames-{plan.key[:16]}.npy"
     lost = path.with_suffix(".lost.npy")
     if not path.exists():
         for other in folder.glob("frames-*"):  # left by an interrupted command with other options
             other.unlink()
         part = path.with_suffix(".part")
-        failed = _decode(prepared, statistics, plan, part, log)
-        check_unchanged([prepared.videos[number] for number in plan.frames_of], cache)
+        failed = _decode(plan, statistics, wanted, part, log)
+        check_unchanged([plan.videos[number] for number in wanted.frames_of], cache)
         np.save(lost, np.array(sorted(failed), np.int64))
-        check_failures(prepared, failed)
+        check_failures(plan, failed)
         part.replace(path)
     without = set(np.load(lost).tolist())
-    kept = {number: rows for number, rows in plan.rows.items() if number not in without}
+    kept = {number: rows for number, rows in wanted.rows.items() if number not in without}
     parts = {
-        part: [number for number in kept if prepared.clips[number].split == part]
+        part: [number for number in kept if plan.clips[number].split == part]
         for part in ("train", "val")
     }
     _check_parts(parts)
     clips = [*parts["train"], *parts["val"]]
-    classes = {name: number for number, name in enumerate(prepared.dataset.classes)}
+    classes = {name: number for number, name in enumerate(plan.dataset.classes)}
     return Frames(
         np.load(path, mmap_mode="r"),
         [kept[number] for number in clips],
-        np.array([classes[prepared.clips[number].label] for number in clips], np.int64),
+        np.array([classes[plan.clips[number].label] for number in clips], np.int64),
         len(parts["train"]),
     )
 
@@ -125,11 +124,11 @@ def _check_parts(parts: dict[str, list[int]]) -> None:
             )
 
 
-def _plan(prepared: Prepared) -> _Plan:
+def _wanted_of(plan: BuildPlan) -> _Wanted:
     """Return the row of every frame; a frame that clips share is decoded once."""
-    inputs, _ = clip_inputs(prepared.clips, prepared.videos, prepared.options, prepared.fps)
+    inputs, _ = plan.inputs()
     by_video: dict[int, list[int]] = {}
-    for number, clip in enumerate(prepared.clips):
+    for number, clip in enumerate(plan.clips):
         if clip.split != "test" and not clip.lost:
             by_video.setdefault(clip.video, []).append(number)
     rows: dict[int, Ints] = {}
@@ -141,29 +140,29 @@ def _plan(prepared: Prepared) -> _Plan:
             rows[number] = count + np.searchsorted(frames, inputs[number][:, 0])
         frames_of[video] = (count, frames)
         count += len(frames)
-    return _Plan(rows, frames_of, count)
+    return _Wanted(rows, frames_of, count)
 
 
 def _decode(
-    prepared: Prepared, statistics: Statistics, plan: _Plan, path: Path, log: Log
+    plan: BuildPlan, statistics: Statistics, wanted: _Wanted, path: Path, log: Log
 ) -> dict[int, str]:
     """Write every frame; return the clips with a lost frame, and the reasons."""
-    size = prepared.options.size
+    size = plan.options.size
     mean = torch.tensor(statistics.mean, dtype=torch.float32).view(-1, 1, 1)
     # A mean of three values gives grey frames borders of three channels.
-    wide = len(mean) if prepared.options.fit == "pad" else 1
-    channels = max(wide, 3 if prepared.pixels == "rgb" else 1)
-    shape = (plan.count, channels, size, size)
+    wide = len(mean) if plan.options.fit == "pad" else 1
+    channels = max(wide, 3 if plan.pixels.mode == "rgb" else 1)
+    shape = (wanted.count, channels, size, size)
     _check_room(path.parent, int(np.prod(shape)))
     pixels = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     lost: dict[int, str] = {}
     streams = (
-        _rows(prepared, mean, video, first, frames)
-        for video, (first, frames) in plan.frames_of.items()
+        _rows(plan, mean, video, first, frames)
+        for video, (first, frames) in wanted.frames_of.items()
     )
     with (
-        Progress("decoding", len(plan.frames_of), "videos", log) as progress,
-        read_ahead(streams, threads=prepared.options.workers, most=8) as entries,
+        Progress("decoding", len(wanted.frames_of), "videos", log) as progress,
+        read_ahead(streams, threads=plan.options.workers, most=8) as entries,
     ):
         for entry in entries:
             if entry is None:
@@ -178,20 +177,20 @@ def _decode(
     pixels.flush()
     return {
         number: next(lost[row] for row in rows.tolist() if row in lost)
-        for number, rows in plan.rows.items()
+        for number, rows in wanted.rows.items()
         if lost and not lost.keys().isdisjoint(rows.tolist())
     }
 
 
 def _rows(
-    prepared: Prepared, mean: Tensor, number: int, first: int, frames: Ints
+    plan: BuildPlan, mean: Tensor, number: int, first: int, frames: Ints
 ) -> Iterator[Row | None]:
     """Yield the rows of one video, or the reason for a lost frame; None ends the video."""
-    video, options = prepared.videos[number], prepared.options
+    video, options = plan.videos[number], plan.options
     row_of = {frame: first + position for position, frame in enumerate(frames.tolist())}
     prepare = partial(as_bytes, size=options.size, fit=options.fit, mean=mean)
-    reader = decoding(options.decoder)
-    for decoded in decode_all(video.path, video.index, frames, prepared.pixels, reader):
+    reader = decoding(plan.pixels.decoder)
+    for decoded in decode_all(video.path, video.index, frames, plan.pixels.mode, reader):
         if isinstance(decoded, Lost):
             yield from ((row_of[frame], decoded.reason) for frame in decoded.frames)
         else:

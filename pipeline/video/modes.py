@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from featstore.errors import InputError
@@ -10,6 +12,24 @@ PixelMode = Literal["luma", "rgb"]
 
 # Named by what decodes, not by what the machine happens to have: the name is part of the key.
 DECODERS = ("pyav", "torchcodec:cpu", "torchcodec:cuda")
+
+
+@dataclass(frozen=True, slots=True)
+class PixelSpec:
+    """Which pixels of a video are read.
+
+    Attributes
+    ----------
+    mode : {"luma", "rgb"}
+    fps : Fraction or None
+        Frames a second; None takes every frame.
+    decoder : str
+        One of `DECODERS`.
+    """
+
+    mode: PixelMode
+    fps: Fraction | None
+    decoder: str = DECODERS[0]
 
 
 def check_decoder(name: str, pixels: PixelMode | None) -> None:

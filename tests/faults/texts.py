@@ -25,8 +25,7 @@ from featstore.format.seal import sealed, sha256, unsealed
 from featstore.manage.catalogue import entries, unreadable
 from featstore.manage.verify import verify
 from pipeline.build.build import build
-from pipeline.build.plan.build_plan import cache_of
-from pipeline.build.plan.build_plan import prepare as prepare_build
+from pipeline.build.plan.build_plan import cache_of, plan_build
 from pipeline.cli.store_facts import entry_facts
 from pipeline.cli.store_text import listing
 from pipeline.ingest.ingest import prepare_import
@@ -235,7 +234,7 @@ def _build_with(weights: Path) -> None:
     data, stores = weights.parent / "data" / "clips.csv", weights.parent / "stores"
     options = options_of(data, stores, weights=str(weights))
     cache = cache_of(options.store)
-    build(prepare_build(options, cache, silent), cache, silent)
+    build(plan_build(options, cache, silent), cache, silent)
 
 
 def _bomb_of_aliases(folder: Path) -> Path:

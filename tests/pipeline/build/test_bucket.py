@@ -14,8 +14,7 @@ from featstore.manage.catalogue import find, remember_last
 from featstore.writing.staging import Beginnings
 from featstore.writing.writer import StoreWriter
 from pipeline.build import build as stage
-from pipeline.build.plan.build_plan import cache_of
-from pipeline.build.plan.build_plan import prepare as prepare_build
+from pipeline.build.plan.build_plan import cache_of, plan_build
 from pipeline.cli import main
 from tests.builds import build, options_of, silent, write_dataset
 
@@ -77,20 +76,20 @@ def test_what_is_unfinished_is_no_store_and_is_gone_on_from(
         with pytest.raises(KeyboardInterrupt):
             build(options)
     cache = cache_of(options.store)
-    prepared = prepare_build(options, cache, silent)
-    assert not prepared.built
+    plan = plan_build(options, cache, silent)
+    assert not plan.built
     with pytest.raises(featstore.StoreNotFoundError):
-        featstore.open(prepared.path)
+        featstore.open(plan.path)
     del computed[:]
     said: list[str] = []
-    stage.build(prepared, cache, said.append)
+    stage.build(plan, cache, said.append)
     cache.close()
     whole = build(options_of(data, tmp_path / "there", normalise="split"))
     units = len(whole.layout.units())
     assert f"resuming after 3 of {units} finished units" in said
     assert len(computed) == (units - 3) + units
-    assert files(str(prepared.path)) == local(whole)
-    assert not list(Bucket(f"{place}/.{Path(str(prepared.path)).name}.units").names())
+    assert files(str(plan.path)) == local(whole)
+    assert not list(Bucket(f"{place}/.{Path(str(plan.path)).name}.units").names())
 
 
 def test_a_store_of_the_folder_is_copied(data: Path, place: str, tmp_path: Path, computed) -> None:

@@ -19,8 +19,7 @@ from featstore.errors import InputError
 from featstore.format.files import files_at
 from featstore.writing.writer import StoreWriter
 from pipeline.build import build as stage
-from pipeline.build.plan.build_plan import cache_of
-from pipeline.build.plan.build_plan import prepare as prepare_build
+from pipeline.build.plan.build_plan import cache_of, plan_build
 from pipeline.build.plan.options import BuildOptions
 from pipeline.system import dask_cluster as cluster_module
 from pipeline.system.dask_cluster import Cluster
@@ -143,11 +142,11 @@ def build_on(
     cache = cache_of(options.store)
     try:
         with Cluster(str(spec), log) as cluster:
-            prepared = prepare_build(options, cache, silent, cluster)
-            stage.build(prepared, cache, log, cluster)
+            plan = plan_build(options, cache, silent, cluster)
+            stage.build(plan, cache, log, cluster)
     finally:
         cache.close()
-    return prepared.path
+    return plan.path
 
 
 def contents(store: Path | str) -> dict[str, bytes]:

@@ -227,7 +227,7 @@ def test_what_is_no_budget_is_refused(tmp_path, data, given: str) -> None:
 def test_budgets(tmp_path, data) -> None:
     def most(given: str) -> int:
         options: BuildOptions = options_of(data, tmp_path, max_failures=given)
-        return options.most_failures(250)
+        return options.max_failures.of(250)
 
     assert [most(given) for given in ("0", "3", "1%", "0.5%", "100%")] == [0, 3, 2, 1, 250]
 

@@ -15,7 +15,7 @@ from featstore.writing.locks import writer_lock
 from models.backbones import build_backbone
 from pipeline.build.plan.options import BATCH_SIZES, BuildOptions
 from pipeline.cli import main
-from tests.builds import ROWS, options_of, prepare, row, write_dataset
+from tests.builds import ROWS, options_of, plan_of, row, write_dataset
 from tests.videos import GOP_8, textured, write_late, write_table, write_video
 
 QUICK = ("--backbone", "squeezenet1_1", "--weights", "random", "--size", "32", "--workers", "1")
@@ -261,7 +261,7 @@ class TestBadInput:
 
     def test_busy(self, data: Path) -> None:
         options = options_of(data, Path("features"))
-        with writer_lock(options.store, prepare(options).key):
+        with writer_lock(options.store, plan_of(options).key):
             refused(build(), "Another process is building")
 
     @pytest.mark.parametrize("damage", ["text", "folder"])

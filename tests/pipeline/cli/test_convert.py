@@ -12,7 +12,7 @@ import featstore
 from featstore import Store
 from featstore.keys import store_key
 from pipeline.cli import main
-from tests.builds import build, options_of, prepare, write_dataset
+from tests.builds import build, options_of, plan_of, write_dataset
 from tests.folders import DOCS
 
 
@@ -114,7 +114,7 @@ def test_float16_is_what_build_makes(tmp_path: Path, built: Store) -> None:
     (_, line) = printed("export", built.path, tmp_path / "half.zarr", "--dtype", "float16")
     data = Path(built.path).parents[1] / "data/clips.csv"
     options = options_of(data, tmp_path, dtype="float16")
-    assert line.split()[1] == prepare(options).key
+    assert line.split()[1] == plan_of(options).key
     half = build(options)
     assert tree(tmp_path / "half.zarr") == tree(Path(half.path))
 

@@ -19,7 +19,7 @@ from pipeline.video.crashes import crashes
 from pipeline.video.decode import DecodeError
 from pipeline.video.index import read_index
 from pipeline.video.journal import keep_journal
-from tests.builds import options_of, prepare, silent, write_dataset
+from tests.builds import options_of, plan_of, silent, write_dataset
 from tests.videos import luma, textured, write_video
 
 # A process that notes what it does, as a build does, and then does it.
@@ -106,9 +106,9 @@ def test_a_build_refuses_the_video_or_fails_its_clips(
     crashed = {tmp_path / "data" / "val.mkv": "its decoder crashed (SIGSEGV)"}
     monkeypatch.setattr(catalogue, "crashes", lambda folder: crashed)
     with pytest.raises(InputError, match=r"val.mkv cannot be read: its decoder crashed .SIGSEGV."):
-        prepare(options_of(data, tmp_path / "stores"))
-    prepared = prepare(options_of(data, tmp_path / "stores", max_failures="50%"))
-    lost = [prepared.videos[prepared.clips[clip].video].name for clip in prepared.lost]
+        plan_of(options_of(data, tmp_path / "stores"))
+    plan = plan_of(options_of(data, tmp_path / "stores", max_failures="50%"))
+    lost = [plan.videos[plan.clips[clip].video].name for clip in plan.lost]
     assert lost == ["val.mkv"]
 
 
