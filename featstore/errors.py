@@ -1,4 +1,4 @@
-"""What can go wrong, said so that a user can act on it.
+"""Errors that tell a user what is wrong and what to do.
 
 ::
 
@@ -18,14 +18,14 @@ from featstore.urls import without_credentials
 
 
 class FeatstoreError(Exception):
-    """Base of every error that a user can mend."""
+    """Base of all errors that a user can fix."""
 
     def __str__(self) -> str:  # FileNotFoundError would show an errno tuple
         return without_credentials(str(self.args[0])) if self.args else ""
 
 
 class InputError(FeatstoreError, ValueError):
-    """A flag, a file, a label or a recipe that cannot be used as given."""
+    """A flag, a file, a label or a recipe is invalid."""
 
 
 class StoreNotFoundError(FeatstoreError, FileNotFoundError):

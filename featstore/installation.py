@@ -1,7 +1,7 @@
-"""Calls into this installation's `pipeline` from a program that may have packages of that name.
+"""Call this installation's `pipeline` from a program that may have packages of the same name.
 
-A notebook often stands in a folder with its own ``models/`` or ``pipeline/``. During a call the
-names mean featstore's packages; before and after it they mean the caller's.
+A notebook's folder often has its own ``models/`` or ``pipeline/``. During a call, the names mean
+featstore's packages; before and after, they mean the caller's.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _depth = 0
 def call(target: str, *arguments: Any, **options: Any) -> Any:
     """Call ``package.module:function`` of this installation.
 
-    Only names are swapped, and only while the call runs. Threads of the caller must not import
-    their own `models` or `pipeline` meanwhile.
+    The names are swapped only during the call. Meanwhile, other threads must not import the
+    caller's `models` or `pipeline`.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def call(target: str, *arguments: Any, **options: Any) -> Any:
 
 @contextmanager
 def _own_packages() -> Iterator[None]:
-    """Let the names in `PACKAGES` mean the packages beside this one."""
+    """Make the names in `PACKAGES` refer to the packages next to this one."""
     global _depth
     with _lock:
         if _depth or _are_ours(_taken()):
@@ -73,7 +73,7 @@ def _own_packages() -> Iterator[None]:
 
 
 def _are_ours(modules: dict[str, ModuleType]) -> bool:
-    """Tell whether featstore's packages are loaded already, as in the command line."""
+    """Tell whether featstore's packages are already loaded, as in the command line."""
     return PACKAGES[0] in modules and all(
         str(module.__file__ or ROOT).startswith(ROOT) for module in modules.values()
     )

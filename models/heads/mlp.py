@@ -27,9 +27,9 @@ class MlpHead(Head):
     layers : int
         Number of hidden layers.
     dropout : float
-        Behind every hidden layer.
+        After every hidden layer.
     input_norm : bool
-        Normalise every step's vector by itself before the pool.
+        Normalise each step's vector separately before the pool.
 
     Examples
     --------
@@ -62,6 +62,6 @@ class MlpHead(Head):
         self.classify = nn.Linear(hidden, classes)
 
     def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
-        """Classify clips whose padded steps are zero."""
+        """Classify clips with zeros as padding."""
         pooled, attention = self.pool(self.norm(steps), mask)
         return HeadOutput(self.classify(self.hidden(pooled)), attention)

@@ -54,13 +54,13 @@ class Damaged:
         own, new = self.container.attributes, contents.attributes
         shape = (contents.layout.chunk_rows, contents.layout.dim)
         if any(own[name] != new[name] for name in SAME) or self.container.chunk_shape != shape:
-            log(f"{self.container.place} has other inputs: computing everything again")
+            log(f"{self.container.location} has other inputs: computing everything again")
             return
         changed = differences(own["numerics"], new["numerics"])
         earlier = own.get("mixed_numerics", [])
         if changed and not mixed:
             raise InputError(
-                f"{self.container.place} has other numerics ({'; '.join(changed)}), so the last "
+                f"{self.container.location} has other numerics ({'; '.join(changed)}), so the last "
                 "bits of newly computed units may differ; pass --allow-mixed-numerics to repair "
                 "it, or remove it and build it again."
             )

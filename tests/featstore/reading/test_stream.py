@@ -34,7 +34,7 @@ def test_clips_are_positions_or_a_mask(store) -> None:
     assert sorted(streamed) == np.flatnonzero(mask).tolist()
     np.testing.assert_array_equal(store.batch([-1]).features[0], store[-1])
     for wrong in ([5], [-6], [True, False]):
-        with pytest.raises(IndexError, match="a store with 5"):
+        with pytest.raises(IndexError, match="5 clips"):
             store.batch(np.array(wrong))
     with pytest.raises(TypeError, match="float64"):
         store.batch(np.array([0.5]))

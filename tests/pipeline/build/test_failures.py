@@ -160,7 +160,7 @@ def test_lost_frames_in_the_middle_fail_what_lies_behind(tmp_path, data, whole) 
     content = bytearray(path.read_bytes())
     content[len(content) // 3 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 3)
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"val\.mkv is damaged: frames are missing behind frame"):
+    with pytest.raises(InputError, match=r"val\.mkv is damaged: frames are missing after frame"):
         build(options_of(data, tmp_path / "features", normalise="0.4,0.2"))
     store = build(options_of(data, tmp_path / "features", **FIXED))
     assert failed_clips(store) == [f"val#{n}-{n + 6}" for n in range(0, 24, 6)]

@@ -310,7 +310,7 @@ def test_a_damaged_store_says_how_to_mend_it(data: Path) -> None:
     for file in path.rglob("*"):
         if file.is_file():
             file.unlink()
-    assert f"{path} is in the way" in build().stderr
+    assert f"{path} exists but is not a store" in build().stderr
 
 
 def test_source_s_advice_is_taken_and_short_clips_are_counted(tmp_path, monkeypatch) -> None:

@@ -223,7 +223,7 @@ class TestGc:
         with writer_lock(root, stores[0].key):
             lines = printed("gc", "--stores", root).splitlines()
         assert f"  3.00 kB  {units.name}  (left alone: a build of it is running)" in lines
-        reason = "a file that a killed build was packing"
+        reason = "a file that an interrupted build was packing"
         assert f"  2.00 MB  {packing.name}  ({reason})" in lines
         assert lines[-1] == "removed 1 leftover, 2.00 MB; 1 left alone"
         assert (units.is_dir(), packing.exists()) == (True, False)
