@@ -1,4 +1,4 @@
-"""Intervals in a CSV file: one row per clip."""
+"""Read clips from a CSV file with one row per clip."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ COLUMNS = ("video", "label", "start", "end", *OPTIONAL)
 class Table(Source):
     """Clips from a CSV file with the columns ``video,start,end,label,subject,split``.
 
-    A column ``stop`` is read as ``end``. Videos are found relative to the CSV's folder. Without
-    ``start,end`` a row is a whole video; without ``subject`` every video is its own subject.
+    A column ``stop`` means ``end``. Paths of videos are relative to the CSV's folder. Without
+    ``start,end`` a row is a whole video; without ``subject`` every video counts as a subject.
     """
 
     name: ClassVar[str] = "table"
@@ -56,10 +56,10 @@ class Table(Source):
         if "split" in columns and (parts is not None or fold is not None):
             flag = "--split-file" if fold is None else "--folds"
             notes.append(f"{flag} replaces the column split of {self.data.name}.")
-        places = cache(partial(locate, self.data.parent))  # clips share videos
+        locate_video = cache(partial(locate, self.data.parent))  # clips share videos
         title = f"{self.data.resolve().parent.name} {self.data.stem}"
         dataset = assemble(
-            [self._draft(row, parts, places) for row in rows],
+            [self._draft(row, parts, locate_video) for row in rows],
             title=title if self.split is None else f"{title} split {self.split}",
             classes=read_classes(self.classes) if self.classes else None,
             fold=fold,
@@ -68,19 +68,19 @@ class Table(Source):
         return replace(dataset, unit_assumed=self.unit is None)
 
     def _parts(self, columns: Collection[str], fold: Fold | None) -> Mapping[str, Split] | None:
-        """Part of each subject, where a file says it, after checking that one way is chosen."""
+        """Return the part of each subject from ``--split-file``; check the choice of the split."""
         if self.split is not None and self.split_file is None:
             raise InputError(f"--split {self.split} needs --split-file FILE with subject,split_N")
         if self.split_file is not None and fold is not None:
             raise InputError(
-                f"--split-file {self.split_file} and --folds exclude each other; give one"
+                f"--split-file {self.split_file} and --folds exclude each other; pass one"
             )
         if self.split_file is not None:
             return read_splits(self.split_file, self.split)
         if fold is None and "split" not in columns:
             raise InputError(
-                f"{self.data} does not say which clips are train, val and test: add a column "
-                "split, or give --split-file FILE (subject to part), or --folds K --fold I"
+                f"{self.data} does not say which clips are train, val and test; add a column "
+                "split, or pass --split-file FILE (subject to part), or --folds K --fold I"
             )
         return None
 
@@ -88,9 +88,9 @@ class Table(Source):
         self,
         row: Row,
         parts: Mapping[str, Split] | None,
-        places: Callable[[str], tuple[str, Path]],
+        locate_video: Callable[[str], tuple[str, Path]],
     ) -> Draft:
-        video, path = places(row.text("video"))
+        video, path = locate_video(row.text("video"))
         subject = row.text("subject") if "subject" in row.cells else None
         split: Split | None = None
         if parts is not None:
@@ -124,7 +124,7 @@ class Table(Source):
 
 
 def read_splits(path: Path, number: int | None) -> dict[str, Split]:
-    """Read which part each subject belongs to.
+    """Return the part of each subject from a CSV file.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def read_splits(path: Path, number: int | None) -> dict[str, Split]:
     Raises
     ------
     InputError
-        If the column is not there, a subject occurs twice or a part is unknown.
+        If the column is missing, a subject occurs twice, or a part is unknown.
     """
     rows = read_table(path, ("subject",))
     column = "split" if number is None else f"split_{number}"

@@ -61,7 +61,7 @@ def device_of(recipe: Recipe, name: str) -> torch.device:
     InputError
         If the device does not exist or lacks the precision.
     """
-    return choose_device(name, recipe.train.precision, said="train.precision")
+    return choose_device(name, recipe.train.precision, option="train.precision")
 
 
 class Learner:

@@ -239,7 +239,7 @@ def test_unknown_names_are_refused() -> None:
         build_head("conv", 6, 5)
     assert isinstance(build_head("recurrent", 6, 5, hidden=4), RecurrentHead)
     for kind in ("transformer", "attentive"):
-        with pytest.raises(ValueError, match="heads is 3, which does not divide hidden, 8"):
+        with pytest.raises(ValueError, match="heads is 3; it must divide hidden, 8"):
             build_head(kind, 6, 5, heads=3, hidden=8)
 
 

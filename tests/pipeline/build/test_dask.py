@@ -380,5 +380,5 @@ def test_no_scheduler_is_a_sentence(
         build_on(options_of(data, tmp_path), "tcp://127.0.0.1:1")
     file = tmp_path / "broken.json"
     file.write_text(json.dumps({"id": 1}))
-    with pytest.raises(InputError, match=r"broken\.json'.*is no scheduler file"):
+    with pytest.raises(InputError, match=r"broken\.json'.*is not a scheduler file"):
         build_on(options_of(data, tmp_path), file)

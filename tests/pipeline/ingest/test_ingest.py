@@ -228,14 +228,16 @@ def test_array_in_fortran_order_is_read_by_steps(source: Path, labels: Path) -> 
 
 def test_store_inside_a_store_is_refused(source: Path, labels: Path) -> None:
     path = imported(source, labels).path
-    with pytest.raises(InputError, match="give the folder around it"):
+    with pytest.raises(InputError, match="pass its parent folder"):
         ImportOptions(source=source, labels=labels, store=Path(path))
 
 
 def test_two_streams_need_a_choice(tmp_path: Path, labels: Path) -> None:
     flow = {name: -array for name, array in clips().items()}
     folder = save(save(tmp_path / "i3d", clips(), "_rgb"), flow, "_flow")
-    with pytest.raises(InputError, match=r"2 files a clip \(flow, rgb\); choose one with --suffix"):
+    with pytest.raises(
+        InputError, match=r"2 files per clip \(flow, rgb\); choose one with --suffix"
+    ):
         imported(folder, labels)
     store = imported(folder, labels, suffix="flow")
     np.testing.assert_array_equal(by_id(store)["a"], flow["a"])
@@ -297,7 +299,7 @@ def write_npz(folder: Path) -> None:
 BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda f: (f / "b.npy").unlink(), r"row 3: .*b\.npy does not exist.*1 of 4"),
     "unlisted": (lambda f: np.save(f / "z.npy", clips()["a"]), r"1 files have no row in .*: z;"),
-    "dim": (with_array(np.zeros((2, 7), "f4")), r"b\.npy has 7 numbers a step, and 3 of 4"),
+    "dim": (with_array(np.zeros((2, 7), "f4")), r"b\.npy has 7 values per step, but 3 of 4"),
     "4-D": (with_array(np.zeros((2, 2, 3, 3), "f4")), r"shape \(2, 2, 3, 3\)"),
     "0-D": (with_array(np.float32(3)), r"shape \(\)"),
     "int": (with_array(np.zeros((2, 3), int)), "holds int64, and features are float16"),
@@ -348,7 +350,7 @@ BAD_ROWS: dict[str, tuple[list[dict], str]] = {
     "split": ([*ROWS[:3], ROWS[3] | {"split": "dev"}], 'row 5: part "dev" is unknown'),
     "subject": ([row | {"subject": "me"} for row in ROWS], "subjects in more than one part"),
     "video": ([row | {"video": "v"} for row in ROWS], "videos in more than one part"),
-    "no train": ([row | {"split": "test"} for row in ROWS], "no clip is in train"),
+    "no train": ([row | {"split": "test"} for row in ROWS], "train has no clips"),
     "no split": ([{"clip_id": "a", "label": "x"}], 'has no column "split"'),
     "no id": ([{"label": "x", "split": "train"}], "add a column file, clip_id or video"),
     "end": (
@@ -399,7 +401,7 @@ def test_unlisted_files_can_be_left_out(source: Path, labels: Path) -> None:
     np.save(source / "z.npy", np.zeros(1))
     options = ImportOptions(source=source, labels=labels, allow_unlisted=True)
     found = prepare_import(options, silent)
-    assert (len(found.clips), found.notes) == (4, ["left out: 1 files without a row"])
+    assert (len(found.clips), found.notes) == (4, ["skipped: 1 files without a row"])
 
 
 def test_file_that_changes_meanwhile_leaves_no_store(source: Path, labels: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_file_is_found_in_either_normal_form(write, tmp_path: Path, there: str
 def test_two_files_of_one_name_are_refused(write, tmp_path: Path) -> None:
     write(f"{ONE}.mp4", "1")
     write(f"{TWO}.mp4", "2")
-    with pytest.raises(InputError, match=r"2 entries called .*u0301.*xe9"):
+    with pytest.raises(InputError, match=r"2 entries named .*u0301.*xe9"):
         on_disk(tmp_path / f"{ONE}.mp4", f"{ONE}.mp4")
 
 

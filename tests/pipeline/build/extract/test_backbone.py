@@ -142,7 +142,7 @@ def test_older_gpus_lack_what_ampere_has(monkeypatch, precision: str) -> None:
     gpu = torch.device("cuda", 0)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "Tesla T4")
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (7, 5))
-    with pytest.raises(InputError, match=f"{precision}, which Tesla T4 does not have"):
+    with pytest.raises(InputError, match=f"{precision}, which Tesla T4 does not support"):
         check_precision(precision, gpu)
     check_precision("fp16", gpu)
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (8, 0))
