@@ -208,7 +208,7 @@ def _take_val(clips: list[Annotation]) -> list[Annotation]:
     count = len(set(subjects))
     if count < 2:
         raise InputError(
-            f"there are no val clips, and train has only {count} subject(s) to take them from; "
+            f"there are no val clips, and train has {count} subject(s) to take them from, too few; "
             "mark some clips as val"
         )
     folds = assign_folds(subjects, min(VAL_SHARE, count))

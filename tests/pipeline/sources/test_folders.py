@@ -90,7 +90,7 @@ def test_classes_without_parts_need_folds(write, tmp_path: Path) -> None:
 
 def test_a_folder_beside_the_parts(write, parted: Path) -> None:
     write("validation/walk/a.mp4", "")
-    with pytest.raises(InputError, match="holds validation beside test, train, val"):
+    with pytest.raises(InputError, match="holds validation in addition to test, train, val"):
         Folders(data=parted).read()
 
 
