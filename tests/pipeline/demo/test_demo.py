@@ -310,6 +310,8 @@ def test_processes_that_draw_end_with_their_parent(tmp_path: Path, end: signal.S
         [sys.executable, "-c", DRAW, str(tmp_path / "drawn")],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
+        # A shell's background job ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     processes: set[int] = set()
     while len(processes) < 3:  # two, and what watches multiprocessing's resources
