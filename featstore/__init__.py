@@ -17,7 +17,6 @@ from featstore.errors import (
     CorruptStoreError,
     FeatstoreError,
     InputError,
-    MissingPackageError,
     SchemaError,
     StoreNotFoundError,
 )
@@ -34,7 +33,6 @@ __all__ = [
     "CorruptStoreError",
     "FeatstoreError",
     "InputError",
-    "MissingPackageError",
     "Prediction",
     "Run",
     "SchemaError",

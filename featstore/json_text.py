@@ -1,4 +1,4 @@
-"""Parse untrusted JSON: with limits on size and depth, and one kind of error."""
+"""Read JSON that somebody may have edited: limits on size and depth, one kind of error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST_DEPTH = 64
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text.
+    """Return what JSON says.
 
     Parameters
     ----------
@@ -20,7 +20,8 @@ def parse_json(text: str | bytes) -> Any:
     Raises
     ------
     ValueError
-        If it is not JSON, exceeds the limits on size or depth, or has invalid Unicode.
+        If it is not JSON, is larger or deeper than what this project writes, or has text that is
+        no Unicode.
 
     Examples
     --------
@@ -30,47 +31,47 @@ def parse_json(text: str | bytes) -> Any:
     ValueError: nested more than 64 deep
     """
     if len(text) > MOST_BYTES:
-        raise ValueError(f"{len(text)} bytes; the limit is {MOST_BYTES}")
+        raise ValueError(f"{len(text)} bytes; at most {MOST_BYTES} are read")
     try:
         value = json.loads(text)
     except RecursionError:
         raise ValueError(f"nested more than {MOST_DEPTH} deep") from None
     _check_depth(value)
     if (b"\\ud" if isinstance(text, bytes) else "\\ud") in text.lower():  # type: ignore[operator]
-        json.dumps(value, ensure_ascii=False).encode()  # refuse lone surrogates
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair cannot be shown
     return value
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
-    """Return the content of a JSON object.
+    """Return what a JSON object says.
 
     Raises
     ------
     ValueError
-        As for `parse_json`, or if it is not an object.
+        As `parse_json`, or if it is no object.
     """
     value = parse_json(text)
     if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, got a {type(value).__name__}")
+        raise ValueError(f"a JSON object is expected, and this is a {type(value).__name__}")
     return value
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return the content of the JSON object in a file.
+    """Return what the JSON object in a file says.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        As for `parse_object`.
+        As `parse_object`.
     """
     with path.open("rb") as stream:
         return parse_object(stream.read(MOST_BYTES + 1))
 
 
 def _check_depth(value: Any) -> None:
-    """Refuse values that are too deep for recursive functions."""
+    """Refuse what functions that call themselves could not walk."""
     level = [value]
     for _ in range(MOST_DEPTH):
         level = [

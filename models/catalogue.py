@@ -1,6 +1,6 @@
-"""The named backbones, without importing torch.
+"""The backbones that can be named, without importing torch.
 
-``docs/backbones.md`` shows the same table; a test compares it with torchvision.
+``docs/backbones.md`` shows the same table for people; a test compares it with torchvision.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ TIMM = "timm:"
 
 @dataclass(frozen=True, slots=True)
 class BackboneSpec:
-    """The properties of a torchvision backbone that are needed before building it.
+    """What is known of a torchvision backbone before it is built.
 
     Attributes
     ----------
     name : str
         torchvision's builder.
     classifier : str
-        The last linear layer or 1x1 convolution; features are its pooled input.
+        The last linear layer or convolution of one pixel; features are the pooled vector that
+        enters it.
     dim : int
         Length of that vector.
     weights : mapping of str to str
-        Names of torchvision's weights, the recommended ones last, and their files.
+        torchvision's weights by name, the recommended one last, and the file each comes in.
     kind : {"image", "video"}
-        Whether the input is single frames or windows of frames.
+        Whether it takes single frames or windows of frames.
     size, window : int or None
-        The required frame size and number of frames; None if they are free.
+        The only frame size, and the only number of frames, that it takes, where there is only one.
     min_size, min_window : int
-        The smallest allowed frame size and number of frames.
+        The least of either that it takes.
     """
 
     name: str
@@ -123,8 +124,8 @@ _SPECS = (
         min_size=209,
         min_window=13,
     ),
-    # It counts tokens but ignores their shape, so 15 frames, 221 pixels, or 4 frames of 448 pixels
-    # raise no error; the last case even mixes up the positions of tokens.
+    # It adds up tokens and never looks at the shape they came from: 15 frames, 221 pixels, and even
+    # 4 frames of 448 pixels go through, the last with its tokens in the wrong places.
     BackboneSpec(
         "mvit_v2_s",
         "head.1",

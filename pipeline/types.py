@@ -1,4 +1,4 @@
-"""Types that many modules share."""
+"""Types that annotations of many modules share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Log = Callable[[str], None]
-"""Called with one line of a command's output."""
+"""Takes one line of what a command says."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -1,1 +1,1 @@
-"""Exchange features with other tools: exports and folders of ``.npy`` files."""
+"""Features from other tools, and for them: exports and folders of ``.npy`` files."""

@@ -1,6 +1,6 @@
-"""Encode and decode chunks of features: a dtype and an optional compressor.
+"""How a chunk of features becomes bytes and back: its dtype and, on request, a compressor.
 
-The bytes are identical to those of Zarr's own codecs, so every Zarr reader can read them.
+The bytes are those that Zarr's own codecs write, so every reader of Zarr reads them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from featstore.errors import InputError, SchemaError
 
 DTYPES: Final = ("float32", "float16")
 COMPRESSIONS: Final = ("none", "zstd", "blosc")
-# zstd gives the smallest store, blosc the fastest compressed one; docs/reading.md has figures.
+# zstd for the smallest store, blosc for the quickest compressed one; docs/reading.md has figures.
 ZSTD_LEVEL: Final = 3
 BLOSC_LEVEL: Final = 5
 BITSHUFFLE: Final = 2  # numcodecs' number
@@ -36,10 +36,10 @@ class Codec:
     compression: str = "none"
 
     def __post_init__(self) -> None:
-        for name, options in (("dtype", DTYPES), ("compression", COMPRESSIONS)):
-            if getattr(self, name) not in options:
+        for name, known in (("dtype", DTYPES), ("compression", COMPRESSIONS)):
+            if getattr(self, name) not in known:
                 raise InputError(
-                    f"{name} is {getattr(self, name)!r}; it is one of {', '.join(options)}."
+                    f"{name} is {getattr(self, name)!r}; it is one of {', '.join(known)}."
                 )
 
     @property
@@ -66,14 +66,14 @@ class Codec:
         compressor = self._compressor()
         try:
             plain = content if compressor is None else compressor.decode(content)
-        except (RuntimeError, MemoryError) as error:  # numcodecs raises these on damaged bytes
+        except (RuntimeError, MemoryError) as error:  # what numcodecs raises on damaged bytes
             raise ValueError(str(error)) from None
         chunk = np.frombuffer(plain, np.dtype(self.dtype).newbyteorder("<")).reshape(shape)
         chunk.flags.writeable = False
         return chunk
 
     def zarr_compressors(self) -> Any:
-        """Return the ``compressors`` argument of `zarr.create_array`."""
+        """Return what `zarr.create_array` takes as ``compressors``."""
         from zarr.codecs import BloscCodec, ZstdCodec
 
         if self.compression == "zstd":
@@ -102,15 +102,15 @@ def codec_of(metadata: dict[str, Any], where: str) -> Codec:
     Raises
     ------
     SchemaError
-        If this version cannot read such an array.
+        If this version does not write such an array.
     """
     names = [codec["name"] for codec in metadata["codecs"]]
     compression = names[1] if len(names) > 1 else "none"
-    supported = names[0] == "bytes" and len(names) < 3 and compression in COMPRESSIONS
-    if not supported or metadata["data_type"] not in DTYPES:
+    known = names[0] == "bytes" and len(names) < 3 and compression in COMPRESSIONS
+    if not known or metadata["data_type"] not in DTYPES:
         raise SchemaError(
             f"{where} stores its features as {metadata['data_type']} with {', '.join(names)}, "
-            "which this featstore cannot read; open it with zarr, or upgrade featstore."
+            "which this featstore does not read; open it with zarr, or upgrade featstore."
         )
     return Codec(metadata["data_type"], compression)
 
@@ -118,7 +118,7 @@ def codec_of(metadata: dict[str, Any], where: str) -> Codec:
 def stored_chunk(
     rows: NDArray[np.float32], chunk_rows: int, codec: Codec
 ) -> tuple[NDArray[Any], dict[str, Any]]:
-    """Return rows as a full chunk of the stored dtype, and the rounding errors."""
+    """Return rows as a whole chunk of the stored dtype, and the errors that the dtype costs."""
     chunk = np.full((chunk_rows, rows.shape[1]), np.nan, codec.dtype)
     if codec.dtype == "float32":
         chunk[: len(rows)] = rows
@@ -129,8 +129,8 @@ def stored_chunk(
     too_large = np.isinf(kept) & np.isfinite(rows)
     if too_large.any():
         raise InputError(
-            f"A feature is {np.abs(rows[too_large]).max():g}, but float16 holds at most 65504; "
-            "use --dtype float32."
+            f"A feature is {np.abs(rows[too_large]).max():g}, and float16 holds at most 65504; "
+            "store float32."
         )
     whole = np.isfinite(rows).all(axis=1)
     exact = rows[whole].astype(np.float64)
@@ -143,12 +143,12 @@ def stored_chunk(
 
 
 def float16_error(commits: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:
-    """Return the float16 rounding errors of all units' commits; None for float32."""
-    rounded = [commit for commit in commits if "squares" in commit]
-    if not rounded:
+    """Return what float16 costs, of what `stored_chunk` said of every unit; None for float32."""
+    known = [commit for commit in commits if "squares" in commit]
+    if not known:
         return None
-    squares = sum(commit["squares"] for commit in rounded)
-    errors = sum(commit["error_squares"] for commit in rounded)
-    largest = max(commit["largest_error"] for commit in rounded)
+    squares = sum(commit["squares"] for commit in known)
+    errors = sum(commit["error_squares"] for commit in known)
+    largest = max(commit["largest_error"] for commit in known)
     relative = (errors / squares) ** 0.5 if squares else 0.0
     return {"relative_rms": relative, "largest_absolute": largest}

@@ -1,4 +1,4 @@
-"""The content of a store to write, except its features."""
+"""What a store is to hold beside its features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from featstore.format.layout import Layout
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Everything in a store except features; complete before the first frame is decoded.
+    """All of a store but its features, known before the first frame is decoded.
 
     Attributes
     ----------
@@ -22,9 +22,9 @@ class Contents:
     columns : mapping of str to ndarray
         Every array of ``schema.ARRAYS``.
     attributes : mapping
-        Root attributes without the seal; JSON.
+        Root attributes, the seal excepted; JSON.
     codec : Codec
-        The codec of stored features.
+        How features are stored.
     """
 
     layout: Layout

@@ -1,4 +1,4 @@
-"""Record the facts of one build next to the store: date, host, seconds."""
+"""What is true of one build and not of its bytes: date, host, seconds; kept beside the store."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def provenance_path(store: Path) -> Path:
 
 
 def write_provenance(store: Path, seconds: dict[str, float], **facts: Any) -> None:
-    """Write a store's ``build.json`` atomically.
+    """Write a store's ``build.json``, whole or not at all.
 
     Parameters
     ----------
     store : Path
     seconds : dict of str to float
-        Seconds of each stage.
+        By stage.
     **facts
-        Further entries.
+        What else is worth knowing.
     """
     record = {
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -40,18 +40,18 @@ def write_provenance(store: Path, seconds: dict[str, float], **facts: Any) -> No
 
 
 def read_provenance(store: Path | str) -> dict[str, Any]:
-    """Return a store's ``build.json``; empty if it is missing or the store is remote."""
+    """Return a store's ``build.json``, or nothing where it was left behind, or is remote."""
     if is_remote(store):
         return {}
     path = provenance_path(Path(store))
     try:
         return read_object(path)
-    except (OSError, ValueError, TypeError):  # missing or damaged: nothing depends on it
+    except (OSError, ValueError, TypeError):  # not there, or damaged: it decides nothing
         return {}
 
 
 def copy_provenance(store: Path | str, to: Path, **facts: Any) -> None:
-    """Write the ``build.json`` of a store next to a copy of the store.
+    """Write beside a copy of a store what is known of the store.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def copy_provenance(store: Path | str, to: Path, **facts: Any) -> None:
     to : Path
         The copy.
     **facts
-        Entries that differ for the copy.
+        What is new of the copy.
     """
     _write(to, {**read_provenance(store), **facts})
 

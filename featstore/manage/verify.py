@@ -1,4 +1,4 @@
-"""Compare every byte of a store with its seal, and report damage by clip and video."""
+"""Every byte of a store compared with its seal, and damage named by clip and video."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Finding:
     name : str
         The file, or the part of the file.
     what : str
-        The damage.
+        What is wrong with it.
     clips, videos : list of str
-        The affected clips and videos; empty for other parts, or if the names are damaged too.
+        Whose features lie there; empty for other parts, or where the names are damaged too.
     foreign : bool
-        Whether it is an extra file; the store is complete without it.
+        Whether it is a file that is no part of the store, which is whole without it.
     """
 
     name: str
@@ -43,22 +43,22 @@ class Finding:
         )
 
 
-def verify(location: Path | str) -> Iterator[Finding]:
+def verify(place: Path | str) -> Iterator[Finding]:
     """Compare every byte of a store with its seal, and the arrays with the schema.
 
     Yields
     ------
     Finding
-        One part that disagrees.
+        What disagrees.
 
     Raises
     ------
     StoreNotFoundError
         If there is no store.
     CorruptStoreError
-        If the root metadata are damaged, so nothing can be compared.
+        If the root metadata are damaged, so that nothing can be compared with them.
     """
-    container = open_container(location)
+    container = open_container(place)
     damages = list(container.damages())
     store: Store | None = None
     try:

@@ -1,1 +1,1 @@
-"""Write stores: units, locks, staging folders and destinations."""
+"""Stores in the making: units, locks, staging folders and destinations."""

@@ -1,7 +1,7 @@
-"""Temporal heads: map the features of a clip's steps to one logit per class.
+"""Temporal heads: from the features of a clip's steps to one logit a class.
 
-To add a head, add a module with one subclass of `Head`. The module's name is the head's kind in
-recipes, and the keyword-only arguments of the class are its recipe fields.
+To add one, put a module here with one subclass of `Head`. The module's name is the kind that
+recipes name it by, and the keyword-only arguments of the class are its fields there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HEADS: dict[str, type[Head]] = dict(_found())
 
 
 def build_head(kind: str, features: int, classes: int, **options: Any) -> Head:
-    """Return a new head of a kind.
+    """Make a head by name.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def build_head(kind: str, features: int, classes: int, **options: Any) -> Head:
     Raises
     ------
     ValueError
-        If the kind is unknown, or the options contradict each other.
+        If there is no such head, or its options do not go together.
     """
     if kind not in HEADS:
-        raise ValueError(f"head {kind!r} is unknown; choose from {', '.join(HEADS)}")
+        raise ValueError(f"head {kind!r}: known are {', '.join(HEADS)}")
     return HEADS[kind](features, classes, **options)

@@ -16,14 +16,14 @@ from featstore.writing.staging import write_unit
 from featstore.writing.writer import StoreWriter
 from pipeline.build.extract.statistics import Statistics
 from pipeline.build.extract.timings import gather
-from pipeline.build.plan.build_plan import BuildPlan
+from pipeline.build.plan.build_plan import Prepared
 from pipeline.build.units import UnitWork, Written
 from pipeline.system.dask_cluster import Cluster
 
 Tick = Callable[[int, int], None]
 
 
-class Executor(Protocol):
+class Machine(Protocol):
     """Computes units and writes their chunks.
 
     Attributes
@@ -58,11 +58,11 @@ class Executor(Protocol):
         writer : StoreWriter
         contents : Contents
         tick : callable
-            Takes the number of newly computed inputs and decoded frames.
+            Told, as work goes on, how many more inputs were computed and frames were decoded.
         """
 
 
-class LocalExecutor:
+class Here:
     """Computes in this process, with one device.
 
     Raises
@@ -71,11 +71,11 @@ class LocalExecutor:
         If the device or the weights cannot be used.
     """
 
-    def __init__(self, plan: BuildPlan) -> None:
+    def __init__(self, prepared: Prepared) -> None:
         from pipeline.build.extract.backbone import load_forward
 
-        self._videos = plan.videos
-        self._forward = load_forward(plan.extraction)
+        self._prepared = prepared
+        self._forward = load_forward(prepared.options, prepared.pixels, prepared.weights)
         self.dim = self._forward.dim
         self.seconds: dict[str, float] = {}
         self.facts: dict[str, Any] = {}
@@ -84,7 +84,8 @@ class LocalExecutor:
         """Take the statistics that pixels are normalised with; return the numerics."""
         from pipeline.build.extract.extractor import Extractor
 
-        self._extractor = Extractor(self._forward, self._videos, statistics)
+        own = self._prepared
+        self._extractor = Extractor(self._forward, own.videos, own.pixels, statistics)
         self.seconds = self._extractor.timings.seconds
         return self._forward.numerics | self._extractor.depends_on_place()
 
@@ -107,21 +108,23 @@ class LocalExecutor:
         self.facts = self._extractor.facts()
 
 
-class DaskExecutor:
+class There:
     """Has workers compute, each with one device; see `pipeline.build.dask_worker`."""
 
-    def __init__(self, plan: BuildPlan, cluster: Cluster) -> None:
-        weights, path = plan.weights, plan.weights.path
+    def __init__(self, prepared: Prepared, cluster: Cluster) -> None:
+        from pipeline.build.dask_worker import Model
+
+        weights, path = prepared.weights, prepared.weights.path
         if path is not None:
             weights = replace(weights, path=path.absolute())
-        self._videos, self._cluster = plan.videos, cluster
-        self._allow_mixed = plan.options.allow_mixed_numerics
-        self._extraction, self._numerics, self.dim = cluster.call(
-            "pipeline.build.dask_worker:describe", replace(plan.extraction, weights=weights)
+        self._prepared, self._cluster = prepared, cluster
+        model = Model(prepared.options, prepared.pixels, weights)
+        self._model, self._numerics, self.dim = cluster.call(
+            "pipeline.build.dask_worker:describe", model
         )
         # All load the model now, and whoever computes otherwise is known before the first unit.
-        others = cluster.everywhere("pipeline.build.dask_worker:describe", self._extraction)
-        if not self._allow_mixed:
+        others = cluster.everywhere("pipeline.build.dask_worker:describe", self._model)
+        if not prepared.options.allow_mixed_numerics:
             for _, numerics, _ in others:
                 _check_same(differences(self._numerics, numerics))
         self.seconds: dict[str, float] = {}
@@ -143,7 +146,7 @@ class DaskExecutor:
         from pipeline.build.dask_worker import Job
 
         job = Job(
-            self._extraction,
+            self._model,
             self._statistics,
             *writer.places,
             contents.layout.chunk_rows,
@@ -151,14 +154,14 @@ class DaskExecutor:
             contents.codec,
             self._numerics,
         )
-        videos = self._videos
+        videos = self._prepared.videos
         tasks = (
             (job, work, {own.video: videos[own.video].anywhere() for own in work.segments})
             for work in works
         )
         for number, computed in self._cluster.map("pipeline.build.dask_worker:compute", tasks):
             if computed.changed:
-                if not self._allow_mixed:
+                if not self._prepared.options.allow_mixed_numerics:
                     _check_same(computed.changed)
                 writer.mix_numerics(self._numerics, computed.changed)
             for stage, value in computed.seconds.items():
@@ -171,7 +174,7 @@ class DaskExecutor:
 
 
 def _check_same(changed: list[str]) -> None:
-    """Check that all workers have the same numerics.
+    """Refuse a worker that computes otherwise than the first one.
 
     Raises
     ------
@@ -179,7 +182,7 @@ def _check_same(changed: list[str]) -> None:
     """
     if changed:
         raise InputError(
-            f"A worker has other numerics than the first one ({'; '.join(changed)}), so last bits "
-            "may differ; use the same software and hardware on all workers, or pass "
+            f"A worker computes otherwise than the first one ({'; '.join(changed)}), so last bits "
+            "may differ; give all workers the same software and hardware, or go on with "
             "--allow-mixed-numerics."
         )

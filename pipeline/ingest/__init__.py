@@ -1,1 +1,1 @@
-"""Import features from other tools into a store."""
+"""Features that other tools extracted, brought into a store."""

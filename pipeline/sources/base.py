@@ -1,4 +1,4 @@
-"""The result of every source: annotated clips, classes and advice; no pixel is read."""
+"""What every source gives: annotated clips, classes and advice, without touching a pixel."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Annotation:
     Attributes
     ----------
     clip_id : str
-        Stable name of the clip, unique in its data set and equal in all views of it.
+        Stable name of the clip, unique in its data set and the same in every view of it.
     video : str
         Name of the video in the data set: a relative path with forward slashes.
     path : Path
-        Local path of the video, or of the folder of numbered images.
+        Where the video, or the folder of numbered images, lies on this machine.
     start, stop : int, float or None
         The interval ``[start, stop)`` in `unit`; both None mean the whole video.
     unit : {"frames", "seconds"}
@@ -48,29 +48,29 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """The validated clips of a source, with advice on how to read the videos.
+    """What a source read, validated, with its advice on how to read the videos.
 
     Attributes
     ----------
     title : str
-        A readable title, such as ``driveact kinect_ir midlevel split 0``.
+        A few words for people, such as ``driveact kinect_ir midlevel split 0``.
     annotations : tuple of Annotation
     classes : tuple of str
-        The class list; a label's position is its number. It may include classes without clips.
+        The class list; a label's position in it is its number. May hold classes without clips.
     subjects_known : bool
-        False if each video counts as a subject.
+        False where each video had to stand in for a subject.
     fps : float or None
         Advised sampling rate in frames per second; None means every frame.
     video_rate : float or None
-        Frame rate that the annotations assume, if the source knows it.
+        Frame rate that the annotations assume, where the source knows it.
     pixels : {"luma", "rgb"}
         Advised pixel mode.
     unit_assumed : bool
-        Whether frames are only the default unit of intervals.
+        Whether nobody said that intervals are in frames.
     min_frames : int
-        Builds skip and count clips with fewer video frames.
+        Clips with fewer video frames than this are dropped, and counted.
     notes : tuple of str
-        Warnings for the user, one sentence each.
+        Warnings to show to the user, one sentence each.
     """
 
     title: str
@@ -91,35 +91,35 @@ def option(default: Any = MISSING, *, help: str, choices: Sequence[str] | None =
     Parameters
     ----------
     default
-        Default value of the flag; without it, the source requires the flag.
+        Value where the flag is not given; without it the flag is required by that source.
     help : str
         One line for ``--help``.
     choices : sequence of str, optional
-        The allowed values.
+        The values allowed.
     """
     return field(default=default, metadata={"help": help, "choices": choices})
 
 
 class Source(ABC):
-    """A reader of one annotation format.
+    """A reader of one way to annotate videos.
 
-    A subclass is a frozen, keyword-only dataclass in a separate module of this package. Its
-    fields, made with `option`, become flags of ``featstore build``; `read` reads the annotations.
+    A subclass is a frozen, keyword-only dataclass in a module of its own in this package: its
+    fields, made with `option`, become flags of ``featstore build``, and `read` does the work.
 
     Attributes
     ----------
     name : str
-        Its name in ``--source``.
+        What ``--source`` calls it.
     dataset : str
-        The data set that it reads, with equal subject names in all views; empty for a source of
-        any data.
+        The one data set that it reads, whose subjects have the same names in every view of it;
+        empty for a source of any data.
     """
 
     name: ClassVar[str]
     dataset: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        """Check the values of fields with choices."""
+        """Refuse a value that is not among its field's choices."""
         for entry in fields(cast("Any", self)):
             choices, value = entry.metadata.get("choices"), getattr(self, entry.name)
             if choices and value is not None and value not in choices:

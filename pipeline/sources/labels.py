@@ -1,7 +1,8 @@
-"""Read class lists, look labels up, and suggest the nearest name."""
+"""Class lists: reading them, looking labels up, and naming the nearest one."""
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -9,27 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.errors import InputError
-from featstore.text import nearest_name
 from pipeline.sources.names import check_characters, printable
 from pipeline.sources.rows import read_lines
 
 _NUMBERED = re.compile(r"(\d+)\s+(\S.*)")
 
 
-def nearest_hint(name: str, names: Iterable[str]) -> str:
-    """Return a hint to put at the end of a message; empty where no name is near.
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The most similar of `names`, whatever the case; there must be at least one.
 
     Examples
     --------
-    >>> nearest_hint("Eatin", ["drinking", "eating"]), nearest_hint("xyz", ["eating"])
-    ('; the nearest name is "eating"', '')
+    >>> nearest("Eatin", ["drinking", "eating"])
+    'eating'
     """
-    near = nearest_name(name, names)
-    return f'; the nearest name is "{near}"' if near else ""
+    folded = {candidate.casefold(): candidate for candidate in names}
+    return folded[difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.0)[0]]
 
 
 def listing(names: Collection[str], limit: int = 20) -> str:
-    """Return the first `limit` names in one line, and the number of the others.
+    """`names` in one line, cut after `limit` of them.
 
     Examples
     --------
@@ -42,15 +42,15 @@ def listing(names: Collection[str], limit: int = 20) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ClassList:
-    """The allowed labels, in the order of their numbers.
+    """The labels allowed, in the order of their numbers.
 
     Attributes
     ----------
     names : tuple of str
     numbers : mapping of int to str
-        The names of integer labels; empty if integers are not allowed.
+        What an integer label stands for; empty where integers mean nothing.
     origin : str
-        The origin of the list, for messages.
+        Where the list comes from, for messages.
     """
 
     names: tuple[str, ...]
@@ -58,12 +58,12 @@ class ClassList:
     origin: str
 
     def resolve(self, label: str, where: str) -> str:
-        """Return the name of a label, which is a name or an integer.
+        """Name of a label that is a name or an integer.
 
         Raises
         ------
         InputError
-            If `label` is neither; `where` is its file and row.
+            If `label` is neither; `where` says in which row it was found.
         """
         if label in self.names:
             return label
@@ -75,12 +75,13 @@ class ClassList:
                 f"which holds {min(self.numbers)} to {max(self.numbers)}"
             )
         raise InputError(
-            f'{where}: label "{label}" is not in {self.origin}{nearest_hint(label, self.names)}'
+            f'{where}: label "{label}" is not in {self.origin}; '
+            f'the nearest name is "{nearest(label, self.names)}"'
         )
 
 
 def read_classes(path: Path) -> ClassList:
-    """Return a class list from a file: one name per line (from 0), or ``1 Name`` on every line.
+    """Read a class list: one name per line (numbered from 0), or ``1 Name`` on every line.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def read_classes(path: Path) -> ClassList:
     lines = [line for _, line in numbered]
     matches = [_NUMBERED.fullmatch(line) for line in lines]
     pairs = [(int(match[1]), match[2]) for match in matches if match]
-    # A plain name may start with a number, so numbers only count if every line has one.
+    # A plain name may start with a number, so only a file numbered throughout counts as one.
     if len(pairs) < len(lines):
         pairs = list(enumerate(lines))
     for (_, name), (row, _) in zip(pairs, numbered, strict=True):

@@ -1,4 +1,4 @@
-"""Normalise and check the names of labels, subjects, clips and files."""
+"""Names of labels, subjects, clips and files: one spelling for each, or a sentence why not."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 
 from featstore.errors import InputError
 
-# Control characters, including all line breaks.
+# Control characters, among them all that end a line somewhere.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def normal(text: str) -> str:
-    r"""Return a name in Unicode's normal form C.
+    r"""Return the one spelling of a name: Unicode's normal form C.
 
     macOS writes an accented letter as two characters, Linux and spreadsheets as one.
 
@@ -27,7 +27,7 @@ def normal(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return a name with escapes for bytes that are not UTF-8.
+    r"""Return a name with the bytes escaped that are not UTF-8.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def printable(text: str) -> str:
 
 
 def check_utf8(path: Path) -> None:
-    """Refuse a path that is not UTF-8, because stores and tables cannot hold its name.
+    """Refuse a path that is not UTF-8: no store and no table can hold its name.
 
     Raises
     ------
@@ -55,17 +55,17 @@ def check_characters(what: str, name: str, where: str) -> None:
     Raises
     ------
     InputError
-        `where` is the file and row of the name, and `what` the kind of name.
+        `where` says in which row the name was found, and `what` what it names.
     """
     if hit := _CONTROL.search(name):
         kind = "a line break" if len(f"a{hit[0]}b".splitlines()) > 1 else "a control character"
         raise InputError(
-            f"{where}: {what} {name!a} holds {kind} ({ascii(hit[0])[1:-1]}); remove it."
+            f"{where}: {what} {name!a} holds {kind} ({ascii(hit[0])[1:-1]}); take it out."
         )
 
 
 def lookalikes(names: Iterable[str]) -> list[list[str]]:
-    """Return groups of names that differ only in case, blanks or invisible characters.
+    """Return the groups of names that differ only by case, blanks or invisible characters.
 
     Examples
     --------
@@ -84,14 +84,14 @@ def _shape(name: str) -> str:
 
 
 def on_disk(path: Path, name: str) -> Path:
-    """Return the path of a file on disk; its Unicode form may differ from that in the table.
+    """Return where a file lies whose name a table may spell in another normal form.
 
     Parameters
     ----------
     path : Path
-        Path of the file as the table spells it.
+        Where the file lies by its name.
     name : str
-        The part of the path from the table; the part before it is not changed.
+        The part of the path that the table names; the part before is taken as it is.
 
     Raises
     ------
@@ -101,38 +101,38 @@ def on_disk(path: Path, name: str) -> Path:
     if name.isascii():
         return path
     count = len(PurePosixPath(name).parts)
-    existing = Path(*path.parts[:-count]) if count < len(path.parts) else Path(path.anchor)
-    for part in path.parts[len(existing.parts) :]:
-        existing = existing / part if part.isascii() else _entry(existing, part)
-    return existing
+    found = Path(*path.parts[:-count]) if count < len(path.parts) else Path(path.anchor)
+    for part in path.parts[len(found.parts) :]:
+        found = found / part if part.isascii() else _entry(found, part)
+    return found
 
 
 def _entry(folder: Path, name: str) -> Path:
     try:
         same = sorted(e for e in folder.iterdir() if normal(e.name) == normal(name))
-    except OSError:  # missing, or not listable
+    except OSError:  # not there, or not to be listed
         return folder / name
     if len(same) > 1:
         raise InputError(
-            f"{folder} has {len(same)} entries named {name} in different Unicode forms: "
-            f"{', '.join(ascii(entry.name) for entry in same)}; rename one."
+            f"{folder} has {len(same)} entries called {name}, which differ only in how Unicode "
+            f"writes accents: {', '.join(ascii(entry.name) for entry in same)}; rename one."
         )
     return same[0] if same else folder / name
 
 
 def lookalike_notes(what: str, parts: Mapping[str, str]) -> list[str]:
-    """Return a note for every group of similar names.
+    """Return a note for every group of names that look alike.
 
     Parameters
     ----------
     what : str
-        Kind of names, such as ``Subjects``.
+        What they name, such as ``Subjects``.
     parts : mapping of str to str
-        Remark for each name, such as its part; may be empty.
+        Name to what to say of it, such as its part; may be empty.
     """
     return [
-        f"{what} differ only in case or blanks: "
+        f"{what} differ only by case or blanks: "
         + ", ".join(f'"{name}"' + (f" ({parts[name]})" if parts[name] else "") for name in group)
-        + "; if they are the same, spell them the same."
+        + "; if they are one, write them alike."
         for group in lookalikes(parts)
     ]

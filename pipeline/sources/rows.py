@@ -1,8 +1,9 @@
-"""Read text files and CSV tables from editors, spreadsheets and pandas."""
+"""Text files and tables with a header, as editors, spreadsheets and pandas write them."""
 
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import re
 from collections import Counter
@@ -11,28 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.errors import InputError
-from featstore.text import nearest_name
 from pipeline.sources.names import normal
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _LINE_END = re.compile("\r\n|\r|\n")
-# Excel reads and writes the separator in a separate first line.
+# Excel reads and writes the separator in a line of its own.
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a CSV file, with its position.
+    """One row of a CSV file, knowing where it stands.
 
     Attributes
     ----------
     file : Path
     number : int
-        The first line of the row in the file, from 1, as in editors.
+        The line of the file in which the row begins, from 1, as editors count.
     cells : dict of str to str
-        Values by lower-case column name, both stripped.
+        Lower-case column names to values, both without surrounding whitespace.
     """
 
     file: Path
@@ -41,17 +41,17 @@ class Row:
 
     @property
     def where(self) -> str:
-        """The file and row, for the start of a message."""
+        """File and row, to start a message with."""
         return f"{self.file} row {self.number}"
 
     def text(self, column: str) -> str:
-        """Return the value of `column`, which must not be empty."""
+        """Value of `column`, which must not be empty."""
         if not self.cells[column]:
             raise InputError(f'{self.where}: column "{column}" is empty; fill it in')
         return self.cells[column]
 
     def number_in(self, column: str) -> float:
-        """Return the value of `column` as a finite number."""
+        """Value of `column` as a finite number."""
         value = self.text(column)
         try:
             number = float(value)
@@ -63,7 +63,7 @@ class Row:
         return number
 
     def whole_number_in(self, column: str, remedy: str = "correct it") -> int:
-        """Return the value of `column` as an integer; ``12.0`` is allowed."""
+        """Value of `column` as an integer; ``12.0`` is one."""
         number = self.number_in(column)
         if not number.is_integer():
             raise InputError(f"{self.where}: {column} {number} is not a whole number; {remedy}")
@@ -71,12 +71,12 @@ class Row:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, or UTF-16 with byte order mark, in Unicode's form C.
+    """Content of a UTF-8 file, or of a UTF-16 file with byte order mark, in Unicode's form C.
 
     Raises
     ------
     InputError
-        If it is missing, unreadable, empty or in another encoding.
+        If it is missing, unreadable, in another encoding or without any text.
     """
     try:
         data = path.read_bytes()
@@ -104,30 +104,31 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Return the non-blank lines of a text file, with their numbers from 1."""
+    """Lines of a text file that are not blank, with their numbers from 1."""
     lines = enumerate(_LINE_END.split(read_text(path)), start=1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
 def read_table(path: Path, required: Sequence[str], *, strip: bool = True) -> list[Row]:
-    """Return the rows of a CSV file with a header; skip blank rows.
+    """Rows of a CSV file with a header; blank rows are left out.
 
-    Skip unnamed columns if they are empty, or if they come first, like an index from pandas.
+    Columns without a name are left out where they are empty, and where they come first, as
+    pandas writes an index.
 
     Parameters
     ----------
     path : Path
-        Separated by commas, semicolons or tabs: by the most frequent one in the header, or as a
-        first line ``sep=;`` states.
+        Separated by commas, semicolons or tabs: by what the header has most of, or by what a
+        first line ``sep=;`` says.
     required : sequence of str
-        Required columns.
-        strip : bool
-        Strip the whitespace around values.
+        Columns that must be there.
+    strip : bool
+        Take off the whitespace around values.
 
     Raises
     ------
     InputError
-        If the file cannot be read, has no rows, lacks a column, or a row has another length.
+        If the file cannot be read, has no rows, lacks a column or has rows of another length.
     """
     records = _records(path, read_text(path), strip=strip)
     header = [name.casefold() for name in records[0][1]]
@@ -139,7 +140,7 @@ def read_table(path: Path, required: Sequence[str], *, strip: bool = True) -> li
 
 
 def _records(path: Path, text: str, *, strip: bool) -> list[tuple[int, list[str]]]:
-    """Return the non-blank records, each with its first line number."""
+    """Return the records that are not blank, with the lines in which they begin."""
     separator, skipped = _separator(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     records, line = [], 1
@@ -157,28 +158,28 @@ def _records(path: Path, text: str, *, strip: bool) -> list[tuple[int, list[str]
 
 
 def _separator(text: str) -> tuple[str, int]:
-    """Return the cell separator, and the number of the ``sep=`` line, 0 without one."""
+    """Return what separates cells, and up to which line the file says only that."""
     for number, line in enumerate(_LINE_END.split(text), start=1):
-        if match := _SEPARATOR_LINE.fullmatch(line):
-            return match[1], number
+        if said := _SEPARATOR_LINE.fullmatch(line):
+            return said[1], number
         if line.strip(" ,;\t"):
             return max(",;\t", key=line.count), 0
     return ",", 0
 
 
 def _row(path: Path, number: int, header: Sequence[str], cells: list[str]) -> Row:
-    named = max(position for position, name in enumerate(header, start=1) if name)
+    named = max(place for place, name in enumerate(header, start=1) if name)
     more = any(cells[len(header) :])
     if len(cells) < named or more:
         raise InputError(
             f"{path} row {number} has {len(cells)} values where the header has "
             f"{len(header)} columns; "
-            + ("remove or quote the extra values" if more else "complete the row")
+            + ("remove what is too much, or quote it" if more else "complete the row")
         )
-    for position, (name, cell) in enumerate(zip(header, cells, strict=False)):
-        if cell and not name and position:
+    for place, (name, cell) in enumerate(zip(header, cells, strict=False)):
+        if cell and not name and place:
             raise InputError(
-                f'{path} row {number} has "{cell}" in column {position + 1}, which has no name; '
+                f'{path} row {number} has "{cell}" in column {place + 1}, which has no name; '
                 "name the column in the header, or empty it"
             )
     return Row(
@@ -192,6 +193,7 @@ def _check_columns(path: Path, columns: list[str], required: Sequence[str]) -> N
         raise InputError(f'{path} has the column "{twice[0]}" twice; rename one of them')
     for name in required:
         if name not in columns:
-            near = nearest_name(name, columns)
-            hint = f'the nearest is "{near}": rename or add it' if near else "add it"
-            raise InputError(f'{path} has no column "{name}"; {hint}')
+            close = difflib.get_close_matches(name, columns, n=1, cutoff=0.0)
+            raise InputError(
+                f'{path} has no column "{name}"; the nearest is "{close[0]}": rename or add it'
+            )

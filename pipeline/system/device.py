@@ -1,4 +1,4 @@
-"""Choose the device of a command, and check its precision."""
+"""The device that a command computes on."""
 
 from __future__ import annotations
 
@@ -10,61 +10,55 @@ from featstore.errors import InputError
 from pipeline.system.precision import Precision
 
 PROCESSOR = Path("/proc/cpuinfo")  # Linux
-# Flags of processors that multiply in bfloat16.
+# What processors that multiply in bfloat16 say of themselves.
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
-# Devices of torch that this project has never computed on.
-UNSUPPORTED = ("mps", "xpu", "hpu", "vulkan")
 AMPERE = (8, 0)  # the first that computes in tf32 and bf16
 
 
 def choose_device(
-    name: str, precision: Precision = "float32", *, option: str = "--precision"
+    name: str, precision: Precision = "float32", *, said: str = "--precision"
 ) -> torch.device:
-    """Return the device of ``--device``; ``auto`` is a GPU if there is one.
+    """Return the device that ``--device`` names; ``auto`` is a GPU where there is one.
 
-    `option` is the option that set the precision, for messages.
+    `said` is where the precision was, for messages.
 
     Raises
     ------
     InputError
-        If the device is unknown or unusable here, or does not support the precision.
+        If torch knows no such device, cannot use it here, or it does not compute in this precision.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.partition(":")[0] in UNSUPPORTED:
-        raise InputError(
-            f"--device is {name!r}, which is not supported; give auto, cpu, cuda or cuda:N."
-        )
     try:
         sample = torch.zeros(1, device=name)
         sample.cpu()  # meta has no values
-    except (RuntimeError, AssertionError, ImportError) as error:  # torch raises any of these
+    except (RuntimeError, AssertionError, ImportError) as error:  # torch raises any
         reason = str(error).partition("\n")[0]
-        usable = "auto, cpu, cuda or cuda:N" if torch.cuda.is_available() else "auto or cpu"
+        known = "auto, cpu, cuda or cuda:N" if torch.cuda.is_available() else "auto or cpu"
         raise InputError(
-            f"--device is {name!r}, which cannot be used here ({reason}); pass {usable}."
+            f"--device is {name!r}, which cannot be used here ({reason}); give {known}."
         ) from None
     device = sample.device
-    check_precision(precision, device, option=option)
+    check_precision(precision, device, said=said)
     return device
 
 
 def check_precision(
-    precision: Precision, device: torch.device, *, option: str = "--precision"
+    precision: Precision, device: torch.device, *, said: str = "--precision"
 ) -> None:
-    """Refuse a precision that a device does not support.
+    """Refuse a precision that a device does not compute in.
 
     Raises
     ------
     InputError
     """
-    start = f"{option} is {precision}, "
+    given = f"{said} is {precision}, "
     if device.type == "cpu" and precision in ("tf32", "fp16"):
-        raise InputError(f"{start}which needs a GPU; pass bf16 or float32, or another --device.")
+        raise InputError(f"{given}which needs a GPU; give bf16 or float32, or another --device.")
     if device.type == "cpu" and precision == "bf16" and not has_bf16():
         raise InputError(
-            f"{start}but this processor has no instructions for it (AVX512_BF16, AMX), so it would "
-            f"be slower than float32; omit {option}."
+            f"{given}and this processor has no instructions for it (AVX512_BF16, AMX), so it would "
+            f"be slower than float32; leave {said} out."
         )
     if (
         device.type == "cuda"
@@ -72,7 +66,7 @@ def check_precision(
         and torch.cuda.get_device_capability(device) < AMPERE
     ):
         name = torch.cuda.get_device_name(device)
-        raise InputError(f"{start}which {name} does not support; pass fp16 or float32.")
+        raise InputError(f"{given}which {name} does not have; give fp16 or float32.")
 
 
 def has_bf16() -> bool:

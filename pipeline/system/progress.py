@@ -1,4 +1,4 @@
-"""Show progress: a bar on a terminal, otherwise one line per minute."""
+"""Progress for people: a bar on a terminal, a plain line a minute elsewhere."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ SECONDS_BETWEEN_LINES = 60.0
 
 
 class Progress:
-    """Count towards a total, and show frames per second and the remaining time.
+    """Count towards a total and show it, with frames a second and the time left.
 
     Parameters
     ----------
     title : str
-        Name of the task.
+        What is going on.
     total : int
-        Total number of units.
+        Units in all.
     unit : str
-        Plural name of the units.
+        Plural name of what is counted.
     log : callable
-        Called with each line.
+        Takes the plain lines.
     """
 
     def __init__(self, title: str, total: int, unit: str, log: Callable[[str], None]) -> None:
@@ -48,7 +48,7 @@ class Progress:
             self._bar.close()
 
     def advance(self, done: int, frames: int = 0) -> None:
-        """Add `done` units and `frames` frames."""
+        """Count `done` more units, and `frames` more frames behind them."""
         self._done += done
         self._frames += frames
         now = time.monotonic()
@@ -72,7 +72,7 @@ class Progress:
 
 
 def human_time(seconds: float) -> str:
-    """Return a duration in its two largest units.
+    """Return a duration in the two largest units that it has.
 
     Examples
     --------

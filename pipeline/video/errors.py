@@ -1,4 +1,4 @@
-"""Errors that decoding raises."""
+"""What is raised where a frame does not decode."""
 
 from __future__ import annotations
 
@@ -29,4 +29,4 @@ class DecodeError(InputError):
 
 
 class ImageError(Exception):
-    """An image cannot be used; the message continues a sentence after the image's name."""
+    """Why an image cannot be taken, as what follows its name in a sentence."""

@@ -1,4 +1,4 @@
-"""Read the header of an image file without decoding pixels."""
+"""What the header of an image file states; no pixel is decoded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _warnings = Lock()
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """The size and orientation in an image file's header.
+    """What the header of an image file states.
 
     Attributes
     ----------
@@ -35,15 +35,15 @@ class ImageHeader:
 
 
 def read_header(path: Path) -> ImageHeader | None:
-    """Return the header of an image file; None if Pillow cannot read it.
+    """Return what the header of an image file states; None if Pillow cannot read it.
 
-    Pillow's pixel limit is global to the process, so this does not use `Image.open`.
+    Pillow's own limit of pixels is for the whole process, so it is not asked to open the file.
     """
     from PIL import Image
 
     Image.init()
     with path.open("rb") as stream, _warnings, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about damage, which the decoder refuses
+        warnings.simplefilter("ignore")  # of damage, which the decoder refuses
         start = stream.read(16)
         for name in FORMATS:
             make, accepts = Image.OPEN[name]
@@ -74,7 +74,7 @@ def is_animated_webp(path: Path) -> bool:
             return False
         while frames < 2 and len(head := stream.read(8)) == 8:
             kind, length = struct.unpack("<4sI", head)
-            if kind in (b"VP8 ", b"VP8L"):  # a still picture
+            if kind in (b"VP8 ", b"VP8L"):  # a picture that is no frame of an animation
                 return False
             frames += kind == b"ANMF"
             stream.seek(length + length % 2, os.SEEK_CUR)

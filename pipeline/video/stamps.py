@@ -1,4 +1,4 @@
-"""Compute time stamps that a file does not state: decode and count its frames."""
+"""Time stamps of frames where a file does not state them: its frames are decoded and counted."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from pipeline.video.completeness import WIDE_GAP
 from pipeline.video.opening import open_video
 from pipeline.video.packets import NO_STAMP, UNORDERED, Packets, numbers
 
-# FFmpeg guesses the display order of these wrongly if a format does not state it.
+# FFmpeg guesses wrongly how frames of these are reordered where a format does not say.
 REORDERED = ("h264", "hevc")
-# Raw streams: if pictures are lost, the others cannot be counted.
+# Nothing but the pictures: where some are lost, the others cannot be counted.
 RAW = ("h264", "hevc", "vvc", "mpegvideo", "m4v", "h263", "vc1", "obu", "mjpeg")
-# Decoders of other codecs conceal missing data unmarked, unless they must stop at damage.
+# Decoders of other codecs fill in what is missing without a mark, unless told to stop at damage.
 MARK_DAMAGE = ("h264", "mpeg1video", "mpeg2video", "mpeg4")
 STRICT = "crccheck+bitstream+buffer+explode"
-# Frames to inspect in a file with time stamps that may be decoding times.
+# Of files whose time stamps may be those of decoding, this many frames are looked at.
 PROBED = 32
 
 
 def are_guessed(kind: str, codec: str, packets: Packets) -> bool:
-    """Tell whether the packets' time stamps may be guesses, because the format states none."""
+    """Tell whether the packets' time stamps may be made up, for the format states none."""
     return not packets.stamped or kind in RAW or (kind in UNORDERED and codec in REORDERED)
 
 
 def mislead(path: Path, stream: Any, packets: Packets) -> bool:
-    """Tell whether the time stamps in a file are not the display times of its frames."""
+    """Tell whether the time stamps that a file states are not those of its frames."""
     doubtful = stream.codec_context.has_b_frames and in_order(numbers(packets.pts))
     return packets.packed or (doubtful and not _shows_in_order(path, stream.index))
 
 
 def in_order(stamps: NDArray[np.int64]) -> bool:
-    """Tell whether time stamps are strictly ascending."""
+    """Tell whether time stamps ascend."""
     return bool((np.diff(stamps) > 0).all())
 
 
 def _shows_in_order(path: Path, index: int) -> bool:
-    """Tell whether the decoder returns the first frames of a stream in packet order.
+    """Tell whether the decoder shows the first frames of a stream in the order of their packets.
 
-    If packets are in order but frames are not, the time stamps are decoding times.
+    Where packets are in order, and frames are not, time stamps are those of decoding.
     """
     import av
 
@@ -59,29 +59,29 @@ def _shows_in_order(path: Path, index: int) -> bool:
     return None not in shown and in_order(np.array(shown, np.int64))
 
 
-def first_shown(path: Path, position: int) -> int | None:
-    """Return the time stamp of the first frame that a decoder returns; None without a frame."""
+def first_shown(path: Path, place: int) -> int | None:
+    """Return the time stamp of the first frame that a decoder shows; None if there is none."""
     import av
 
     with open_video(path) as container, suppress(av.FFmpegError):
-        stream = container.streams.video[position]
+        stream = container.streams.video[place]
         stream.codec_context.thread_count = 1
         return next((frame.pts for frame in container.decode(stream)), None)
     return None
 
 
-def counted_stamps(path: Path, kind: str, position: int, packets: Packets) -> dict[str, Any]:
-    """Return the time stamps and key frames from counting frames, to replace those of packets.
+def counted_stamps(path: Path, kind: str, place: int, packets: Packets) -> dict[str, Any]:
+    """Return what replaces the time stamps and key frames of packets: those of counted frames.
 
     Raises
     ------
     InputError
-        If a frame does not decode, or the times of the frames cannot be determined.
+        If a frame does not decode, or nothing tells the times of the frames.
     """
     import av
 
     with open_video(path) as container:
-        stream = container.streams.video[position]
+        stream = container.streams.video[place]
         be_strict(stream.codec_context, seeks=False)
         rate = stream.average_rate or Fraction(1)
         tick = max(1, round(1 / (rate * (stream.time_base or 1 / rate))))
@@ -94,40 +94,40 @@ def counted_stamps(path: Path, kind: str, position: int, packets: Packets) -> di
             else:
                 return _counted(path, kind, packets, count, tick)
     raise InputError(
-        f"{path} is damaged at frame {count}, so later frames cannot be counted; replace it or "
-        "remove its clips."
+        f"{path} is damaged at frame {count}, behind which its frames cannot be counted; replace "
+        "it or remove its clips."
     )
 
 
 def _counted(path: Path, kind: str, packets: Packets, count: int, tick: int) -> dict[str, Any]:
-    """Return the times of counted frames: sorted decoding times, or those of a steady rate."""
-    # FFmpeg invents the times of raw streams.
+    """Return the times of counted frames: those of decoding, in order, or of one steady rate."""
+    # Of raw streams, FFmpeg makes times up.
     stamps = np.unique(numbers(packets.dts or packets.pts)) if kind not in RAW else np.zeros(0)
     gaps = np.diff(stamps)
     steady = not len(gaps[1:]) or bool(gaps[1:].max() <= WIDE_GAP * np.median(gaps))
     if len(stamps) == count and stamps[0] != NO_STAMP:
         if steady and gaps[:1].sum() > WIDE_GAP * np.median(gaps):
-            # The wide gap after the first frame is the decoder's delay, not the camera's.
+            # A decoder's delay comes behind the first frame: it is none of the camera's.
             stamps[0] = stamps[1] - int(np.median(gaps))
         times = array("q", stamps.astype(np.int64).tolist())
     elif packets.packed and not (steady and abs(len(packets) - count) <= 1):
         raise InputError(
             f"{path}: its packets hold several frames each (packed B-frames) and its rate is "
-            "not steady, so the times of its frames are unknown; re-encode the video."
+            "not steady, so the times of its frames cannot be told; re-encode the video."
         )
     else:
         times = array("q", range(0, count * tick, tick))
-    # No key frames, because no seek finds a frame by its number.
+    # No key frames, for no seek leads to a frame by its number.
     return {"pts": times, "last": tick, "keys": bytearray(count)}
 
 
 def be_strict(context: Any, *, seeks: bool) -> None:
-    """Make a decoder mark damage, or stop at it.
+    """Have a decoder mark damage that it finds, or stop at it.
 
-    After a seek, a decoder that marks damage must not stop at frames that depend on frames before
-    the seek, because these are not used.
+    Behind a seek, those that mark it are not to stop at frames that are predicted from others
+    before the seek, which are not shown.
     """
-    # With frame threads, FFmpeg may return a damaged frame before marking it.
+    # With threads a frame, FFmpeg may return a damaged frame before it has marked it.
     context.thread_count = 1
     if not seeks or context.name not in MARK_DAMAGE:
         context.options = {"err_detect": STRICT}

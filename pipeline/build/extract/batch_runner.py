@@ -22,27 +22,27 @@ REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 T = TypeVar("T")
 # Every batch that is computed at the same time takes memory of its own.
-MAX_BATCHES = 8
+MOST_LANES = 8
 # While a GPU computes one batch, the next one is put together and the last one is fetched.
-GPU_BATCHES = 2
+GPU_LANES = 2
 
 
-def concurrency_of(device: torch.device) -> tuple[int, int]:
+def lanes_of(device: torch.device) -> tuple[int, int]:
     """Return how many batches are computed at once, and by how many threads each.
 
-    On a CPU a batch has one thread, up to `MAX_BATCHES` batches: threads that share a batch wait
-    for each other after every layer, and for a decoder that has taken one's processor. It also
-    makes the last bits independent of the number of processors.
+    On a CPU a batch has one thread, up to `MOST_LANES` batches: threads that share a batch wait for
+    each other after every layer, and for a decoder that has taken one's processor. It also makes
+    the last bits independent of the number of processors.
     """
     if device.type != "cpu":
-        return GPU_BATCHES, 1
+        return GPU_LANES, 1
     processors = torch.get_num_threads()
-    threads = -(-processors // MAX_BATCHES)
+    threads = -(-processors // MOST_LANES)
     return processors // threads, threads
 
 
-class BatchRunner:
-    """Runs a backbone on several batches at once, one in each of its threads.
+class Lanes:
+    """Threads that run a backbone, each on a batch of its own.
 
     Parameters
     ----------
@@ -60,8 +60,7 @@ class BatchRunner:
         Batches computed at once.
     turns : context manager
         To be entered by other threads that compute. Where torch has a thread for each processor,
-        and those are no more than `MAX_BATCHES`, as many compute at once; else they are not
-        counted.
+        and those are no more than `MOST_LANES`, as many compute at once; else they are not counted.
     error : dict of str to float or None
         What `precision` costs; measured on the first batch, None for float32.
     """
@@ -81,14 +80,14 @@ class BatchRunner:
         self.error: dict[str, float] | None = None
         keep_freed_memory()
         allow_tf32(precision == "tf32")
-        self.count, self._threads = concurrency_of(device)
+        self.count, self._threads = lanes_of(device)
         every = device.type == "cpu" and self.count == processors()  # has a thread of torch
         self.turns = turns(self.count if every else None)
-        self._pool = ThreadPoolExecutor(self.count, "batch", _enter, (device, self._threads))
+        self._pool = ThreadPoolExecutor(self.count, "lane", _enter, (device, self._threads))
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Give torch this runner's number of threads; batches are submitted within.
+        """Give torch the lanes' number of threads; batches are submitted within.
 
         A part of that number belongs to the thread that sets it, another to the process, also to
         the threads that it begins.
@@ -123,7 +122,7 @@ class BatchRunner:
             return not torch.equal(here.result().roll(1, 0), further.result())
 
     def _send(self, function: Callable[[list[Tensor]], T], inputs: list[Tensor]) -> Future[T]:
-        """Call a function in a thread, after the GPU has made the inputs."""
+        """Call a function in a lane, behind what the GPU was asked for to make the inputs."""
         if self._device.type != "cuda":
             return self._pool.submit(function, inputs)
         made = torch.cuda.current_stream(self._device).record_event()
