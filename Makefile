@@ -12,10 +12,10 @@ demo: $(VENV)/demo.stamp
 		|| { rm -rf $(DEMO)/data && $(BIN)/featstore demo-data $(DEMO)/data; }
 	$(BIN)/featstore build --data $(DEMO)/data --split 0 --fps 5 --size 128 \
 		--backbone timm:tf_efficientnet_lite0 \
-		--weights $(DEMO)/data/weights/tf_efficientnet_lite0.safetensors --store $(DEMO)/features
+		--weights $(DEMO)/data/weights/tf_efficientnet_lite0.safetensors --stores $(DEMO)/features
 	rm -rf $(DEMO)/runs
-	$(BIN)/featstore train --store $(DEMO)/features --recipe baseline --out $(DEMO)/runs/baseline
-	$(BIN)/featstore train --store $(DEMO)/features --out $(DEMO)/runs/tcn \
+	$(BIN)/featstore train --stores $(DEMO)/features --recipe baseline --out $(DEMO)/runs/baseline
+	$(BIN)/featstore train --stores $(DEMO)/features --recipe tcn --out $(DEMO)/runs/tcn \
 		--baseline $(DEMO)/runs/baseline
 	@echo
 	@sed -n '1,/^## Observations/p' $(DEMO)/runs/tcn/report.md | sed '$$d'

@@ -44,8 +44,8 @@ import featstore
 from models.backbones import Backbone, build_backbone
 from pipeline.build import build as stage
 from pipeline.build.extract.backbone import same_but_sooner
-from pipeline.build.extract.batch_runner import Lanes
-from pipeline.build.plan.build_plan import Prepared, cache_of, prepare
+from pipeline.build.extract.batch_runner import BatchRunner
+from pipeline.build.plan.build_plan import BuildPlan, cache_of, plan_build
 from pipeline.build.plan.options import BATCH_SIZES, BuildOptions
 from pipeline.build.plan.sampling import sample
 from pipeline.sources.table import Table
@@ -90,22 +90,22 @@ def options_of(table: Path, store: Path) -> BuildOptions:
 
 def build(
     table: Path, store: Path, backbone: nn.Module
-) -> tuple[Prepared, float, dict[str, float]]:
+) -> tuple[BuildPlan, float, dict[str, float]]:
     """Build into a new folder of stores; return what it was, seconds, and seconds by stage."""
     cache = cache_of(store)
     began = time.perf_counter()
     with mock.patch("pipeline.build.extract.backbone.load_backbone", return_value=backbone):
-        prepared = prepare(options_of(table, store), cache, silent)
-        stages = stage.build(prepared, cache, silent)
+        plan = plan_build(options_of(table, store), cache, silent)
+        stages = stage.build(plan, cache, silent)
     seconds = time.perf_counter() - began
     cache.close()
-    return prepared, seconds, stages
+    return plan, seconds, stages
 
 
-def clips_of(prepared: Prepared) -> list[NDArray[np.int64]]:
+def clips_of(plan: BuildPlan) -> list[NDArray[np.int64]]:
     """Return the frames of every clip."""
-    index = prepared.videos[0].index
-    return [sample(index, clip.start, clip.stop, FPS, clip.shown) for clip in prepared.clips]
+    index = plan.videos[0].index
+    return [sample(index, clip.start, clip.stop, FPS, clip.shown) for clip in plan.clips]
 
 
 @torch.inference_mode()
@@ -117,24 +117,24 @@ def seek_clips(
     seen = []
     for frames in clips:
         began = time.perf_counter()
-        prepared = clip_frames(path, frames, SIZE, MEAN, STD)
+        plan = clip_frames(path, frames, SIZE, MEAN, STD)
         middle = time.perf_counter()
-        backbone(prepared.contiguous(memory_format=torch.channels_last))
+        backbone(plan.contiguous(memory_format=torch.channels_last))
         backbone_seconds += time.perf_counter() - middle
         frames_seconds += middle - began
-        seen.append(Grid()(prepared))
+        seen.append(Grid()(plan))
     return frames_seconds, backbone_seconds, seen
 
 
-def decode_alone(prepared: Prepared, frames: NDArray[np.int64]) -> float:
+def decode_alone(plan: BuildPlan, frames: NDArray[np.int64]) -> float:
     """Return seconds to decode frames and do nothing with them, in all worker threads."""
-    video = prepared.videos[0]
+    video = plan.videos[0]
 
     def run(part: NDArray[np.int64]) -> None:
         for _ in decode(video.path, video.index, part, "luma"):
             pass
 
-    workers = prepared.options.workers
+    workers = plan.options.workers
     began = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(run, np.array_split(frames, workers)))
@@ -143,11 +143,11 @@ def decode_alone(prepared: Prepared, frames: NDArray[np.int64]) -> float:
 
 def backbone_alone(backbone: Backbone, inputs: int) -> float:
     """Return seconds for the batches that so many inputs take, computed as a build does."""
-    lanes = Lanes(backbone, [BATCH, backbone.channels, SIZE, SIZE], CPU)
+    runner = BatchRunner(backbone, [BATCH, backbone.channels, SIZE, SIZE], CPU)
     frame = torch.zeros([backbone.channels, SIZE, SIZE])
-    with lanes.open():
+    with runner.open():
         began = time.perf_counter()
-        for future in [lanes.submit([frame] * BATCH) for _ in range(0, inputs, BATCH)]:
+        for future in [runner.submit([frame] * BATCH) for _ in range(0, inputs, BATCH)]:
             future.result()
         return time.perf_counter() - began
 
@@ -157,9 +157,9 @@ def measure_frames(
 ) -> None:
     """Let featstore prepare all clips, and the reference some, which its backbone then sees."""
     with tempfile.TemporaryDirectory(dir=table.parent) as folder:
-        prepared, seconds, _ = build(table, Path(folder), Backbone(Grid(), ()))
-        store = featstore.open(prepared.path)
-        clips = clips_of(prepared)
+        plan, seconds, _ = build(table, Path(folder), Backbone(Grid(), ()))
+        store = featstore.open(plan.path)
+        clips = clips_of(plan)
         found.frames.append(seconds)
         some = np.random.default_rng(round_).choice(len(clips), sampled, replace=False)
         frames, forwards, seen = seek_clips(video, [clips[clip] for clip in some], backbone)
@@ -173,15 +173,15 @@ def measure_build(table: Path, found: Seconds, *, limit: bool) -> None:
     """Build with the backbone; then, for the limit, decode alone and run the backbone alone."""
     backbone = build_backbone(BACKBONE)  # a new one, for the build may change it
     with tempfile.TemporaryDirectory(dir=table.parent) as folder:
-        prepared, seconds, stages = build(table, Path(folder), backbone)
-    clips = clips_of(prepared)
+        plan, seconds, stages = build(table, Path(folder), backbone)
+    clips = clips_of(plan)
     found.build.append(seconds)
     found.reference.append(found.reference_clip[-1] * len(clips))
     found.extraction.append(stages["total"] - sum(stages[name] for name in AROUND))
     if limit:
         wanted = np.unique(np.concatenate(clips))
-        found.decoding.append(decode_alone(prepared, wanted))
-        sooner = same_but_sooner(backbone, prepared.options, "luma", CPU)
+        found.decoding.append(decode_alone(plan, wanted))
+        sooner = same_but_sooner(backbone, plan.extraction, CPU)
         found.backbone.append(backbone_alone(sooner, len(wanted)))
 
 

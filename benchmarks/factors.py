@@ -133,7 +133,8 @@ def main() -> None:
         found = [own for own in found if not own.base or own.name in options.only]
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(lambda variant: train(variant, options), found))
-    print("\n| variant | val | test top-1 | by split | mean per class | s | difference | holds |")
+    header = "variant | val | test top-1 | by split | mean per class | s | difference | significant"
+    print(f"\n| {header} |")
     print("| --- | --- | --- | --- | --- | ---: | --- | --- |")
     apart = compared(found, options.out)
     for variant in found:

@@ -30,9 +30,10 @@ def main() -> None:
     flags = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         store, runs = f"{folder}/features", f"{folder}/runs"
-        build = seconds("build", *flags, "--store", store)
-        first = seconds("train", "--store", store, "--out", f"{runs}/first")
-        again = seconds("train", "--store", store, "--out", f"{runs}/again")
+        recipe = ("--recipe", "tcn")
+        build = seconds("build", *flags, "--stores", store)
+        first = seconds("train", "--stores", store, *recipe, "--out", f"{runs}/first")
+        again = seconds("train", "--stores", store, *recipe, "--out", f"{runs}/again")
     print(f"python benchmarks/retrain.py {' '.join(flags)}")
     print(f"{platform.machine()}, {os.cpu_count()} processors")
     print(f"build {build:.1f} s, train {first:.1f} s, train again {again:.1f} s")

@@ -29,7 +29,7 @@ from recording import annotate, recording
 from report import machine
 
 from pipeline.build import build as stage
-from pipeline.build.plan.build_plan import cache_of, prepare
+from pipeline.build.plan.build_plan import cache_of, plan_build
 from pipeline.build.plan.options import BuildOptions
 from pipeline.sources.table import Table
 from pipeline.system.dask_cluster import Cluster
@@ -66,8 +66,8 @@ def build(table: Path, *, large: bool, dask: str | None) -> float:
         closing(cache_of(Path(store))) as cache,
         Cluster(dask, silent) if dask else nothing() as cluster,
     ):
-        prepared = prepare(options_of(table, Path(store), large=large), cache, silent)
-        seconds = stage.build(prepared, cache, silent, cluster)
+        plan = plan_build(options_of(table, Path(store), large=large), cache, silent)
+        seconds = stage.build(plan, cache, silent, cluster)
     return seconds["total"] - sum(seconds[name] for name in AROUND)
 
 

@@ -5,13 +5,13 @@
     python benchmarks/train.py [--clips 6600] [--rounds 5] [--device cuda] [--skip compile]
     python benchmarks/train.py --own-steps 30 60
 
-Both sides train the same head with the same optimiser, loss, augmentation and threads, on the same
+Both sides train the same head with the same optimizer, loss, augmentation and threads, on the same
 clips of 16 steps x 512; with `--own-steps`, clips are longer, and both resample them to 16 steps,
 the usual way whenever it has read one. Each contestant has a process of its own, with the settings
 that it comes with: featstore's loop those of ``featstore train``, the usual loop torch's and the C
 library's defaults. They take turns in rounds; a ratio is the median of the ratios within a round.
 A loop whose data cost nothing, which no loop around this head can beat, and what goes beyond the
-data (fused optimiser, compiled head, mixed precision) are listed separately, against featstore
+data (fused optimizer, compiled head, mixed precision) are listed separately, against featstore
 without it. Last come the seconds from the command to the end of the first step.
 """
 
@@ -58,7 +58,7 @@ TARGET, START = 1.25, "under 3 s"
 NO_DATA = "one batch again and again"  # as fast as any loop around this head can be
 FURTHER = {
     NO_DATA: [],
-    "fused optimiser": [],
+    "fused optimizer": [],
     "compile": [],
     "bfloat16": ["train.precision=bf16"],
 }
@@ -118,7 +118,7 @@ def made_store(folder: Path, clips: int, low: int, high: int) -> Store:
 
 
 def plain_optimizer(recipe: Recipe, head: nn.Module) -> torch.optim.Optimizer:
-    """Return torch's optimiser as it comes; both sides have it."""
+    """Return torch's optimizer as it comes; both sides have it."""
     train = recipe.train
     return torch.optim.AdamW(head.parameters(), lr=train.lr, weight_decay=train.weight_decay)
 
@@ -180,7 +180,7 @@ def usual_epoch(store: Store, recipe: Recipe, device: torch.device, workers: int
 def featstore_epoch(store: Store, recipe: Recipe, device: torch.device, name: str) -> Epoch:
     """Return an epoch of ``featstore train``, which tells how long it waited for data."""
     learner = Learner(head_of(recipe, device), store, recipe, np.arange(len(store)), seed=0)
-    if name != "fused optimiser":
+    if name != "fused optimizer":
         learner.optimizer = plain_optimizer(recipe, learner.head)
     if name == NO_DATA:
         learner.feed = Repeated(store, device, steps=recipe.data.steps, held=learner.clips)

@@ -17,6 +17,7 @@ from featstore.errors import (
     CorruptStoreError,
     FeatstoreError,
     InputError,
+    MissingPackageError,
     SchemaError,
     StoreNotFoundError,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "CorruptStoreError",
     "FeatstoreError",
     "InputError",
+    "MissingPackageError",
     "Prediction",
     "Run",
     "SchemaError",

@@ -1,7 +1,7 @@
-"""Calls into this installation's `pipeline` from a program that may have packages of that name.
+"""Call this installation's `pipeline` from a program that may have packages of the same name.
 
-A notebook often stands in a folder with its own ``models/`` or ``pipeline/``. During a call the
-names mean featstore's packages; before and after it they mean the caller's.
+A notebook's folder often has its own ``models/`` or ``pipeline/``. During a call, the names mean
+featstore's packages; before and after, they mean the caller's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from threading import RLock
 from types import ModuleType
 from typing import Any
 
+from featstore.errors import MissingPackageError
+from featstore.extras import missing_packages
+
 ROOT = str(Path(__file__).parent.parent)
 PACKAGES = ("pipeline", "models")
 _lock = RLock()
@@ -25,17 +28,28 @@ _depth = 0
 def call(target: str, *arguments: Any, **options: Any) -> Any:
     """Call ``package.module:function`` of this installation.
 
-    Only names are swapped, and only while the call runs. Threads of the caller must not import
-    their own `models` or `pipeline` meanwhile.
+    The names are swapped only during the call. Meanwhile, other threads must not import the
+    caller's `models` or `pipeline`.
+
+    Raises
+    ------
+    MissingPackageError
+        If it needs a package that is not installed.
     """
     name, _, function = target.partition(":")
     with _own_packages():
-        return getattr(importlib.import_module(name), function)(*arguments, **options)
+        try:
+            return getattr(importlib.import_module(name), function)(*arguments, **options)
+        except ModuleNotFoundError as error:
+            sentence = missing_packages(function, error)
+            if sentence is None:
+                raise
+            raise MissingPackageError(sentence) from error
 
 
 @contextmanager
 def _own_packages() -> Iterator[None]:
-    """Let the names in `PACKAGES` mean the packages beside this one."""
+    """Make the names in `PACKAGES` refer to the packages next to this one."""
     global _depth
     with _lock:
         if _depth or _are_ours(_taken()):
@@ -59,7 +73,7 @@ def _own_packages() -> Iterator[None]:
 
 
 def _are_ours(modules: dict[str, ModuleType]) -> bool:
-    """Tell whether featstore's packages are loaded already, as in the command line."""
+    """Tell whether featstore's packages are already loaded, as in the command line."""
     return PACKAGES[0] in modules and all(
         str(module.__file__ or ROOT).startswith(ROOT) for module in modules.values()
     )

@@ -1,4 +1,4 @@
-"""Read JSON that somebody may have edited: limits on size and depth, one kind of error."""
+"""Parse untrusted JSON: with limits on size and depth, and one kind of error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST_DEPTH = 64
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what JSON says.
+    """Return the value of a JSON text.
 
     Parameters
     ----------
@@ -20,8 +20,7 @@ def parse_json(text: str | bytes) -> Any:
     Raises
     ------
     ValueError
-        If it is not JSON, is larger or deeper than what this project writes, or has text that is
-        no Unicode.
+        If it is not JSON, exceeds the limits on size or depth, or has invalid Unicode.
 
     Examples
     --------
@@ -31,47 +30,47 @@ def parse_json(text: str | bytes) -> Any:
     ValueError: nested more than 64 deep
     """
     if len(text) > MOST_BYTES:
-        raise ValueError(f"{len(text)} bytes; at most {MOST_BYTES} are read")
+        raise ValueError(f"{len(text)} bytes; the limit is {MOST_BYTES}")
     try:
         value = json.loads(text)
     except RecursionError:
         raise ValueError(f"nested more than {MOST_DEPTH} deep") from None
     _check_depth(value)
     if (b"\\ud" if isinstance(text, bytes) else "\\ud") in text.lower():  # type: ignore[operator]
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair cannot be shown
+        json.dumps(value, ensure_ascii=False).encode()  # refuse lone surrogates
     return value
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
-    """Return what a JSON object says.
+    """Return the content of a JSON object.
 
     Raises
     ------
     ValueError
-        As `parse_json`, or if it is no object.
+        As for `parse_json`, or if it is not an object.
     """
     value = parse_json(text)
     if not isinstance(value, dict):
-        raise ValueError(f"a JSON object is expected, and this is a {type(value).__name__}")
+        raise ValueError(f"expected a JSON object, got a {type(value).__name__}")
     return value
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return what the JSON object in a file says.
+    """Return the content of the JSON object in a file.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        As `parse_object`.
+        As for `parse_object`.
     """
     with path.open("rb") as stream:
         return parse_object(stream.read(MOST_BYTES + 1))
 
 
 def _check_depth(value: Any) -> None:
-    """Refuse what functions that call themselves could not walk."""
+    """Refuse values that are too deep for recursive functions."""
     level = [value]
     for _ in range(MOST_DEPTH):
         level = [

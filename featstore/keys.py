@@ -1,8 +1,8 @@
-"""Names made of content: what determines features and stores, as canonical JSON and its hash.
+"""Keys of features and stores: hashes of canonical JSON of everything that determines them.
 
-Two keys exist. The *feature key* covers what determines the features of one clip; the *store key*
-covers the feature configuration and the ordered list of clips with all that training needs.
-Neither holds a path, a date, a batch size, a number of workers, a device or a version.
+The *feature key* covers everything that determines the features of one clip. The *store key* covers
+the feature configuration and the ordered list of clips, with all that training needs. Neither
+depends on a path, a date, a batch size, a number of workers, a device or a version.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Json = dict[str, Any]
-# Fields of a clip's key that stand in it only where they are not empty.
+# Fields that are part of a clip's key only if they are not empty.
 RARE = ("shown", "begins")
 
 
 class ClipKey(NamedTuple):
-    """The part of one clip that a store key covers.
+    """The fields of one clip that a store key covers.
 
     Attributes
     ----------
     clip_id : str
     video : str
-        SHA-256 of the video's content, hexadecimal; ``#1`` follows where its second video stream
-        is meant.
+        SHA-256 of the video's content, hexadecimal; followed by ``#1`` for its second video
+        stream.
     pixel_range : str
-        Range that the video's pixel values are taken to have, ``full`` or ``limited``; behind a
-        comma, how else they are read where that is not the rule, such as ``full, mirrored``.
+        Assumed range of the pixel values, ``full`` or ``limited``; after a comma, exceptions in
+        how they are read, such as ``full, mirrored``.
     start, stop : int
         The interval ``[start, stop)`` in frames.
     label, subject, split : str
     shown : str
-        Time stamps at which the clip begins and ends, where it takes other frames for them; empty
-        where its frames follow from the interval.
+        Time stamps of the clip's begin and end, if they select other frames; empty if the frames
+        follow from the interval.
     begins : str
-        How many seconds after its file the video begins; empty where both begin together.
+        Seconds from the beginning of the file to that of the video; empty if it is 0.
     """
 
     clip_id: str
@@ -52,7 +52,7 @@ class ClipKey(NamedTuple):
 
 
 def canonical_json(value: object) -> str:
-    """Return the one JSON text of `value`: keys sorted, no blanks, ASCII, no NaN.
+    """Return the canonical JSON of `value`: sorted keys, no blanks, ASCII, no NaN.
 
     Examples
     --------
@@ -79,13 +79,13 @@ def store_key(
     Parameters
     ----------
     features : mapping
-        The feature configuration. Statistics stand in it by definition (``{"from": "split"}``),
-        for the clip list says which training clips they are measured on.
+        The feature configuration. It holds the definition of the statistics
+        (``{"from": "split"}``), because the clip list determines the training clips.
     classes : sequence of str
     clips : iterable of ClipKey
         In the order of the store.
     subjects_known : bool
-        Whether `ClipKey.subject` is a subject, and not a video that stands in for one.
+        Whether `ClipKey.subject` is a real subject; otherwise each video counts as one.
     """
     return digest(
         {
@@ -102,13 +102,13 @@ def feature_key(
 ) -> str:
     """Return the key of one clip's features, 64 hexadecimal digits.
 
-    Label, subject, split, clip id and order have no part in it: where two stores hold the same
-    feature key, they hold the same rows.
+    It does not cover label, subject, split, clip id or order: stores with the same feature key
+    hold the same rows.
 
     Parameters
     ----------
     features : mapping
-        The feature configuration; its definition of the statistics is replaced by their values.
+        The feature configuration; the values of the statistics replace their definition.
     mean, std : sequence of float
         One value per channel, of pixels in 0..1.
     clip : ClipKey
@@ -119,27 +119,27 @@ def feature_key(
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Name every field in which two configurations differ, with both values.
+    """Return every field in which two configurations differ, with both values.
 
     Examples
     --------
     >>> differences({"size": 224, "a": {"b": 1}}, {"size": 112, "a": {"b": 1}})
     ['size: 224 -> 112']
     """
-    found: list[str] = []
+    lines: list[str] = []
     for field in sorted({*old, *new}):
         before, after = old.get(field), new.get(field)
         if before == after:
             continue
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += differences(before, after, f"{prefix}{field}.")
+            lines += differences(before, after, f"{prefix}{field}.")
         else:
-            found.append(f"{prefix}{field}: {_short(before)} -> {_short(after)}")
-    return found
+            lines.append(f"{prefix}{field}: {_short(before)} -> {_short(after)}")
+    return lines
 
 
 def _listed(clip: ClipKey) -> list[Any]:
-    """Return a clip as a list, without the fields that only few clips have."""
+    """Return a clip as a list, without empty optional fields."""
     rare = {name: value for name in RARE if (value := getattr(clip, name))}
     return [*clip[: -len(RARE)], *([rare] if rare else [])]
 

@@ -1,7 +1,7 @@
-"""Calling a function of this installation in a worker process that may run anywhere.
+"""Call a function of this installation in a worker process on any machine.
 
-Workers import this module by name. `pipeline` and `models` are names that the folder which a
-worker was started in may have as well, so those are imported from where this file lies.
+Workers import this module by name. The working folder of a worker may have its own `pipeline` and
+`models`, so these are imported from this file's installation.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ ROOT = Path(__file__).parent.parent
 
 
 def call(target: str, payload: bytes) -> bytes:
-    """Call a function and return what it returned, or the sentence that it ended with.
+    """Call a function and return its pickled result, or its error message.
 
     Parameters
     ----------
     target : str
         ``package.module:function``, of this installation.
     payload : bytes
-        Its one argument, pickled by the process that asks. Both processes trust each other, as
-        everything does that takes part in one Dask cluster.
+        Its only argument, pickled by the calling process. Both processes trust each other, like
+        all members of a Dask cluster.
 
     Returns
     -------
     bytes
-        For `result`.
+        Input of `result`.
     """
     name, _, function = target.partition(":")
     try:
         module = _own_module(name)
-        found: Any = None, None, getattr(module, function)(pickle.loads(payload))  # noqa: S301
+        outcome: Any = None, None, getattr(module, function)(pickle.loads(payload))  # noqa: S301
     except (errors.FeatstoreError, OSError) as error:
         kind = type(error).__name__ if isinstance(error, errors.FeatstoreError) else "InputError"
-        found = kind, str(error), None
-    return pickle.dumps(found)
+        outcome = kind, str(error), None
+    return pickle.dumps(outcome)
 
 
 def result(answer: bytes) -> Any:
-    """Return what a function returned, in the process that asked.
+    """Return the result of a remote call, in the calling process.
 
     Raises
     ------
     FeatstoreError
-        If the function ended with one.
+        If the function raised one.
     """
     kind, text, value = pickle.loads(answer)  # noqa: S301
     if kind is not None:
@@ -59,14 +59,14 @@ def result(answer: bytes) -> Any:
 
 
 def _own_module(name: str) -> ModuleType:
-    """Import a module of this installation, whatever else has its name."""
+    """Import a module of this installation, even if another one has its name."""
     if sys.path[:1] != [str(ROOT)]:
         sys.path.insert(0, str(ROOT))
     module = importlib.import_module(name)
-    place = Path(module.__file__ or "")
-    if not place.is_relative_to(ROOT):
+    path = Path(module.__file__ or "")
+    if not path.is_relative_to(ROOT):
         raise errors.InputError(
-            f"A worker has {place} loaded where featstore's {name} should be; start workers where "
-            "nothing else of that name is imported first."
+            f"A worker has loaded {path} instead of featstore's {name}; start workers in a folder "
+            "without another module of that name."
         )
     return module

@@ -1,6 +1,6 @@
-"""Both stages from Python: `build` and `train`, `compare`, and the `Run` that a training leaves.
+"""The Python API of both stages: `build`, `train`, `compare`, and the `Run` of a training.
 
-Importing this module imports neither torch nor the pipeline; a call does.
+Importing this module does not import torch or the pipeline; calling a function does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Log = Callable[[str], None]
 
 
 class Prediction(NamedTuple):
-    """How a run classified one clip.
+    """The prediction of a run for one clip.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Prediction(NamedTuple):
     part : {"val", "test"}
     label, prediction : str
     probability : float
-        Of the prediction.
+        Of the predicted class.
     subject : str
     """
 
@@ -41,7 +41,7 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """The folder that one training leaves, read without torch.
+    """The folder of one training run, readable without torch.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Run:
         return metrics
 
     def predictions(self, part: str | None = None) -> list[Prediction]:
-        """Return the predictions of one part, or of val and test.
+        """Return the predictions of one part, or of both val and test.
 
         Parameters
         ----------
@@ -91,20 +91,20 @@ class Run:
 
     @property
     def report(self) -> str:
-        """The report, in Markdown."""
+        """The report in Markdown."""
         return (self.path / "report.md").read_text("utf-8")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How runs differ from the first of them.
+    """The differences of runs from the first run.
 
     Attributes
     ----------
     differences : list
         One `pipeline.runs.compare.Difference` for each of the other runs.
     text : str
-        What they say, in Markdown; ``print`` shows it.
+        The differences in Markdown; ``print`` shows it.
     """
 
     differences: list[Any]
@@ -122,21 +122,21 @@ def build(
     log: Log = print,
     **options: Any,
 ) -> Store:
-    """Extract features of annotated clips, and open the store that holds them.
+    """Extract the features of annotated clips, and return the opened store.
 
-    A store that is there already is opened, and nothing is computed.
+    If the store already exists, it is opened and nothing is computed.
 
     Parameters
     ----------
     source : str
-        How the clips are annotated: ``driveact``, ``table``, ``folders`` or ``lists``.
+        The kind of annotations: ``driveact``, ``table``, ``folders`` or ``lists``.
     store : str or Path
         The folder of stores, or a URL such as ``s3://bucket/prefix``.
     dask : str, optional
         ``local:N`` for N processes here, the address of a Dask scheduler, or its file.
     log : callable
-        Takes one line at a time.
-    **options
+        Called with one line at a time.
+        **options
         The source's own fields, such as ``data`` and ``split``, and those of
         `pipeline.build.plan.options.BuildOptions`, such as ``backbone``, ``weights``, ``pixels``,
         ``fps``.
@@ -148,7 +148,7 @@ def build(
     Raises
     ------
     InputError
-        If an option, an annotation, a video or the weights are wrong; the message says what to do.
+        If an option, an annotation, a video or the weights are invalid.
     BusyError
         If another process is building the same store.
 
@@ -157,7 +157,7 @@ def build(
     >>> build(source="tabel", data="clips.csv")
     Traceback (most recent call last):
         ...
-    featstore.errors.InputError: --source is 'tabel'; did you mean 'table'? ...
+    featstore.errors.InputError: --source is 'tabel' (did you mean 'table'?); there are ...
     """
     asked = {"source": source, "store": store, **options}
     built = call("pipeline.api:build", asked, log=log, dask=dask)
@@ -180,20 +180,20 @@ def train(
     Parameters
     ----------
     store : Store, path, or a sequence of these
-        Several stores are joined by clip, see `featstore.fuse`.
+        Several stores are joined by clip; see `featstore.fuse`.
     recipe : str or Path, optional
         The name of a recipe or a YAML file.  [default: the default recipe]
     seed : int
     out : str or Path, optional
         The run's folder.  [default: a free one below ``runs/``]
     set : mapping, optional
-        Fields of the recipe to change: ``{"train.lr": 3e-4}``.
+        Recipe fields to override: ``{"train.lr": 3e-4}``.
     baseline : Run or path, optional
-        A run that the report compares with.
+        A run for the report to compare with.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     log : callable
-        Takes one line at a time.
+        Called with one line at a time.
 
     Returns
     -------
@@ -202,7 +202,7 @@ def train(
     Raises
     ------
     InputError
-        If the recipe does not fit the store, or `out` is taken.
+        If the recipe does not fit the store, or `out` exists.
     """
     options = {
         "overrides": [f"{name}={_yaml(value)}" for name, value in (set or {}).items()],
@@ -217,7 +217,7 @@ def train(
 
 
 def compare(runs: Sequence[Run | str | Path], *, part: str = "test", seed: int = 0) -> Comparison:
-    """Say whether runs differ from the first one by more than chance, and on which classes.
+    """Test whether runs differ from the first one by more than chance, and on which classes.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def compare(runs: Sequence[Run | str | Path], *, part: str = "test", seed: int =
     Raises
     ------
     InputError
-        If there are fewer than two, or they did not classify the same clips.
+        If there are fewer than two runs, or their clips differ.
     """
     folders = [str(_folder(run)) for run in runs]
     return Comparison(*call("pipeline.api:compare", folders, part=part, seed=seed))
@@ -254,7 +254,7 @@ def _folder(run: Run | str | Path) -> Path:
 
 
 def _yaml(value: Any) -> str:
-    """Return a value as the YAML that a recipe's field is read from."""
+    """Return a value as YAML, for a recipe field."""
     import json
 
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,24 +1,26 @@
-"""Text from annotations and file names, made harmless where it is shown or written."""
+"""Escape text from annotations and file names, for display and for CSV files."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 
-# Control characters, line separators, marks that turn the direction of writing, and bytes of file
-# names that are not UTF-8 (lone surrogates).
+# Control characters, line separators, bidirectional marks, and bytes of file names that are not
+# UTF-8 (lone surrogates).
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# What a spreadsheet takes for a formula, behind any apostrophes; see `as_cell`.
+# The start of a formula in a spreadsheet, after any apostrophes; see `as_cell`.
 _FORMULA = re.compile("'*[=+\\-@\t\r]")
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    r"""Return a text with its control characters as escapes.
+    r"""Return a text with escaped control characters.
 
     Parameters
     ----------
     text : str
     keep : str
-        Characters to leave, such as the line breaks of a table.
+        Characters that are not escaped, such as the line breaks of a table.
 
     Examples
     --------
@@ -26,16 +28,16 @@ def visible(text: str, *, keep: str = "") -> str:
     a\nb\x1b[31m
     """
     return _HIDDEN.sub(
-        lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode(),
+        lambda match: match[0] if match[0] in keep else match[0].encode("unicode_escape").decode(),
         text,
     )
 
 
 def as_cell(text: str) -> str:
-    """Return a text as a CSV cell that no spreadsheet takes for a formula.
+    """Return a text as a CSV cell that no spreadsheet reads as a formula.
 
-    An apostrophe goes before a leading ``=``, ``+``, ``-``, ``@``, tab or carriage return, also
-    where apostrophes stand there already; so `of_cell` returns every text as it was.
+    Put an apostrophe before a leading ``=``, ``+``, ``-``, ``@``, tab or carriage return, even
+    after other apostrophes, so that `of_cell` can restore every text.
 
     Examples
     --------
@@ -46,7 +48,7 @@ def as_cell(text: str) -> str:
 
 
 def of_cell(cell: str) -> str:
-    """Return the text that `as_cell` was given.
+    """Return the original text of a cell from `as_cell`.
 
     Examples
     --------
@@ -57,7 +59,7 @@ def of_cell(cell: str) -> str:
 
 
 def human_size(size: int) -> str:
-    """Return bytes in the unit that suits them, with three digits.
+    """Return a number of bytes in a readable unit, with three digits.
 
     Examples
     --------
@@ -71,7 +73,7 @@ def human_size(size: int) -> str:
 
 
 def count_of(number: int, what: str, several: str = "") -> str:
-    """Give a number with its noun.
+    """Return a number with its noun in singular or plural.
 
     Examples
     --------
@@ -79,3 +81,28 @@ def count_of(number: int, what: str, several: str = "") -> str:
     ('1 clip', '2 clips', '2 classes')
     """
     return f"{number} {what if number == 1 else several or what + 's'}"
+
+
+def nearest_name(word: str, names: Iterable[str]) -> str:
+    """Return the name that a word is most likely a misspelling of; empty where none is near.
+
+    Examples
+    --------
+    >>> nearest_name("Eatin", ["drinking", "eating"]), nearest_name("xyz", ["eating"])
+    ('eating', '')
+    """
+    folded = {name.casefold(): name for name in names}
+    near = get_close_matches(word.casefold(), folded, n=1)
+    return folded[near[0]] if near else ""
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Return a hint to put behind a misspelt word; empty where no name is near.
+
+    Examples
+    --------
+    >>> print(f"--source is tabel{did_you_mean('tabel', ['folders', 'table'])}")
+    --source is tabel (did you mean 'table'?)
+    """
+    name = nearest_name(word, names)
+    return f" (did you mean {name!r}?)" if name else ""

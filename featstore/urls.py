@@ -1,4 +1,4 @@
-"""URLs as they may be shown and kept: without the user and password that they can hold."""
+"""Remove user names and passwords from URLs before they are shown or stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _USER = re.compile(r"(?<=://)[^/\s'\"]*@")
 
 
 def without_credentials(text: str) -> str:
-    """Return a text without the users and passwords of the URLs in it.
+    """Return a text without the user names and passwords of its URLs.
 
     Examples
     --------

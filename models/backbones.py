@@ -1,4 +1,4 @@
-"""Frozen networks that turn frames, or windows of frames, into vectors."""
+"""Frozen networks that map frames, or windows of frames, to feature vectors."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Convolution = nn.Conv2d | nn.Conv3d
 
 
 class Backbone(nn.Module):
-    """A network without its classifier, in evaluation mode, all of its parameters frozen.
+    """A network without its classifier, in evaluation mode and with frozen parameters.
 
     Parameters
     ----------
     network : nn.Module
-        Ends in the pooled vector.
+        Returns the pooled vector.
     classifier : tuple of str
-        Names under which weights files may hold the classifier that was removed.
+        Names of the removed classifier in weights files.
     channels : int
-        3, or 1 for what `to_single_channel` returns.
+        3, or 1 after `to_single_channel`.
 
     Notes
     -----
@@ -52,21 +52,21 @@ class Backbone(nn.Module):
         return out.flatten(1)
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load weights; the classifier's own may be there or not.
+        """Load weights; those of the classifier are optional and ignored.
 
         Raises
         ------
         ValueError
-            If tensors are missing, unknown or of another shape; the message lists them.
+            If tensors are missing, unknown, or of another shape; the message lists them.
         """
-        own = self.network.state_dict()
+        parameters = self.network.state_dict()
         kept = {name: value for name, value in tensors.items() if not self._classifies(name)}
-        missing = sorted(own.keys() - kept.keys() - _counters(own))
-        extra = sorted(kept.keys() - own.keys())
+        missing = sorted(parameters.keys() - kept.keys() - _counters(parameters))
+        extra = sorted(kept.keys() - parameters.keys())
         shapes = [
-            f"{name} {tuple(kept[name].shape)} for {tuple(own[name].shape)}"
-            for name in sorted(own.keys() & kept.keys())
-            if own[name].shape != kept[name].shape
+            f"{name} {tuple(kept[name].shape)} for {tuple(parameters[name].shape)}"
+            for name in sorted(parameters.keys() & kept.keys())
+            if parameters[name].shape != kept[name].shape
         ]
         problems = (
             _listed("missing", missing),
@@ -75,7 +75,7 @@ class Backbone(nn.Module):
         )
         if any(problems):
             raise ValueError("; ".join(problem for problem in problems if problem))
-        self.network.load_state_dict({**own, **kept})
+        self.network.load_state_dict({**parameters, **kept})
 
     def _classifies(self, name: str) -> bool:
         return name.rpartition(".")[0] in self.classifier
@@ -89,12 +89,12 @@ def build_backbone(name: str, seed: int = 0) -> Backbone:
     name : str
         A name of `models.catalogue.BACKBONES`, or ``timm:`` and a model of timm.
     seed : int
-        Seed of the weights; the global generator is left as it was.
+        Seed of the weights; the global generator does not change.
 
     Raises
     ------
     ValueError
-        If there is no such backbone, or timm is not installed.
+        If the backbone is unknown, or timm is not installed.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -104,23 +104,22 @@ def build_backbone(name: str, seed: int = 0) -> Backbone:
 
 
 def to_single_channel(backbone: Backbone) -> Backbone:
-    """Return a backbone that takes one channel and gives what three equal channels gave.
+    """Return an equivalent backbone for one channel instead of three equal ones.
 
-    A convolution is linear, so the kernels of equal input channels add up:
-    ``sum_c w_c * x = (sum_c w_c) * x``. That holds at the borders too, as the zeros that are padded
-    are the same in every channel. Only the order of the additions differs, and with it the last
-    bits.
+    A convolution is linear, so kernels of equal input channels can be summed:
+    ``sum_c w_c * x = (sum_c w_c) * x``. This includes the borders, because every channel is padded
+    with the same zeros. Only the order of additions differs, and so the last bits.
 
     Parameters
     ----------
     backbone : Backbone
-        With its weights loaded; it is left as it is.
+        With loaded weights; it is not changed.
 
     Returns
     -------
-    Backbone
-        A copy of which ``channels`` is 1; or `backbone` itself, ``channels`` still 3, where its
-        first layer is not a plain convolution of the input.
+        Backbone
+        A copy with ``channels`` 1; or `backbone` itself if its first layer is not a plain
+        convolution of the input.
 
     Examples
     --------
@@ -138,20 +137,20 @@ def to_single_channel(backbone: Backbone) -> Backbone:
 
 
 def fold_batch_norm(backbone: Backbone) -> Backbone:
-    """Return a backbone of which every batch norm behind a convolution is part of its weights.
+    """Return a backbone with each batch norm folded into the convolution before it.
 
-    In evaluation mode a batch norm is a scale and a shift by channel, so it is the same function,
-    but for the last bits, and a pass over memory less.
+    In evaluation mode, a batch norm scales and shifts each channel. Folding saves a pass over
+    memory and changes only the last bits.
 
     Parameters
     ----------
     backbone : Backbone
-        With its weights loaded; it is left as it is.
+        With loaded weights; it is not changed.
 
     Returns
     -------
-    Backbone
-        A copy; or `backbone` itself where it holds no batch norm, or its network cannot be traced.
+        Backbone
+        A copy; or `backbone` itself if it has no batch norm, or its network cannot be traced.
     """
     pairs = _batch_norms(backbone.network)
     if not pairs:
@@ -159,21 +158,21 @@ def fold_batch_norm(backbone: Backbone) -> Backbone:
     network = copy.deepcopy(backbone.network)
     for convolution, norm in pairs:
         conv: Any = network.get_submodule(convolution)
-        own: Any = network.get_submodule(norm)
-        network.set_submodule(convolution, fuse_conv_bn_eval(conv, own))
+        batch_norm: Any = network.get_submodule(norm)
+        network.set_submodule(convolution, fuse_conv_bn_eval(conv, batch_norm))
         network.set_submodule(norm, nn.Identity())
     return Backbone(network, backbone.classifier, backbone.channels)
 
 
 def _batch_norms(network: nn.Module) -> list[tuple[str, str]]:
-    """Return the names of every convolution that feeds a batch norm alone, and of that norm."""
+    """Return the names of each convolution that feeds only a batch norm, and of that norm."""
     try:
         nodes = list(_Tracer().trace(network).nodes)
-    except Exception:  # control flow that depends on the input; what tracing raises has many types
+    except Exception:  # input-dependent control flow; tracing raises errors of many types
         return []
     called = Counter(node.target for node in nodes if node.op == "call_module")
     modules = dict(network.named_modules())
-    found = []
+    name_pairs = []
     for node in nodes:
         before = node.args[0] if node.args else None
         if (
@@ -185,40 +184,40 @@ def _batch_norms(network: nn.Module) -> list[tuple[str, str]]:
             and _is_plain(convolution)
             and len(before.users) == called[node.target] == called[before.target] == 1
         ):
-            found.append((str(before.target), str(node.target)))
-    return found
+            name_pairs.append((str(before.target), str(node.target)))
+    return name_pairs
 
 
 class _Tracer(fx.Tracer):
-    """Sees convolutions and batch norms as such, also those that derive from torch's."""
+    """Treat convolutions and batch norms as leaves, including subclasses of torch's."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return _is_plain(m) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Tell whether a module is a convolution or batch norm that does nothing else.
+    """Tell whether a module is an unmodified convolution or batch norm.
 
-    Those of some networks standardise their weights, or end in an activation.
+    Some networks standardise the weights of theirs, or add an activation.
     """
     kinds = (nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     return any(isinstance(module, k) and type(module).forward is k.forward for k in kinds)
 
 
 def _input_convolution(network: nn.Module) -> str | None:
-    """Return the name of the convolution that the input enters, if its kernels may be added up."""
-    found = [(name, m) for name, m in network.named_modules() if isinstance(m, Convolution)]
-    of_colours = [name for name, layer in found if layer.in_channels == COLOURS]
-    if not found or of_colours != [found[0][0]]:
+    """Return the name of the first convolution, if its kernels can be summed."""
+    convolutions = [(name, m) for name, m in network.named_modules() if isinstance(m, Convolution)]
+    of_colours = [name for name, layer in convolutions if layer.in_channels == COLOURS]
+    if not convolutions or of_colours != [convolutions[0][0]]:
         return None
-    name, layer = found[0]
+    name, layer = convolutions[0]
     return name if layer.groups == 1 and _adds_up(layer) else None
 
 
 def _adds_up(layer: Convolution) -> bool:
-    """Try whether a layer gives the same with its kernels added up.
+    """Tell whether a layer gives the same output with summed kernels, by trying it.
 
-    One that standardises its weights does not, one that pads as TensorFlow does.
+    A layer that standardises its weights does not; a layer with TensorFlow's padding does.
     """
     three = copy.deepcopy(layer).double()
     one = copy.deepcopy(three)
@@ -231,7 +230,7 @@ def _adds_up(layer: Convolution) -> bool:
 
 
 def _add_up(layer: Convolution) -> None:
-    """Make a convolution take one channel, in place; the sum is rounded once."""
+    """Sum the kernels of a convolution to one input channel, in place; round only once."""
     summed = layer.weight.detach().double().sum(1, keepdim=True).to(layer.weight.dtype)
     layer.weight = nn.Parameter(summed, requires_grad=False)
     layer.in_channels = 1
@@ -262,9 +261,9 @@ def _from_timm(name: str) -> Backbone:
     return Backbone(network, (classifier,) if isinstance(classifier, str) else tuple(classifier))
 
 
-def _counters(own: Mapping[str, Tensor]) -> set[str]:
-    """Batch counters of batch norm, which old weights files lack and evaluation never reads."""
-    return {name for name in own if name.endswith("num_batches_tracked")}
+def _counters(parameters: Mapping[str, Tensor]) -> set[str]:
+    """Return the batch counters of batch norms: old files lack them, evaluation ignores them."""
+    return {name for name in parameters if name.endswith("num_batches_tracked")}
 
 
 def _listed(title: str, names: list[str], most: int = 8) -> str:

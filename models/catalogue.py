@@ -1,6 +1,6 @@
-"""The backbones that can be named, without importing torch.
+"""The named backbones, without importing torch.
 
-``docs/backbones.md`` shows the same table for people; a test compares it with torchvision.
+``docs/backbones.md`` shows the same table; a test compares it with torchvision.
 """
 
 from __future__ import annotations
@@ -14,25 +14,24 @@ TIMM = "timm:"
 
 @dataclass(frozen=True, slots=True)
 class BackboneSpec:
-    """What is known of a torchvision backbone before it is built.
+    """The properties of a torchvision backbone that are needed before building it.
 
     Attributes
     ----------
     name : str
         torchvision's builder.
     classifier : str
-        The last linear layer or convolution of one pixel; features are the pooled vector that
-        enters it.
+        The last linear layer or 1x1 convolution; features are its pooled input.
     dim : int
         Length of that vector.
     weights : mapping of str to str
-        torchvision's weights by name, the recommended one last, and the file each comes in.
+        Names of torchvision's weights, the recommended ones last, and their files.
     kind : {"image", "video"}
-        Whether it takes single frames or windows of frames.
+        Whether the input is single frames or windows of frames.
     size, window : int or None
-        The only frame size, and the only number of frames, that it takes, where there is only one.
+        The required frame size and number of frames; None if they are free.
     min_size, min_window : int
-        The least of either that it takes.
+        The smallest allowed frame size and number of frames.
     """
 
     name: str
@@ -124,8 +123,8 @@ _SPECS = (
         min_size=209,
         min_window=13,
     ),
-    # It adds up tokens and never looks at the shape they came from: 15 frames, 221 pixels, and even
-    # 4 frames of 448 pixels go through, the last with its tokens in the wrong places.
+    # It counts tokens but ignores their shape, so 15 frames, 221 pixels, or 4 frames of 448 pixels
+    # raise no error; the last case even mixes up the positions of tokens.
     BackboneSpec(
         "mvit_v2_s",
         "head.1",

@@ -1,4 +1,4 @@
-"""A backbone with a linear classifier of single frames, of which the last blocks are trained."""
+"""A backbone with a linear classifier of single frames; its last blocks are trained."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class FrameClassifier(nn.Module):
         Length of its features.
     classes : int
     blocks : int
-        How many of the last blocks are trained; the others stay frozen.
+        Number of last blocks to train; the others stay frozen.
 
     Notes
     -----
-    The backbone stays in evaluation mode. Features are extracted with the running statistics of
-    its batch norms, and batches of a few people, drawn by class, would replace those by ones that
-    no recording has. Scale and shift are trained.
+    The backbone stays in evaluation mode, because builds extract features with the running
+    statistics of its batch norms. Batches of a few subjects, drawn by class, would distort these
+    statistics. Scale and shift are trained.
 
     Raises
     ------
@@ -38,12 +38,12 @@ class FrameClassifier(nn.Module):
 
     def __init__(self, backbone: Backbone, dim: int, classes: int, blocks: int) -> None:
         super().__init__()
-        found = blocks_of(backbone.network)
-        if blocks > len(found):
-            raise ValueError(f"it has {len(found)} blocks")
+        all_blocks = blocks_of(backbone.network)
+        if blocks > len(all_blocks):
+            raise ValueError(f"it has {len(all_blocks)} blocks")
         self.backbone, self.classifier = backbone, nn.Linear(dim, classes)
-        self.blocks = len(found)
-        self._trained = found[-blocks:]
+        self.blocks = len(all_blocks)
+        self._trained = all_blocks[-blocks:]
         weights = dict(backbone.network.named_parameters())
         for name in (name for block in self._trained for name in block):
             weights[name].requires_grad_(True)
@@ -54,15 +54,15 @@ class FrameClassifier(nn.Module):
         return logits
 
     def train(self, mode: bool = True) -> FrameClassifier:
-        """Leave the backbone as it is."""
+        """Set the mode of the classifier; the backbone stays in evaluation mode."""
         super().train(mode)
         self.backbone.eval()
         return self
 
     def layers(self) -> list[list[nn.Parameter]]:
-        """Return the parameters that are trained: the classifier's, then block by block backwards.
+        """Return the trained parameters: the classifier's, then block by block from the last.
 
-        Those of a block that the features do not depend on are among them.
+        They include parameters of a block that do not influence the features.
         """
         weights = dict(self.backbone.network.named_parameters())
         blocks = [[weights[name] for name in block] for block in reversed(self._trained)]
@@ -70,12 +70,12 @@ class FrameClassifier(nn.Module):
 
 
 def blocks_of(network: nn.Module) -> list[list[str]]:
-    """Return the names of the parameters of every block of a network, from its input on.
+    """Return the parameter names of each block of a network, starting at the input.
 
-    A block is what the network repeats: an entry of its sequences, however they are nested. A part
-    that holds more than half of all parameters, such as the encoder around a sequence of
-    transformer blocks, is opened. Norms on their own belong to the block before them, parameters
-    outside of any (a class token, positions) to the first one behind them.
+    A block is an entry of the network's sequences, at any depth. A module with more than half of
+    all parameters, such as the encoder around transformer blocks, is split further. A separate
+    norm belongs to the block before it. Parameters outside of blocks (a class token, positions)
+    belong to the first block after them.
 
     Parameters
     ----------
@@ -87,26 +87,26 @@ def blocks_of(network: nn.Module) -> list[list[str]]:
     >>> blocks_of(network)
     [['0.weight', '0.bias', '1.weight', '1.bias'], ['3.weight', '3.bias']]
     """
-    total = sum(own.numel() for own in network.parameters())
-    found: list[list[str]] = []
+    total = sum(parameter.numel() for parameter in network.parameters())
+    blocks: list[list[str]] = []
     rest = [name for name, _ in network.named_parameters()]
     for prefix, module in _parts("", network, total):
-        own = [name for name in rest if name.startswith(prefix)]
-        rest = [name for name in rest if name not in own]
-        if found and all(weight.ndim < 2 for weight in module.parameters()):
-            found[-1] += own
-        elif own:
-            found.append(own)
+        names = [name for name in rest if name.startswith(prefix)]
+        rest = [name for name in rest if name not in names]
+        if blocks and all(weight.ndim < 2 for weight in module.parameters()):
+            blocks[-1] += names
+        elif names:
+            blocks.append(names)
     for name in rest:
         prefix = name[: name.rfind(".") + 1]
-        next((block for block in found if block[0].startswith(prefix)), found[0]).append(name)
-    return found
+        next((block for block in blocks if block[0].startswith(prefix)), blocks[0]).append(name)
+    return blocks
 
 
 def _parts(prefix: str, module: nn.Module, total: int) -> Iterator[tuple[str, nn.Module]]:
-    """Yield what a network is made of, and the prefix of the names of its parameters."""
+    """Yield the parts of a network, each with the prefix of its parameter names."""
     children = list(module.named_children())
-    size = sum(own.numel() for own in module.parameters())
+    size = sum(parameter.numel() for parameter in module.parameters())
     if children and (not prefix or type(module) in CONTAINERS or 2 * size > total):
         for name, child in children:
             yield from _parts(f"{prefix}{name}.", child, total)

@@ -1,4 +1,4 @@
-"""A head for each of several sources of features, and the mean of what they say."""
+"""Late fusion: one head per source of features, and the mean of their logits."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from models.heads.base import Head, HeadOutput
 
 
 class LateFusion(Head):
-    """Heads that each see their own part of every step's vector; their logits are averaged.
+    """Average the logits of several heads, each with a separate part of the features.
 
     Snoek et al., "Early versus late fusion in semantic video analysis", ACM Multimedia 2005, with
-    heads that are trained together. Where the heads attend, attention is averaged too.
+    heads that are trained together. Attention is averaged too, if the heads return it.
 
     Parameters
     ----------
     heads : sequence of Head
     sizes : sequence of int
-        How many of the features belong to each head, in their order.
+        Number of features of each head, in order.
 
     Examples
     --------
@@ -34,11 +34,17 @@ class LateFusion(Head):
     def __init__(self, heads: Sequence[Head], sizes: Sequence[int]) -> None:
         super().__init__()
         self.heads, self.sizes = nn.ModuleList(heads), list(sizes)
+        self.learns = all(head.learns for head in heads)
+
+    def remember(self, pooled: Tensor, labels: Tensor) -> None:
+        """Take the training clips, averaged over time (n, D), and their labels (n,)."""
+        for head, part in zip(self.heads, torch.split(pooled, self.sizes, dim=1), strict=True):
+            cast(Head, head).remember(part, labels)
 
     def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
-        """Classify clips whose padded steps are zero."""
+        """Classify clips with zeros as padding."""
         parts = zip(self.heads, torch.split(steps, self.sizes, dim=2), strict=True)
-        outputs = [cast(Head, head).read(own, mask) for head, own in parts]
+        outputs = [cast(Head, head).read(part, mask) for head, part in parts]
         logits = torch.stack([output.logits for output in outputs]).mean(dim=0)
         weights = [output.attention for output in outputs if output.attention is not None]
         return HeadOutput(logits, torch.stack(weights).mean(dim=0) if weights else None)

@@ -1,17 +1,17 @@
-"""Classification losses on hard labels and on soft targets, by one code path.
+"""Classification losses for hard labels and soft targets, with one code path.
 
-A hard label is its one-hot row from the start, normaliser included, so both ways to say the same
-target give the same number. With targets t (B, C), smoothed targets s and probabilities p:
+A hard label is converted to a one-hot row first, so both forms of a target give the same loss. With
+targets t (B, C), smoothed targets s and probabilities p:
 
     cross entropy   sum_ic  w_c s_ic (-log p_ic)  /  sum_ic w_c t_ic
     focal           sum_ic (1 - p_ic)^gamma s_ic (-log p_ic)  /  sum_ic t_ic
-    adjusted        the first without weights, of logits to which log priors are added
+    adjusted        cross entropy without weights, of logits plus log priors
 
-The first is ``torch.nn.functional.cross_entropy`` with hard labels, `weight` and
-`label_smoothing`; torch itself divides by B instead once the targets are soft.
+With hard labels, the cross entropy equals ``torch.nn.functional.cross_entropy`` with `weight` and
+`label_smoothing`; for soft targets, torch divides by B instead.
 
-Where a batch is divided among processes, `whole` has the targets of all of it: each process then
-gets its share of the batch's loss, and the shares add up.
+If processes share a batch, `whole` holds the targets of the whole batch. Each process then computes
+its share of the loss, and the shares add up.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.nn import functional
 
 
 def soft_targets(targets: Tensor, classes: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Give targets as rows of class masses.
+    """Return targets as rows of class masses.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     whole: Tensor | None = None,
 ) -> Tensor:
-    """Cross entropy, class-weighted where weights are given.
+    """Return the cross entropy, optionally weighted by class.
 
     Parameters
     ----------
@@ -61,14 +61,14 @@ def cross_entropy(
     targets : int64 tensor (B,) or float tensor (B, C)
     weight : float tensor (C,), optional
     label_smoothing : float
-        Share of the target mass that is spread evenly over all classes.
+        Share of the target mass to spread evenly over all classes.
     whole : int64 tensor (N,) or float tensor (N, C), optional
-        The targets whose mass is divided by, where these are but some of them.
+        The targets of the whole batch, to divide by their mass; by default `targets`.
 
     Returns
     -------
     float tensor ()
-        Zero, not NaN, where the batch carries no weight at all.
+        Zero, not NaN, if the batch has no weight.
 
     Examples
     --------
@@ -95,16 +95,17 @@ def focal(
     label_smoothing: float = 0.0,
     whole: Tensor | None = None,
 ) -> Tensor:
-    """Focal loss, Lin et al., "Focal loss for dense object detection", ICCV 2017, equation 4.
+    """Return the focal loss of Lin et al., "Focal loss for dense object detection", ICCV 2017.
 
-    On soft targets every class's term has its own ``(1 - p)^gamma`` and its own target mass.
+    Equation 4. With soft targets, each class has a term with its ``(1 - p)^gamma`` and its target
+    mass.
 
     Parameters
     ----------
     logits : float tensor (B, C)
     targets : int64 tensor (B,) or float tensor (B, C)
     gamma : float
-        With 0 this is the cross entropy.
+        With 0, this is the cross entropy.
     label_smoothing : float
     whole : tensor, optional
         As in `cross_entropy`.
@@ -115,7 +116,7 @@ def focal(
     """
     log_p = logits.log_softmax(dim=1)
     mass = soft_targets(targets, logits.shape[1], dtype=log_p.dtype)
-    # expm1 keeps 1 - p exact near p = 1; the floor keeps the slope of the power finite there.
+    # expm1 keeps 1 - p exact near p = 1; the floor keeps the gradient of the power finite there.
     rest = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).eps)
     terms = rest.pow(gamma) * _smooth(mass, label_smoothing) * -log_p
     if whole is not None:
@@ -131,13 +132,13 @@ def adjusted(
     label_smoothing: float = 0.0,
     whole: Tensor | None = None,
 ) -> Tensor:
-    """Cross entropy of logits that are shifted by class, while they are learnt only.
+    """Return the cross entropy of logits plus an adjustment by class, used only in training.
 
     With the log of the classes' counts this is the balanced softmax, Ren et al., "Balanced
     meta-softmax for long-tailed visual recognition", NeurIPS 2020, equation 3; with tau times the
     log of their shares, the logit adjusted loss, Menon et al., "Long-tail learning via logit
-    adjustment", ICLR 2021, equation 10. With tau = 1 the two are one: a softmax does not see a
-    constant that is added to all logits.
+    adjustment", ICLR 2021, equation 10. With tau = 1 both are equal, because a softmax ignores a
+    constant added to all logits.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""Lets torchvision be imported beside a torch of another build.
+"""Make torchvision importable with a torch of another build.
 
-torchvision's wheel carries operators compiled for CUDA. Beside a CPU-only torch they do not load,
-and then ``import torchvision`` itself fails, because it attaches Python code to the operators
-``nms`` and ``qnms``, which do not exist. Nothing here calls them, so it is enough that their
-schemas are declared. Where the compiled operators load, nothing is declared.
+torchvision's wheel contains operators compiled for CUDA. They do not load with a CPU-only torch.
+Then ``import torchvision`` fails, because it attaches Python code to the missing operators ``nms``
+and ``qnms``. This project never calls them, so declaring their schemas is enough. If the compiled
+operators load, nothing is declared.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import torch
 
 @cache
 def declare_missing_operators() -> torch.library.Library | None:
-    """Declare torchvision's operators if its own do not load; call before importing it.
+    """Declare torchvision's operators if the compiled ones do not load; call before importing it.
 
     Returns
     -------
     torch.library.Library or None
-        Keeps the declarations alive; None where torchvision's own operators load, or where
-        torchvision is not installed.
+        Keeps the declarations alive; None if the compiled operators load, or torchvision is not
+        installed.
     """
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:

@@ -1,8 +1,8 @@
-"""Pointwise convolutions by oneDNN, also where torch would not choose it.
+"""Run pointwise convolutions with oneDNN, even if torch would not choose it.
 
-With one thread and fewer than 16 inputs, torch leaves a convolution of stride 1 whose kernel is one
-wide and one high to loops of its own, which take up to twice as long; see ``use_mkldnn`` in its
-``Convolution.cpp``. So batches would have to be large, and their memory with them.
+With one thread and fewer than 16 inputs, torch computes a 1x1 convolution of stride 1 with its own
+loops, which take up to twice as long; see ``use_mkldnn`` in its ``Convolution.cpp``. Avoiding them
+would need larger batches, and so more memory.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from models.backbones import Backbone, Convolution
 
 
 class OneDNN(nn.Module):
-    """A convolution on a CPU, in float32, by oneDNN."""
+    """A float32 convolution on a CPU, computed by oneDNN."""
 
     def __init__(self, layer: Convolution) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the layer would."""
-        own = self.layer
-        found: Tensor = torch.ops.aten.mkldnn_convolution(
-            x, own.weight, own.bias, own.padding, own.stride, own.dilation, own.groups
+        """Return the layer's output."""
+        layer = self.layer
+        out: Tensor = torch.ops.aten.mkldnn_convolution(
+            x, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation, layer.groups
         )
-        return found
+        return out
 
 
 def pointwise_by_onednn(backbone: Backbone) -> Backbone:
-    """Return a backbone whose pointwise convolutions oneDNN computes, for float32 on a CPU.
+    """Return a backbone that runs pointwise convolutions with oneDNN, for float32 on a CPU.
 
     Parameters
     ----------
     backbone : Backbone
-        With its weights loaded; it is left as it is.
+        With loaded weights; it is not changed.
 
     Returns
     -------
     Backbone
-        A copy; or `backbone` itself where there is none, or torch was built without oneDNN.
+        A copy; or `backbone` itself if it has none, or torch was built without oneDNN.
     """
-    names = [name for name, own in backbone.network.named_modules() if _is_pointwise(own)]
+    names = [name for name, module in backbone.network.named_modules() if _is_pointwise(module)]
     if not names or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return backbone
     network = copy.deepcopy(backbone.network)

@@ -68,7 +68,7 @@ def build(
     from featstore.format.opening import read_attributes
     from featstore.manage.catalogue import remember_last
     from pipeline.build import build as stage
-    from pipeline.build.plan.build_plan import cache_of, prepare
+    from pipeline.build.plan.build_plan import cache_of, plan_build
     from pipeline.build.plan.request import build_options
     from pipeline.build.repeat import find_answer, keep_answer, request_of
     from pipeline.build.summary import caveats, describe, dry_run_table, failures, timing_table
@@ -95,23 +95,23 @@ def build(
         if answer is not None:
             remember_last(options.store, answer.path)
             return _already_built(answer, log)
-        prepared = prepare(options, cache, log, cluster)
-        if options.repair or not prepared.built or dry_run:
-            for line in (*describe(prepared), *differs_from(prepared, None, cache)):
+        plan = plan_build(options, cache, log, cluster)
+        if options.repair or not plan.built or dry_run:
+            for line in (*describe(plan), *differs_from(plan, None, cache)):
                 log(line)
-        known, untrained = prepared.dataset.subjects_known, prepared.weights.untrained
+        known, untrained = plan.dataset.subjects_known, plan.weights.untrained
         for line in caveats(subjects_known=known, untrained=untrained):
             log(line)
         if dry_run:
-            table = dry_run_table(prepared)
-            return Built(prepared.path, prepared.shown_path, prepared.key, known, untrained, table)
-        seconds = stage.build(prepared, cache, log, cluster)
+            table = dry_run_table(plan)
+            return Built(plan.path, plan.shown_path, plan.key, known, untrained, table)
+        seconds = stage.build(plan, cache, log, cluster)
         if request:
-            keep_answer(request, prepared, cache)
-    log(timing_table(prepared, seconds) if seconds else NOTHING_TO_DO)
-    for line in failures(read_attributes(prepared.path)):
+            keep_answer(request, plan, cache)
+    log(timing_table(plan, seconds) if seconds else NOTHING_TO_DO)
+    for line in failures(read_attributes(plan.path)):
         log(line)
-    return Built(prepared.path, prepared.shown_path, prepared.key, known, untrained)
+    return Built(plan.path, plan.shown_path, plan.key, known, untrained)
 
 
 def _already_built(answer: Answer, log: Log) -> Built:
@@ -139,7 +139,7 @@ def train(
     device: str = "auto",
     log: Log,
 ) -> Path:
-    """Train a recipe on a store and return the run's folder; see `pipeline.train.train.train`.
+    """Train a recipe or the portfolio ``auto``, see `pipeline.train.train.train`; return the run.
 
     Without `out` the run goes to a free folder below ``runs/``.
     """
@@ -147,13 +147,14 @@ def train(
     from pipeline.system.distributed import processes
     from pipeline.train.data.checks import checked_parts
     from pipeline.train.learner import device_of
-    from pipeline.train.recipes.load import load_recipe
+    from pipeline.train.recipes.portfolio import Portfolio, load_recipes
     from pipeline.train.results import configuration
     from pipeline.train.train import train as run
 
-    loaded = load_recipe(recipe, overrides)
+    loaded = load_recipes(recipe, overrides)
     if out is None:
-        parts, where = checked_parts(store, loaded), device_of(loaded, device)
+        first = loaded.recipes[0] if isinstance(loaded, Portfolio) else loaded
+        parts, where = checked_parts(store, first), device_of(first, device)
         config = configuration(store, loaded, parts, seed=seed, device=where)
         out = free_folder(Path("runs") / f"{loaded.name}-{store.key[:8]}-seed{seed}", config)
     folder = run(store, loaded, out=out, seed=seed, device=device, baseline=baseline, log=log)
@@ -188,7 +189,7 @@ def compare(
     from pipeline.runs.compare import read_group
 
     if len(runs) < 2:
-        named = f"{runs[0]} has" if runs else "There is"
-        raise InputError(f"{named} nothing to be compared with; name two runs or more.")
+        named = f"only {runs[0]} is named" if runs else "no run is named"
+        raise InputError(f"{named}, and two are compared; name another run.")
     differences = differences_of([read_group(run, part) for run in runs], seed=seed)
     return differences, comparison(differences, part)

@@ -1,4 +1,4 @@
-"""Types that annotations of many modules share."""
+"""Types that many modules share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Log = Callable[[str], None]
-"""Takes one line of what a command says."""
+"""Called with one line of a command's output."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

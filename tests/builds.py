@@ -10,8 +10,7 @@ import numpy as np
 import featstore
 from featstore import Store
 from pipeline.build import build as stage
-from pipeline.build.plan.build_plan import Prepared, cache_of
-from pipeline.build.plan.build_plan import prepare as prepare_build
+from pipeline.build.plan.build_plan import BuildPlan, cache_of, plan_build
 from pipeline.build.plan.options import BuildOptions
 from pipeline.sources.table import Table
 from tests.videos import GOP_8, textured, write_table, write_video
@@ -73,11 +72,11 @@ def options_of(data: Path, store: Path, *, source: dict[str, Any] | None = None,
     return BuildOptions(source=Table(data=data, **(source or {})), store=store, **(quick | more))
 
 
-def prepare(options: BuildOptions) -> Prepared:
+def plan_of(options: BuildOptions) -> BuildPlan:
     """Prepare a build, with the cache of its folder of stores."""
     cache = cache_of(options.store)
     try:
-        return prepare_build(options, cache, silent)
+        return plan_build(options, cache, silent)
     finally:
         cache.close()
 
@@ -86,11 +85,11 @@ def build(options: BuildOptions, log: Callable[[str], None] = silent) -> Store:
     """Build a store and open it."""
     cache = cache_of(options.store)
     try:
-        prepared = prepare_build(options, cache, log)
-        stage.build(prepared, cache, log)
+        plan = plan_build(options, cache, log)
+        stage.build(plan, cache, log)
     finally:
         cache.close()
-    return featstore.open(prepared.path)
+    return featstore.open(plan.path)
 
 
 def fraction(value: str | None) -> Fraction | None:

@@ -20,7 +20,7 @@ import featstore.format.layout
 import featstore.writing.writer
 import pipeline.build.extract.extractor  # noqa: F401
 from pipeline.build.build import build
-from pipeline.build.plan.build_plan import cache_of, prepare
+from pipeline.build.plan.build_plan import cache_of, plan_build
 from tests.builds import options_of, silent
 
 
@@ -35,7 +35,7 @@ def build_in_child(data: Path, root: Path, store_format: str, began: int) -> Non
     featstore.writing.writer.StoreWriter.__init__ = telling  # type: ignore[method-assign]
     try:
         cache = cache_of(root)
-        build(prepare(options_of(data, root, format=store_format), cache, silent), cache, silent)
+        build(plan_build(options_of(data, root, format=store_format), cache, silent), cache, silent)
     except BaseException as error:  # the parent knows by the exit status
         print(type(error), error, flush=True)
         os._exit(1)

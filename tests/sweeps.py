@@ -10,7 +10,7 @@ import yaml
 import featstore
 from featstore.writing.writer import StoreWriter
 from pipeline.sweep import Space
-from pipeline.sweep.trial import Task
+from pipeline.train.trial import Task
 from tests.fakes import FakeStore
 from tests.stores import contents
 

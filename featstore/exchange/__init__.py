@@ -1,1 +1,1 @@
-"""Features from other tools, and for them: exports and folders of ``.npy`` files."""
+"""Exchange features with other tools: exports and folders of ``.npy`` files."""

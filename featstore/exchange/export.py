@@ -1,4 +1,4 @@
-"""The same store in another format, dtype or compression, or at another place."""
+"""Copy a store to another format, dtype, compression or location."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ Float16Error = dict[str, float] | None
 
 
 def contents_of(store: Store, codec: Codec | None = None) -> Contents:
-    """Return what a store holds beside its features, to write it again.
+    """Return everything that a store holds except features, to write it again.
 
     Parameters
     ----------
     store : Store
     codec : Codec, optional
-        By default the store's own. Another dtype makes other features, and so another key: that
-        of the build with this dtype.
+        By default that of the store. Another dtype changes the features and so the key; it
+        becomes that of a build with this dtype.
     """
     codec = codec or store.container.codec
     attributes = unsealed(store.attributes)
@@ -51,14 +51,14 @@ def contents_of(store: Store, codec: Codec | None = None) -> Contents:
 
 
 def export(store: Store, dest: Path | str, form: str, codec: Codec) -> Float16Error:
-    """Write a store to a new place, whole or not at all, comparing every chunk with its checksum.
+    """Write a store to a new location atomically; compare every chunk with its checksum.
 
     Parameters
     ----------
     store : Store
     dest : Path or str
-        Must not exist. Missing parents are made. At a URL, a store can be opened when its root
-        metadata are written, which is last.
+        Must not exist. Missing parents are created. At a URL, the root metadata are written last
+        and complete the store.
     form : {"zarr", "hdf5", "zip", "npy"}
     codec : Codec
 
@@ -88,7 +88,7 @@ def export(store: Store, dest: Path | str, form: str, codec: Codec) -> Float16Er
 
 @contextmanager
 def fresh(dest: Path) -> Iterator[Path]:
-    """Give a path of the same name in a temporary folder, moved to `dest` if the block ends well.
+    """Yield a path of the same name in a temporary folder; move it to `dest` on success.
 
     Raises
     ------
@@ -109,11 +109,11 @@ def fresh(dest: Path) -> Iterator[Path]:
 
 def _check_free(dest: Path) -> None:
     if os.path.lexists(dest):
-        raise InputError(f"{dest} exists, and nothing is overwritten; name another place.")
+        raise InputError(f"{dest} exists; pass another destination.")
 
 
 def copy_store(store: Store, final: Path, codec: Codec | None = None) -> Float16Error:
-    """Write a store again as ``.zarr`` or ``.h5``, comparing every chunk with its checksum.
+    """Copy a store as ``.zarr`` or ``.h5``; compare every chunk with its checksum.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def copy_store(store: Store, final: Path, codec: Codec | None = None) -> Float16
     final : Path
         The suffix decides the format.
     codec : Codec, optional
-        By default the store's own; for HDF5 without compression.
+        By default that of the store; for HDF5, without compression.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def copy_store(store: Store, final: Path, codec: Codec | None = None) -> Float16
 
 
 def copy_units(store: Store, writer: StoreWriter, units: list[int], codec: Codec) -> None:
-    """Copy whole units of one layout from a store to a writer, comparing their checksums."""
+    """Copy units from a store to a writer of the same layout; compare their checksums."""
     for unit in units:
         copy_chunk(store.container, writer, unit, codec)
 
@@ -159,7 +159,7 @@ def copy_chunk(
     codec: Codec,
     failed: Mapping[int, str] | None = None,
 ) -> None:
-    """Copy one unit, whose layout is the same on both sides, comparing its checksum.
+    """Copy one unit between stores of the same layout; compare its checksum.
 
     Parameters
     ----------
@@ -167,9 +167,9 @@ def copy_chunk(
     writer : StoreWriter
     unit : int
     codec : Codec
-        That of the writer.
+        Codec of the writer.
     failed : mapping of int to str, optional
-        Clips with a row that failed, and why.
+        Clips with a failed row, and the reasons.
     """
     writer.write_encoded(unit, *_encoded(container, unit, codec), failed)
 
@@ -177,31 +177,31 @@ def copy_chunk(
 def _encoded(
     container: Container, unit: int, codec: Codec
 ) -> tuple[bytes | memoryview, dict[str, Any]]:
-    """Return a unit's bytes in another codec, and what its dtype costs."""
+    """Return a unit's bytes in another codec, and the rounding errors of its dtype."""
     content = container.chunk_bytes(unit)
     check_chunk(container, unit, memoryview(content))
     if codec == container.codec:
         return content, {"sha256": container.attributes["seal"]["files"][chunk_name(unit)]}
     chunk = container.codec.decode(content, container.chunk_shape)
-    known: dict[str, Any] = {}
+    errors: dict[str, Any] = {}
     if codec.dtype != container.codec.dtype:
-        chunk, known = stored_chunk(chunk, len(chunk), codec)
-    return codec.encode(chunk), known
+        chunk, errors = stored_chunk(chunk, len(chunk), codec)
+    return codec.encode(chunk), errors
 
 
 def upload(store: Store, url: str, codec: Codec | None = None) -> Float16Error:
-    """Copy a store to a bucket as Zarr; its root metadata, with the seal, goes last.
+    """Copy a store to a bucket as Zarr; write the root metadata with the seal last.
 
     Raises
     ------
     InputError
-        If a store, or anything else but the beginnings of this one, is there already.
+        If the URL holds anything other than an unfinished upload of this store.
     """
     return _write_zarr(store, files_at(url), url, codec)
 
 
 def archive(store: Store, path: Path, codec: Codec | None = None) -> Float16Error:
-    """Write a store as Zarr into a zip archive, whole or not at all."""
+    """Write a store as Zarr into a zip archive, atomically."""
     with replacing(path) as temporary:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as opened:
             error = _write_zarr(store, _Zip(opened), str(path), codec)
@@ -215,8 +215,8 @@ def _write_npy(store: Store, folder: Path, codec: Codec) -> Float16Error:
 
     def chunks() -> Iterator[NDArray[Any]]:
         for unit in range(len(contents.layout.units())):
-            content, known = _encoded(store.container, unit, codec)
-            commits.append(known)
+            content, errors = _encoded(store.container, unit, codec)
+            commits.append(errors)
             yield codec.decode(bytes(content), store.container.chunk_shape)
 
     write_arrays(folder, contents, chunks())
@@ -229,31 +229,31 @@ def _write_zarr(store: Store, files: Files, where: str, codec: Codec | None) -> 
     contents = contents_of(store, codec)
     small = encode_columns(contents.columns, contents.layout, contents.codec)
     units = range(len(contents.layout.units()))
-    # Beginnings of the same upload are replaced file by file; anything else stays as it is.
+    # Replace the files of an unfinished upload of this store; never touch other files.
     foreign = sorted(set(files.names()) - {*small, *map(chunk_name, units)})
     if foreign:
-        raise InputError(f"{where} is taken: {foreign[0]} is there; remove it or name another.")
+        raise InputError(f"{where} holds {foreign[0]}; remove it or pass another destination.")
     checksums: dict[str, str] = {}
     commits = []
     for name, content in small.items():
         files.write(name, content)
         checksums[name] = sha256(content)
     for unit in units:
-        chunk, known = _encoded(store.container, unit, contents.codec)
+        chunk, errors = _encoded(store.container, unit, contents.codec)
         files.write(chunk_name(unit), chunk)
-        checksums[chunk_name(unit)] = known.get("sha256") or sha256(chunk)
-        commits.append(known)
+        checksums[chunk_name(unit)] = errors.get("sha256") or sha256(chunk)
+        commits.append(errors)
     files.write(ROOT_FILE, root_text(sealed(contents.attributes, checksums)))
     return float16_error(commits)
 
 
 class _Zip:
-    """Files that go into an archive; every entry has the same date, so equal stores equal bytes."""
+    """Write files into an archive; all dates are equal, so equal stores give equal bytes."""
 
     def __init__(self, opened: zipfile.ZipFile) -> None:
         self._opened = opened
 
-    place = ""  # nobody else writes into it
+    location = ""  # no other process writes into it
 
     def names(self) -> Iterator[str]:
         return iter(self._opened.namelist())
@@ -268,24 +268,24 @@ class _Zip:
 
 
 def codec_for(store: Store, form: str, dtype: str | None, compression: str | None) -> Codec:
-    """Return how a store's features are to be written; what is not said stays as it is.
+    """Return the codec for an export; `None` keeps the dtype or compression of the store.
 
     Raises
     ------
     InputError
-        If float16 features are to become float32, or the format has no compression.
+        If float16 should become float32, or the format does not support compression.
     """
-    own = store.container.codec
-    if own.dtype == "float16" and dtype == "float32":
+    codec = store.container.codec
+    if codec.dtype == "float16" and dtype == "float32":
         raise InputError(
-            f"{store.path} holds float16, and the precision that float32 had is gone; build it "
-            "with --dtype float32, or leave --dtype out (readers get float32 by astype)."
+            f"{store.path} holds float16, so the precision of float32 is lost; build it with "
+            "--dtype float32, or omit --dtype (readers get float32 by astype)."
         )
     plain = form in ("hdf5", NPY)
     if plain and compression not in (None, "none"):
         why = "few readers have HDF5's plugins" if form == "hdf5" else "every .npy is plain"
         raise InputError(
-            f"--compression is {compression}, and {form} is written uncompressed, because {why}; "
-            "export to .zarr or .zarr.zip, or leave compression out."
+            f"--compression is {compression}, but {form} is always uncompressed, because {why}; "
+            "export to .zarr or .zarr.zip, or omit --compression."
         )
-    return Codec(dtype or own.dtype, "none" if plain else compression or own.compression)
+    return Codec(dtype or codec.dtype, "none" if plain else compression or codec.compression)

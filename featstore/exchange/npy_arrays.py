@@ -1,4 +1,4 @@
-"""Features of others in ``.npy`` files: mapped, looked at, and read block by block."""
+"""Read features of other tools from ``.npy`` files: map, inspect, and read in blocks."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ FLOATS: Final = ("float16", "float32", "float64")
 
 
 def open_npy(path: Path) -> NDArray[Any]:
-    """Return the array in an ``.npy`` file, mapped and not read; nothing is ever unpickled.
+    """Return a memory-mapped ``.npy`` array; never unpickle anything.
 
     Raises
     ------
     InputError
-        If there is none, or it holds Python objects, or it is cut short.
+        If the file is missing or truncated, or holds Python objects.
     """
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path.") from None
     except (ValueError, EOFError) as error:
         reason = str(error)
         if "object" in reason:
             raise InputError(
-                f"{path} holds pickled Python objects, which could run code and are never read; "
-                "save every clip as an array of floats of its own: np.save(name, array)."
+                f"{path} holds pickled Python objects, which could run code; save each clip as a "
+                "separate array of floats: np.save(name, array)."
             ) from None
         raise InputError(
-            f"{path} cannot be read as .npy ({reason}); write it again with np.save."
+            f"{path} cannot be read as .npy ({reason}); save it again with np.save."
         ) from None
-    if not isinstance(found, np.ndarray):
-        found.close()
+    if not isinstance(array, np.ndarray):
+        array.close()
         raise InputError(f"{path} is an archive (.npz); save its arrays one by one with np.save.")
-    return found
+    return array
 
 
 @dataclass(frozen=True, slots=True)
 class ClipArray:
-    """Where the features of one clip lie.
+    """The location of one clip's features.
 
     Attributes
     ----------
     path : Path
     index : int or None
-        Position in an array of all clips; None where the file is this clip's own.
+        Position in an array of all clips; None if the file holds only this clip.
     steps, dim : int
     dtype : {"float16", "float32", "float64"}
     stamp : tuple of int
-        Size and modification time of the file when it was looked at.
+        Size and modification time of the file when it was inspected.
     """
 
     path: Path
@@ -67,12 +67,12 @@ class ClipArray:
     stamp: tuple[int, int]
 
     def blocks(self, first: int = 0, last: int | None = None) -> Iterator[NDArray[Any]]:
-        """Yield the rows from `first` to `last` in blocks of a few MiB, as they are stored.
+        """Yield the rows from `first` to `last` in blocks of a few MiB, in the stored dtype.
 
         Raises
         ------
         InputError
-            If the file was changed since it was looked at.
+            If the file was changed since it was inspected.
         """
         rows = open_npy(self.path)
         if stamp_of(self.path) != self.stamp:
@@ -95,13 +95,13 @@ class ClipArray:
 
 
 def stamp_of(path: Path) -> tuple[int, int]:
-    """Return what tells whether a file was changed: its size and modification time."""
+    """Return the size and modification time of a file, which reveal a change."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
 def one_clip(path: Path) -> ClipArray:
-    """Look at a file that holds one clip: (steps, dim), or (dim,) for a single step.
+    """Inspect a file that holds one clip: (steps, dim), or (dim,) for a single step.
 
     Raises
     ------
@@ -112,20 +112,20 @@ def one_clip(path: Path) -> ClipArray:
     _check_floats(path, array)
     if array.size == 0:
         raise InputError(
-            f"{path} has no steps (shape {array.shape}): nothing was extracted; leave the "
-            "clip out, or extract it with a shorter window."
+            f"{path} has no steps (shape {array.shape}); remove the clip, or extract it with a "
+            "shorter window."
         )
     if array.ndim not in (1, 2):
         raise InputError(
-            f"{path} has shape {array.shape}; a clip is (steps, dim), or (dim,) for one step: "
-            "pool or reshape it first."
+            f"{path} has shape {array.shape}; a clip is (steps, dim), or (dim,) for one step. "
+            "Pool or reshape it."
         )
     steps = len(array) if array.ndim == 2 else 1
     return ClipArray(path, None, steps, array.shape[-1], array.dtype.name, stamp_of(path))
 
 
 def many_clips(path: Path) -> list[ClipArray]:
-    """Look at a file that holds all clips: (clips, steps, dim), or (clips, dim).
+    """Inspect a file that holds all clips: (clips, steps, dim), or (clips, dim).
 
     Raises
     ------
@@ -137,7 +137,8 @@ def many_clips(path: Path) -> list[ClipArray]:
     if array.ndim not in (2, 3) or array.size == 0:
         raise InputError(
             f"{path} has shape {array.shape}; an array of all clips is (clips, steps, dim), or "
-            "(clips, dim) for one step a clip: reshape it, or give a folder of one .npy a clip."
+            "(clips, dim) for one step per clip. Reshape it, or pass a folder with one .npy per "
+            "clip."
         )
     steps = array.shape[1] if array.ndim == 3 else 1
     name, stamp = array.dtype.name, stamp_of(path)
@@ -147,6 +148,6 @@ def many_clips(path: Path) -> list[ClipArray]:
 def _check_floats(path: Path, array: NDArray[Any]) -> None:
     if array.dtype.name not in FLOATS:
         raise InputError(
-            f"{path} holds {array.dtype}, and features are {', '.join(FLOATS)}; convert it: "
+            f"{path} holds {array.dtype}; features must be {', '.join(FLOATS)}. Convert it: "
             "np.save(name, array.astype(np.float32))."
         )

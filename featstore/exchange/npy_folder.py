@@ -1,12 +1,12 @@
-"""Features as plain ``.npy`` files: a folder with one file a clip, out and in.
+"""Export and import a folder of plain ``.npy`` files, one per clip.
 
 ::
 
-    clips.csv       a row a clip: file, clip_id, label, subject, split, video, start, stop, steps,
-                    status, first
-    features/*.npy  one array (steps, dim) a clip
+    clips.csv       one row per clip: file, clip_id, label, subject, split, video, start, stop,
+                    steps, status, first
+    features/*.npy  one array (steps, dim) per clip
     frame.npy       frame of every step of all clips; those of a clip begin at row ``first``
-    time.npy        second of every step, likewise
+    time.npy        time of every step in seconds, likewise
     store.json      class list and root attributes of the store
 """
 
@@ -31,7 +31,7 @@ from featstore.json_text import read_object
 from featstore.text import as_cell
 
 VERSION: Final = 1
-ESCAPED: Final = 2  # the version of a folder in whose table `as_cell` changed a cell
+ESCAPED: Final = 2  # the version of a folder with a table in which `as_cell` changed a cell
 VERSION_KEY: Final = "featstore_export"
 TABLE, DESCRIPTION = "clips.csv", "store.json"
 STEP_FILES: Final = {"frame": "frame.npy", "time": "time.npy"}
@@ -40,7 +40,7 @@ _NAME_LENGTH = 100
 
 
 def file_names(clip_ids: list[str]) -> list[str]:
-    """Return a file name for every clip: safe everywhere, and unique whatever the case.
+    """Return a portable file name for every clip, unique even if case is ignored.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def write_arrays(folder: Path, contents: Contents, chunks: Iterable[NDArray[Any]
         Must not exist.
     contents : Contents
     chunks : iterable of ndarray, shape (chunk_rows, dim)
-        The features as they are to be written, unit by unit.
+        The features, unit by unit.
     """
     (folder / "features").mkdir(parents=True)
     names = [f"features/{name}" for name in file_names(contents.columns["clip_id"].tolist())]
@@ -78,7 +78,7 @@ def write_arrays(folder: Path, contents: Contents, chunks: Iterable[NDArray[Any]
     for (first, last), chunk in zip(layout.units(), chunks, strict=True):
         for clip in layout.clips_of(first, last):
             begin, end = layout.offsets[clip : clip + 2].tolist()
-            # A clip that lies in several chunks grows from one to the next.
+            # A clip that spans several chunks is written in parts.
             with (folder / names[clip]).open("ab") as stream:
                 if begin >= first:
                     _write_header(stream, contents, end - begin)
@@ -104,8 +104,8 @@ def _write_header(stream: BinaryIO, contents: Contents, steps: int) -> None:
 
 
 def _write_table(path: Path, contents: Contents, names: list[str]) -> int:
-    """Write the table, and return the version that it has."""
-    columns, known = contents.columns, contents.attributes["subjects_known"]
+    """Write the table, and return its version."""
+    columns, subjects_known = contents.columns, contents.attributes["subjects_known"]
 
     def named(column: str) -> list[str]:
         return list(columns[f"{column}_name"][columns[column]].tolist())
@@ -114,8 +114,8 @@ def _write_table(path: Path, contents: Contents, names: list[str]) -> int:
         "file": names,
         "clip_id": columns["clip_id"].tolist(),
         "label": named("label"),
-        # Without it, an import knows as little of subjects as this store.
-        **({"subject": named("subject")} if known else {}),
+        # Without the column, an import has no subjects, like this store.
+        **({"subject": named("subject")} if subjects_known else {}),
         "split": named("split"),
         "video": named("video"),
         **{name: columns[name].tolist() for name in ("start", "stop")},
@@ -126,7 +126,7 @@ def _write_table(path: Path, contents: Contents, names: list[str]) -> int:
     plain = list(zip(*table.values(), strict=True))
     rows = [[as_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in plain]
     with path.open("w", encoding="utf-8", newline="") as stream:
-        # Quoted, for a carriage return in a name would else end the row.
+        # Quoted, because a carriage return in a name would end the row.
         writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(table)
         writer.writerows(rows)
@@ -135,17 +135,17 @@ def _write_table(path: Path, contents: Contents, names: list[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What a folder that `write_arrays` wrote knows beside its table.
+    """The content of a folder from `write_arrays`, except its table.
 
     Attributes
     ----------
     classes : tuple of str
     attributes : mapping
-        Root attributes of the store that was exported.
+        Root attributes of the exported store.
     frame, time : ndarray, shape (steps,)
         Of all clips; mapped.
     escaped : bool
-        Whether the cells of its table are those of `featstore.text.as_cell`.
+        Whether `featstore.text.as_cell` escaped the cells of its table.
     """
 
     classes: tuple[str, ...]
@@ -156,31 +156,31 @@ class Exported:
 
 
 def read_exported(folder: Path) -> Exported | None:
-    """Return what `write_arrays` left in a folder beside the table; None if it is not its work.
+    """Return the content of a folder from `write_arrays`; None for other folders.
 
     Raises
     ------
     InputError
-        If it is, and something is missing, damaged, or of a newer featstore.
+        If a part is missing, damaged, or of a newer featstore.
     """
     path = folder / DESCRIPTION
     try:
-        found = read_object(path)
-        version = found[VERSION_KEY]
-        classes, attributes = tuple(map(str, found["classes"])), dict(found["attributes"])
+        content = read_object(path)
+        version = content[VERSION_KEY]
+        classes, attributes = tuple(map(str, content["classes"])), dict(content["attributes"])
         if not isinstance(attributes["title"], str):
             raise TypeError(f"the title is {attributes['title']!r}")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} is not what `featstore export` wrote ({error!r}); export again, or remove it "
-            "to import the arrays without it."
+            f"{path} was not written by `featstore export`, or was changed ({error!r}); export "
+            "again, or remove it to import the arrays without it."
         ) from None
     if version not in (VERSION, ESCAPED):
         raise InputError(
-            f"{path} has version {version}, and this featstore reads up to {ESCAPED}; upgrade "
-            "featstore."
+            f"{path} has version {version}, but this featstore reads versions up to {ESCAPED}; "
+            "upgrade featstore."
         )
     frame, time = (open_npy(folder / name) for name in STEP_FILES.values())
     return Exported(classes, attributes, frame, time, version == ESCAPED)

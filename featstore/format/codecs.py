@@ -1,6 +1,6 @@
-"""How a chunk of features becomes bytes and back: its dtype and, on request, a compressor.
+"""Encode and decode chunks of features: a dtype and an optional compressor.
 
-The bytes are those that Zarr's own codecs write, so every reader of Zarr reads them.
+The bytes are identical to those of Zarr's own codecs, so every Zarr reader can read them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from featstore.errors import InputError, SchemaError
 
 DTYPES: Final = ("float32", "float16")
 COMPRESSIONS: Final = ("none", "zstd", "blosc")
-# zstd for the smallest store, blosc for the quickest compressed one; docs/reading.md has figures.
+# zstd gives the smallest store, blosc the fastest compressed one; docs/reading.md has figures.
 ZSTD_LEVEL: Final = 3
 BLOSC_LEVEL: Final = 5
 BITSHUFFLE: Final = 2  # numcodecs' number
@@ -36,10 +36,10 @@ class Codec:
     compression: str = "none"
 
     def __post_init__(self) -> None:
-        for name, known in (("dtype", DTYPES), ("compression", COMPRESSIONS)):
-            if getattr(self, name) not in known:
+        for name, options in (("dtype", DTYPES), ("compression", COMPRESSIONS)):
+            if getattr(self, name) not in options:
                 raise InputError(
-                    f"{name} is {getattr(self, name)!r}; it is one of {', '.join(known)}."
+                    f"{name} is {getattr(self, name)!r}; it is one of {', '.join(options)}."
                 )
 
     @property
@@ -66,14 +66,14 @@ class Codec:
         compressor = self._compressor()
         try:
             plain = content if compressor is None else compressor.decode(content)
-        except (RuntimeError, MemoryError) as error:  # what numcodecs raises on damaged bytes
+        except (RuntimeError, MemoryError) as error:  # numcodecs raises these on damaged bytes
             raise ValueError(str(error)) from None
         chunk = np.frombuffer(plain, np.dtype(self.dtype).newbyteorder("<")).reshape(shape)
         chunk.flags.writeable = False
         return chunk
 
     def zarr_compressors(self) -> Any:
-        """Return what `zarr.create_array` takes as ``compressors``."""
+        """Return the ``compressors`` argument of `zarr.create_array`."""
         from zarr.codecs import BloscCodec, ZstdCodec
 
         if self.compression == "zstd":
@@ -102,15 +102,15 @@ def codec_of(metadata: dict[str, Any], where: str) -> Codec:
     Raises
     ------
     SchemaError
-        If this version does not write such an array.
+        If this version cannot read such an array.
     """
     names = [codec["name"] for codec in metadata["codecs"]]
     compression = names[1] if len(names) > 1 else "none"
-    known = names[0] == "bytes" and len(names) < 3 and compression in COMPRESSIONS
-    if not known or metadata["data_type"] not in DTYPES:
+    supported = names[0] == "bytes" and len(names) < 3 and compression in COMPRESSIONS
+    if not supported or metadata["data_type"] not in DTYPES:
         raise SchemaError(
             f"{where} stores its features as {metadata['data_type']} with {', '.join(names)}, "
-            "which this featstore does not read; open it with zarr, or upgrade featstore."
+            "which this featstore cannot read; open it with zarr, or upgrade featstore."
         )
     return Codec(metadata["data_type"], compression)
 
@@ -118,7 +118,7 @@ def codec_of(metadata: dict[str, Any], where: str) -> Codec:
 def stored_chunk(
     rows: NDArray[np.float32], chunk_rows: int, codec: Codec
 ) -> tuple[NDArray[Any], dict[str, Any]]:
-    """Return rows as a whole chunk of the stored dtype, and the errors that the dtype costs."""
+    """Return rows as a full chunk of the stored dtype, and the rounding errors."""
     chunk = np.full((chunk_rows, rows.shape[1]), np.nan, codec.dtype)
     if codec.dtype == "float32":
         chunk[: len(rows)] = rows
@@ -129,8 +129,8 @@ def stored_chunk(
     too_large = np.isinf(kept) & np.isfinite(rows)
     if too_large.any():
         raise InputError(
-            f"A feature is {np.abs(rows[too_large]).max():g}, and float16 holds at most 65504; "
-            "store float32."
+            f"A feature is {np.abs(rows[too_large]).max():g}, but float16 holds at most 65504; "
+            "use --dtype float32."
         )
     whole = np.isfinite(rows).all(axis=1)
     exact = rows[whole].astype(np.float64)
@@ -143,12 +143,12 @@ def stored_chunk(
 
 
 def float16_error(commits: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:
-    """Return what float16 costs, of what `stored_chunk` said of every unit; None for float32."""
-    known = [commit for commit in commits if "squares" in commit]
-    if not known:
+    """Return the float16 rounding errors of all units' commits; None for float32."""
+    rounded = [commit for commit in commits if "squares" in commit]
+    if not rounded:
         return None
-    squares = sum(commit["squares"] for commit in known)
-    errors = sum(commit["error_squares"] for commit in known)
-    largest = max(commit["largest_error"] for commit in known)
+    squares = sum(commit["squares"] for commit in rounded)
+    errors = sum(commit["error_squares"] for commit in rounded)
+    largest = max(commit["largest_error"] for commit in rounded)
     relative = (errors / squares) ** 0.5 if squares else 0.0
     return {"relative_rms": relative, "largest_absolute": largest}

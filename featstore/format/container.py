@@ -1,4 +1,4 @@
-"""What a store's format has to offer its reader: one interface for Zarr and HDF5."""
+"""The interface of a sealed store's format, for Zarr and HDF5."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Damage(NamedTuple):
     name : str
         The file, or the part of the file.
     what : str
-        ``is missing``, ``was changed``, ``was added`` or what else is wrong.
+        ``is missing``, ``was changed``, ``was added`` or another description.
     chunk : int or None
-        The number of the features' chunk, if it is one.
+        The number of the chunk of features; None for other parts.
     foreign : bool
-        Whether it is a file that is no part of the store, which is whole without it.
+        Whether it is an extra file; the store is complete without it.
     """
 
     name: str
@@ -40,25 +40,25 @@ class Damage(NamedTuple):
 
 
 class Container(Protocol):
-    """A sealed store in one format, at one place."""
+    """A sealed store in one format, at one location."""
 
     attributes: dict[str, Any]
     """Root attributes, which agree with the seal."""
 
     @property
-    def place(self) -> Path | str:
+    def location(self) -> Path | str:
         """A path, or a URL."""
 
     @property
     def codec(self) -> Codec:
-        """How features are stored."""
+        """The codec of stored features."""
 
     @property
     def chunk_shape(self) -> tuple[int, int]:
-        """Rows and dim of a chunk of features."""
+        """The rows and dim of a chunk of features."""
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Read every array but the features, comparing what is read with the seal.
+        """Return all arrays except features; compare them with the seal.
 
         Raises
         ------
@@ -66,7 +66,7 @@ class Container(Protocol):
         """
 
     def chunk_bytes(self, number: int) -> bytes:
-        """Return a chunk of features as it is stored.
+        """Return the stored bytes of a chunk of features.
 
         Raises
         ------
@@ -75,25 +75,25 @@ class Container(Protocol):
         """
 
     def pieces(self) -> list[Piece] | None:
-        """Return where on the local disk the chunks lie uncompressed; None if they do not."""
+        """Return the chunks as ranges of local files; None if they are compressed or remote."""
 
     def damages(self) -> Iterator[Damage]:
-        """Compare everything with the seal."""
+        """Yield every part that disagrees with the seal."""
 
 
 def chunk_name(number: int) -> str:
-    """Return the name of a chunk's file in a Zarr store, by which every seal lists it."""
+    """Return the file name of a chunk in a Zarr store; every seal uses it."""
     return f"features/c/{number}/0"
 
 
-def suffix_of(place: Path | str) -> str | None:
-    """Return which of `SUFFIXES` a place ends in, if any."""
-    name = str(place).rstrip("/")
+def suffix_of(location: Path | str) -> str | None:
+    """Return the one of `SUFFIXES` that a path or URL ends in, if any."""
+    name = str(location).rstrip("/")
     return next((suffix for suffix in reversed(SUFFIXES) if name.endswith(suffix)), None)
 
 
-def not_found(place: Path | str) -> StoreNotFoundError:
-    """Return the error that says that a place holds no store."""
+def not_found(location: Path | str) -> StoreNotFoundError:
+    """Return the error for a path or URL without a store."""
     return StoreNotFoundError(
-        f"There is no store at {place}; `featstore ls` lists the stores that are there."
+        f"There is no store at {location}; `featstore ls` lists the stores that are there."
     )

@@ -1,4 +1,4 @@
-"""What a store is to hold beside its features."""
+"""The content of a store to write, except its features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from featstore.format.layout import Layout
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All of a store but its features, known before the first frame is decoded.
+    """Everything in a store except features; complete before the first frame is decoded.
 
     Attributes
     ----------
@@ -22,9 +22,9 @@ class Contents:
     columns : mapping of str to ndarray
         Every array of ``schema.ARRAYS``.
     attributes : mapping
-        Root attributes, the seal excepted; JSON.
+        Root attributes without the seal; JSON.
     codec : Codec
-        How features are stored.
+        The codec of stored features.
     """
 
     layout: Layout

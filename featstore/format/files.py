@@ -1,7 +1,7 @@
-"""The places where a store's files can lie: a folder, a zip archive, or a bucket.
+"""Read and write a store's files in a folder, a zip archive, or a bucket.
 
-Three small classes with one interface, and nothing that knows what the files mean. Reading and
-writing move whole files; a write is whole or not there.
+Three small classes with one interface; they do not interpret the files. They read and write whole
+files, and every write is atomic.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from featstore.errors import InputError
 
 ZIP_SUFFIX = ".zip"
 COPY_BYTES = 2**20
-TEMPORARY = r"\.[0-9a-f]+\.tmp"  # what `replacing` puts behind a name, as a regular expression
+TEMPORARY = (
+    r"\.[0-9a-f]+\.tmp"  # the suffix that `replacing` adds to a name, as a regular expression
+)
 
 
 class Files(Protocol):
@@ -28,62 +30,63 @@ class Files(Protocol):
 
     Attributes
     ----------
-    place : str
-        What `files_at` takes, in any folder and process.
+    location : str
+        Argument of `files_at`, valid in any folder and process.
     """
 
     @property
-    def place(self) -> str: ...  # noqa: D102
+    def location(self) -> str: ...  # noqa: D102
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all files, in no order."""
+        """Yield the names of all files, in any order."""
 
     def read(self, name: str, most: int | None = None) -> bytes:
-        """Return a file's bytes; `FileNotFoundError` if there is none of this name.
+        """Return a file's bytes.
 
-        `OSError` if there are more than `most`, and then they are not read.
+        Raise `FileNotFoundError` if there is no such file, and `OSError` without reading if it is
+        larger than `most` bytes.
         """
 
     def write(self, name: str, content: bytes | memoryview) -> None:
-        """Write a file, whole or not at all."""
+        """Write a file atomically."""
 
 
-def is_remote(place: object) -> bool:
-    """Tell whether a place is a URL such as ``s3://bucket/name``, and not a local path."""
-    return isinstance(place, str) and "://" in place
+def is_remote(location: object) -> bool:
+    """Tell whether a location is a URL such as ``s3://bucket/name``, not a local path."""
+    return isinstance(location, str) and "://" in location
 
 
-def files_at(place: Path | str) -> Files:
+def files_at(location: Path | str) -> Files:
     """Return the files of a folder, of a zip archive, or below a URL.
 
     Parameters
     ----------
-    place : Path or str
-        A URL is opened with fsspec, which takes credentials and endpoints from its usual places.
+    location : Path or str
+        fsspec opens a URL, with credentials and endpoints from its usual configuration.
     """
-    if is_remote(place):
-        return Bucket(str(place))
-    path = Path(place)
+    if is_remote(location):
+        return Bucket(str(location))
+    path = Path(location)
     return Archive(path) if path.suffix == ZIP_SUFFIX else Folder(path)
 
 
 class Folder:
-    """Files below a folder of the local disk; `make` makes it, and `write` only what is below."""
+    """Files in a local folder; `make` creates the folder, and `write` only its subfolders."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The absolute path."""
         return str(self.path.absolute())
 
     def make(self) -> None:
-        """Make the folder, if it is not there."""
+        """Create the folder, if it does not exist."""
         self.path.mkdir(parents=True, exist_ok=True)
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all files below the folder."""
+        """Yield the names of all files in the folder."""
         for folder, _, files in os.walk(self.path):
             below = Path(folder).relative_to(self.path)
             yield from ((below / name).as_posix() for name in files)
@@ -95,12 +98,12 @@ class Folder:
             return stream.read()
 
     def write(self, name: str, content: bytes | memoryview, *, last: bool = False) -> None:
-        """Write a file under a temporary name and rename it; `sync_tree` or `last` make it last.
+        """Write a file under a temporary name and rename it; `sync_tree` or `last` sync it.
 
         Raises
         ------
         InputError
-            If the folder is not there: it was removed or renamed since it was made.
+            If the folder was removed or renamed since it was created.
         """
         path = self.path / name
         missing = [*path.relative_to(self.path).parents][:-1]
@@ -109,8 +112,8 @@ class Folder:
                 (self.path / folder).mkdir(exist_ok=True)
         if not self.path.is_dir():
             raise InputError(
-                f"{self.path} is no longer there: it was removed or renamed while it was written; "
-                "run the same command again."
+                f"{self.path} was removed or renamed while it was written; run the same command "
+                "again."
             )
         with replacing(path) as temporary:
             temporary.write_bytes(content)
@@ -125,7 +128,7 @@ class Folder:
 
 
 class Archive:
-    """Files in a zip archive; read only."""
+    """Files in a read-only zip archive."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -133,7 +136,7 @@ class Archive:
 
     @property
     def _zip(self) -> zipfile.ZipFile:
-        # A forked process would share its place in the file with its parent.
+        # Reopen it after a fork, because processes would share the file offset.
         if self._opened is None or self._opened[0] != os.getpid():
             try:
                 self._opened = os.getpid(), zipfile.ZipFile(self._path)
@@ -144,7 +147,7 @@ class Archive:
         return self._opened[1]
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The absolute path."""
         return str(self._path.absolute())
 
@@ -160,25 +163,25 @@ class Archive:
             return opened.read(name)
         except KeyError:
             raise FileNotFoundError(f"{name} is not in {self._path}") from None
-        # The archive's own checksum; others may have packed the archive again, compressed.
+        # The archive's checksum failed; another tool may have repacked the archive.
         except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, ValueError) as error:
             raise OSError(str(error)) from None
 
     def write(self, name: str, content: bytes | memoryview) -> None:
-        """Refuse: an archive that is changed in place can be torn."""
-        raise InputError(f"{self._path} is a zip archive, which is read only; give a folder.")
+        """Refuse, because writes to an archive are not atomic."""
+        raise InputError(f"{self._path} is a zip archive, which is read-only; pass a folder.")
 
 
 class Bucket:
-    """Objects below a URL, through fsspec."""
+    """Objects below a URL, accessed with fsspec."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self._opened: tuple[int, Any, str] | None = None
 
     @property
-    def _place(self) -> tuple[Any, str]:
-        # A forked process has none of the threads through which its parent talks to the network.
+    def _filesystem(self) -> tuple[Any, str]:
+        # Reopen it after a fork, because the parent's network threads do not exist in the child.
         if self._opened is None or self._opened[0] != os.getpid():
             import fsspec
 
@@ -191,24 +194,24 @@ class Bucket:
         return self._opened[1:]
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The URL."""
         return self.url
 
     def names(self) -> Iterator[str]:
         """Yield the names of all objects below the URL."""
-        system, root = self._place
-        system.invalidate_cache()  # others may have written since it was listed
+        system, root = self._filesystem
+        system.invalidate_cache()  # other processes may have written since the last listing
         try:
             with _network_errors():
-                found = system.find(root)
-        except FileNotFoundError:  # no bucket, as no folder
-            found = []
-        return (name.removeprefix(f"{root}/") for name in found)
+                paths = system.find(root)
+        except FileNotFoundError:  # a missing bucket, like a missing folder
+            paths = []
+        return (name.removeprefix(f"{root}/") for name in paths)
 
     def read(self, name: str, most: int | None = None) -> bytes:
         """Return an object's bytes."""
-        system, root = self._place
+        system, root = self._filesystem
         with _network_errors():
             end = None if most is None else most + 1
             content = bytes(system.cat_file(f"{root}/{name}", end=end))
@@ -217,19 +220,19 @@ class Bucket:
 
     def remove(self, name: str) -> None:
         """Remove an object."""
-        system, root = self._place
+        system, root = self._filesystem
         with _network_errors():
             system.rm_file(f"{root}/{name}")
 
     def write(self, name: str, content: bytes | memoryview, *, last: bool = False) -> None:
-        """Write an object, which a bucket does whole or not at all, and which lasts."""
-        system, root = self._place
+        """Write an object; buckets do this atomically and durably."""
+        system, root = self._filesystem
         try:
             with _network_errors():
                 system.pipe_file(f"{root}/{name}", bytes(content))
         except OSError as error:
             raise InputError(
-                f"{self.url}/{name} cannot be written ({error}); look at the bucket's name, the "
+                f"{self.url}/{name} cannot be written ({error}); check the bucket's name, the "
                 "credentials and the network."
             ) from None
 
@@ -241,7 +244,7 @@ def _check_size(size: int, most: int | None) -> None:
 
 @contextmanager
 def _network_errors() -> Iterator[None]:
-    """Make an `OSError` of whatever a client of a bucket raises, which each names otherwise."""
+    """Raise the errors of any bucket client as `OSError`; each client has its own classes."""
     try:
         yield
     except (OSError, MemoryError):
@@ -252,18 +255,17 @@ def _network_errors() -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` that takes its place if the block ends well.
+    """Yield a temporary path next to `path`; rename it to `path` on success.
 
-    What was written lasts before it has the name, if it was synced in the block. The temporary name
-    is random: processes of two machines that share a disk may have the same number, and nobody can
-    put a link where it will be.
+    A file that is synced in the block is durable before it gets its name. The temporary name is
+    random: process ids are not unique on shared disks, and nobody can place a link there.
     """
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     try:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if error.errno is not None and not error.filename:  # as of a disk that is full
+        if error.errno is not None and not error.filename:  # such as a full disk
             error.filename = str(path)
         raise
     finally:
@@ -271,7 +273,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def copy_into(stream: BinaryIO, offset: int, source: Path) -> None:
-    """Copy a whole file into another one at an offset, inside the system where it can."""
+    """Copy a whole file into another file at an offset; let the kernel do it if possible."""
     with source.open("rb") as content:
         left = os.fstat(content.fileno()).st_size
         try:
@@ -281,7 +283,7 @@ def copy_into(stream: BinaryIO, offset: int, source: Path) -> None:
                 )
             ):
                 offset, left = offset + done, left - done
-        except (AttributeError, OSError):  # another system, or two disks
+        except (AttributeError, OSError):  # not Linux, or different disks
             pass
         if left:
             stream.seek(offset)
@@ -289,7 +291,7 @@ def copy_into(stream: BinaryIO, offset: int, source: Path) -> None:
 
 
 def delete(path: Path) -> None:
-    """Remove a file or a folder, if it is there; of a link, the link."""
+    """Remove a file or a folder if it exists; remove only the link of a link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -297,13 +299,13 @@ def delete(path: Path) -> None:
 
 
 def sync_tree(root: Path) -> None:
-    """Force every file and folder below `root` onto the disk."""
+    """Sync every file and folder below `root` to the disk."""
     for path in (root, *root.rglob("*")):
         sync(path)
 
 
 def sync(path: Path) -> None:
-    """Force one file or folder onto the disk."""
+    """Sync one file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,9 +1,8 @@
-"""A store as one HDF5 file.
+"""Read a store from one HDF5 file.
 
-The file begins with a user block, which HDF5 passes over: there stands, as text, what the root
-``zarr.json`` of a Zarr store holds. So attributes and seal are read without the HDF5 library.
-Chunks of features are uncompressed and begin on pages of the file, so they are mapped like those of
-a folder.
+The file begins with a user block, which HDF5 ignores. It holds the text of a Zarr store's root
+``zarr.json``, so reading attributes and seal does not need the HDF5 library. Chunks of features
+are uncompressed and aligned to pages, so they can be mapped like those of a folder.
 """
 
 from __future__ import annotations
@@ -33,23 +32,23 @@ if TYPE_CHECKING:
     import h5py
 
 
-# What HDF5 1.10 reads; fixed, so that the bytes do not depend on the library.
+# Readable by HDF5 1.10; fixed, so that the bytes do not depend on the library's version.
 LIBRARY = ("v110", "v110")
 READ_BYTES = 2**20
-PAGE = 4096  # of the file: where the user block ends and chunks begin
-STRING_SIZE = 16  # of a reference to a text of any length
+PAGE = 4096  # bytes; alignment of the user block's end and of chunks
+STRING_SIZE = 16  # bytes of a reference to a text of variable length
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 class Hdf5Container:
-    """Reads an HDF5 store; see `featstore.format.container.Container`."""
+    """Read an HDF5 store; see `featstore.format.container.Container`."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.attributes, self._block = _read_block(place)
+    def __init__(self, location: Path) -> None:
+        self.location = location
+        self.attributes, self._block = _read_block(location)
         self._seal: dict[str, Any] = self.attributes["seal"]
         if not _is_sealed_hdf5(self._seal):
-            raise CorruptStoreError(f"{place}: its seal is not that of an HDF5 store; {REMEDY}.")
+            raise CorruptStoreError(f"{location}: its seal is not that of an HDF5 store; {REMEDY}.")
 
     @property
     def codec(self) -> Codec:
@@ -58,17 +57,17 @@ class Hdf5Container:
 
     @property
     def chunk_shape(self) -> tuple[int, int]:
-        """Rows and dim of a chunk."""
+        """The rows and dim of a chunk."""
         rows, dim = self._seal["chunk"]
         return rows, dim
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Read every array but the features, comparing all but those with the seal."""
-        if _rest(self.place, self._block, self._extents) != self._seal["rest"]:
+        """Return all arrays except features; compare everything except features with the seal."""
+        if _rest(self.location, self._block, self._extents) != self._seal["rest"]:
             raise CorruptStoreError(
-                f"{self.place} was changed after the store was sealed; {REMEDY}."
+                f"{self.location} was changed after the store was sealed; {REMEDY}."
             )
-        where = str(self.place)
+        where = str(self.location)
         with self._open() as file:
             try:
                 columns = {name: _column(file, name, where) for name in schema.ARRAYS}
@@ -89,15 +88,15 @@ class Hdf5Container:
         return columns
 
     def chunk_bytes(self, number: int) -> bytes:
-        """Return a chunk of features as it is stored."""
+        """Return the stored bytes of a chunk of features."""
         return read_piece(self._extents[number])
 
     def pieces(self) -> list[Piece] | None:
-        """Return where the chunks lie."""
+        """Return the chunks as ranges of the file."""
         return self._extents if can_map(self._extents) else None
 
     def damages(self) -> Iterator[Damage]:
-        """Compare every chunk and the rest of the file with the seal."""
+        """Yield every chunk that disagrees with the seal, and the rest of the file if it does."""
         try:
             extents = self._extents
         except CorruptStoreError as error:
@@ -106,18 +105,18 @@ class Hdf5Container:
         for number, _ in enumerate(extents):
             if sha256(self.chunk_bytes(number)) != self._seal["files"][chunk_name(number)]:
                 yield Damage(f"chunk {number} of the features", "was changed", number)
-        if _rest(self.place, self._block, extents) != self._seal["rest"]:
+        if _rest(self.location, self._block, extents) != self._seal["rest"]:
             yield Damage("the file outside of the features", "was changed", None)
 
     @cached_property
     def _extents(self) -> list[Piece]:
-        """Return the place of every chunk in the file, in the order of the rows."""
+        """Return the range of every chunk in the file, in row order."""
         with self._open() as file:
             try:
                 dataset = _dataset(file, schema.FEATURES)
                 rows, dim = self.chunk_shape
                 _check_features(dataset, rows, dim, self.codec, len(self._seal["files"]))
-                places = [
+                chunks = [
                     dataset.id.get_chunk_info_by_coord((number * rows, 0))
                     for number in range(len(self._seal["files"]))
                 ]
@@ -131,8 +130,8 @@ class Hdf5Container:
             ) as error:
                 raise self._unreadable(error) from None
         length = rows * dim * self.codec.item_size
-        pieces = [Piece(self.place, info.byte_offset, length) for info in places]
-        if any(info.byte_offset is None or info.size != length for info in places):
+        pieces = [Piece(self.location, info.byte_offset, length) for info in chunks]
+        if any(info.byte_offset is None or info.size != length for info in chunks):
             raise self._unreadable("a chunk is missing")
         return pieces
 
@@ -140,9 +139,9 @@ class Hdf5Container:
     def _open(self) -> Iterator[h5py.File]:
         import h5py
 
-        # A sealed file does not change, so it is read without a lock. As a stream: HDF5 refuses to
-        # open a path without a lock that is open with one in the same process, by xarray perhaps.
-        with self.place.open("rb") as stream:
+        # A sealed file does not change, so no lock is needed. A stream avoids HDF5's refusal to
+        # open a path unlocked if the same process has it open locked, for example in xarray.
+        with self.location.open("rb") as stream:
             try:
                 file = h5py.File(stream, "r")
             except OSError as error:
@@ -151,39 +150,39 @@ class Hdf5Container:
                 yield file
 
     def _unreadable(self, why: object) -> CorruptStoreError:
-        return CorruptStoreError(f"{self.place} cannot be read as HDF5 ({why}); {REMEDY}.")
+        return CorruptStoreError(f"{self.location} cannot be read as HDF5 ({why}); {REMEDY}.")
 
 
-def _read_block(place: Path) -> tuple[dict[str, Any], int]:
-    """Return the attributes in a file's user block, and the length of the block."""
+def _read_block(location: Path) -> tuple[dict[str, Any], int]:
+    """Return the attributes in a file's user block, and the block's length."""
     try:
-        with place.open("rb") as stream:
+        with location.open("rb") as stream:
             size = _block_size(stream)
             stream.seek(0)
             block = stream.read(size)
     except FileNotFoundError:
-        raise not_found(place) from None
-    # Zeros are what `pack` leaves there until the rest of the file lasts.
+        raise not_found(location) from None
+    # `pack` leaves zeros there until the rest of the file is synced.
     if not block.strip(b"\0"):
-        raise not_found(f"{place}, which has no user block of a featstore HDF5 file")
+        raise not_found(f"{location}, which has no featstore user block")
     try:
         attributes = parse_object(block)
-        check_seal(attributes, str(place))
-        check_attributes(attributes, str(place))
+        check_seal(attributes, str(location))
+        check_attributes(attributes, str(location))
     except FeatstoreError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptStoreError(
-            f"The first {size} bytes of {place} are not the metadata of a store ({error}); "
+            f"The first {size} bytes of {location} are not the metadata of a store ({error}); "
             f"{REMEDY}."
         ) from None
     if block != _block_text(attributes, size):
-        raise CorruptStoreError(f"{place}: its user block was changed; {REMEDY}.")
+        raise CorruptStoreError(f"{location}: its user block was changed; {REMEDY}.")
     return attributes, size
 
 
 def _block_size(stream: BinaryIO) -> int:
-    """Return the length of the user block, 0 if there is none; reads a few bytes for each power."""
+    """Return the length of the user block, or 0; reads a few bytes at each power of two."""
     size = PAGE
     while size <= MOST_ROOT:
         stream.seek(size)
@@ -218,12 +217,12 @@ def _block_text(attributes: Mapping[str, Any], size: int) -> bytes:
     return json.dumps(attributes, indent=1).encode().ljust(size - 1) + b"\n"
 
 
-def _rest(place: Path, block: int, extents: list[Piece]) -> str:
-    """Return the SHA-256 of what is neither user block nor features."""
+def _rest(location: Path, block: int, extents: list[Piece]) -> str:
+    """Return the SHA-256 of everything except the user block and the features."""
     digest = hashlib.sha256()
-    with place.open("rb") as stream:
+    with location.open("rb") as stream:
         position = block
-        for piece in [*sorted(extents), Piece(place, os.fstat(stream.fileno()).st_size, 0)]:
+        for piece in [*sorted(extents), Piece(location, os.fstat(stream.fileno()).st_size, 0)]:
             stream.seek(position)
             left = piece.offset - position
             while left > 0 and (content := stream.read(min(left, READ_BYTES))):
@@ -234,12 +233,12 @@ def _rest(place: Path, block: int, extents: list[Piece]) -> str:
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """Return a dataset whose numbers lie in this file, where the seal has checksums of them.
+    """Return a dataset stored in this file, so that the seal covers its numbers.
 
     Raises
     ------
     ValueError
-        If it is a link, a virtual dataset, or one with external storage.
+        If it is missing, a link, virtual, or has external storage.
     """
     import h5py
 
@@ -247,27 +246,27 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
         raise ValueError(f"{name} is missing or a link")
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-        raise ValueError(f"{name} is no dataset")
+        raise ValueError(f"{name} is not a dataset")
     if dataset.is_virtual or dataset.external:
-        raise ValueError(f"{name} lies in another file")
+        raise ValueError(f"{name} is stored in another file")
     return dataset
 
 
 def _check_features(dataset: h5py.Dataset, rows: int, dim: int, codec: Codec, chunks: int) -> None:
-    """Check that the features are as the seal says, uncompressed."""
+    """Check that the features are uncompressed and match the seal."""
     dtype = np.dtype(codec.dtype).newbyteorder("<")
     steps = dataset.shape[0]
     is_same = dataset.chunks == (rows, dim) and dataset.shape == (steps, dim)
     filters = dataset.id.get_create_plist().get_nfilters()
     if not is_same or dataset.dtype != dtype or -(-steps // rows) != chunks or filters:
-        raise ValueError(f"{dataset.name} is not what the seal says")
+        raise ValueError(f"{dataset.name} does not match the seal")
 
 
 def _column(file: h5py.File, name: str, where: str) -> NDArray[Any]:
     dataset = _dataset(file, name)
     is_string = schema.ARRAYS[name][0] == "string"
     size = dataset.size * (STRING_SIZE if is_string else dataset.dtype.itemsize)
-    # Stored in one piece, else the dataset could be larger than the file.
+    # Must be contiguous; otherwise the dataset could be larger than the file.
     if dataset.chunks is not None or dataset.id.get_storage_size() != size or dataset.ndim != 1:
         raise ValueError(f"{name} is not stored in one piece")
     values = dataset[...]

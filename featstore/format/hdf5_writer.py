@@ -1,4 +1,4 @@
-"""A store packed into one HDF5 file; see `featstore.format.hdf5_format`."""
+"""Pack a store into one HDF5 file; see `featstore.format.hdf5_format`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from featstore.format.contents import Contents
 
-# What HDF5 1.10 reads; fixed, so that the bytes do not depend on the library.
+# Readable by HDF5 1.10; fixed, so that the bytes do not depend on the library's version.
 LIBRARY = ("v110", "v110")
 
 
@@ -33,14 +33,14 @@ def pack(
     attributes: Mapping[str, Any],
     chunks: Mapping[str, str],
 ) -> None:
-    """Write an HDF5 file from the chunks of a finished Zarr store; it lasts when this returns.
+    """Write an HDF5 file from the chunks of a finished Zarr store; it is synced on return.
 
     Parameters
     ----------
     path : Path
-        Where it goes; what is there is replaced.
+        Destination; an existing file is replaced.
     files : Folder
-        Holds the chunks.
+        Folder of the chunks.
     contents : Contents
     attributes : mapping
         Root attributes without the seal.
@@ -58,7 +58,7 @@ def pack(
     _check_packed(extents, chunks)
     complete = sealed(attributes, chunks, rest=_rest(path, size, extents), **stored)
     sync(path)
-    with path.open("r+b") as stream:  # last: without it, the file is no store
+    with path.open("r+b") as stream:  # written last: it makes the file a store
         stream.write(_block_text(complete, size))
     sync(path)
 
@@ -71,21 +71,21 @@ def _write_hdf5(
     layout, codec = contents.layout, contents.codec
     with h5py.File(
         path,
-        "x",  # follows no link
+        "x",  # does not follow links
         libver=LIBRARY,
         userblock_size=block,
-        # Chunks begin on pages; what is smaller lies where it fits.
+        # Align chunks to pages; smaller objects fill the gaps.
         alignment_threshold=PAGE,
         alignment_interval=PAGE,
     ) as file:
         file.attrs.update({name: _plain(value) for name, value in attributes.items()})
         scales = _Dimensions(file)
-        for name, (dtype, dimension, own) in schema.ARRAYS.items():
+        for name, (dtype, dimension, dataset_attributes) in schema.ARRAYS.items():
             values = contents.columns[name]
             kind = h5py.string_dtype() if dtype == "string" else np.dtype(dtype).newbyteorder("<")
             stored = values.astype(object) if dtype == "string" else values
             dataset = file.create_dataset(name, data=stored, dtype=kind)
-            dataset.attrs.update(own)
+            dataset.attrs.update(dataset_attributes)
             scales.attach(dataset, [dimension])
         features = file.create_dataset(
             schema.FEATURES,
@@ -107,17 +107,17 @@ def _write_hdf5(
 
 
 def _check_packed(pieces: list[Piece], chunks: Mapping[str, str]) -> None:
-    """Read the chunks that were packed and compare them: the seal is of what is on the disk."""
+    """Compare the packed chunks on disk with their checksums."""
     for number, piece in enumerate(pieces):
         if sha256(read_piece(piece)) != chunks[chunk_name(number)]:
             raise InputError(
-                f"{chunk_name(number)} was changed while {piece.path.name} was packed: something "
-                "else writes files in its folder; run the same command again."
+                f"{chunk_name(number)} was changed while {piece.path.name} was packed, by another "
+                "program; run the same command again."
             )
 
 
 def _reserving() -> Any:
-    """Return the creation property that gives chunks their place in the file, and no content."""
+    """Return the creation property that allocates chunks without writing them."""
     import h5py
 
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -127,7 +127,7 @@ def _reserving() -> Any:
 
 
 class _Dimensions:
-    """Names dimensions as netCDF-4 does, so that xarray finds them."""
+    """Name dimensions as netCDF-4 does, so that xarray finds them."""
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
@@ -142,5 +142,5 @@ class _Dimensions:
 
 
 def _plain(value: Any) -> Any:
-    """Return what an HDF5 attribute holds: dicts and lists become JSON."""
+    """Return a value as an HDF5 attribute; dicts and lists become JSON."""
     return json.dumps(value) if isinstance(value, dict | list) or value is None else value

@@ -1,4 +1,4 @@
-"""Where rows lie: offsets of ragged clips, chunks, and units of work. Pure arithmetic, no I/O."""
+"""Compute the row offsets of ragged clips, chunks and units of work. Pure, no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHUNK_BYTES = 8 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Contiguous ragged rows, cut into chunks regardless of clips.
+    """Contiguous ragged rows, split into chunks regardless of clips.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class Layout:
     Attributes
     ----------
     offsets : ndarray of int64, shape (clips + 1,)
-        Clip ``i`` lies in rows ``offsets[i]:offsets[i + 1]``.
+        Clip ``i`` has rows ``offsets[i]:offsets[i + 1]``.
 
     Examples
     --------
@@ -46,18 +46,18 @@ class Layout:
 
     @property
     def steps(self) -> int:
-        """Rows in all."""
+        """The total number of rows."""
         return int(self.offsets[-1])
 
     def units(self) -> list[tuple[int, int]]:
-        """Row ranges that commit at once: one chunk each, so that writers never share a file."""
+        """Return the row ranges that commit separately: one chunk each, in separate files."""
         return [
             (first, min(first + self.chunk_rows, self.steps))
             for first in range(0, self.steps, self.chunk_rows)
         ]
 
     def clips_of(self, first: int, last: int) -> range:
-        """Return the clips that have a row among rows `first` to `last`.
+        """Return the clips with a row in `first` to `last`.
 
         Examples
         --------
@@ -69,7 +69,7 @@ class Layout:
 
 
 def default_chunk_rows(dim: int, steps: int) -> int:
-    """Return the power of two of rows that come nearest below 8 MiB, at most `steps`.
+    """Return the largest power of two of rows below 8 MiB, at most `steps`.
 
     Examples
     --------

@@ -1,9 +1,8 @@
-"""Many pieces of files as one read-only array, mapped into memory and keeping no descriptor.
+"""Map many pieces of files into one read-only array, without open descriptors.
 
-`mmap.mmap` keeps a descriptor a map, so a store of thousands of chunk files would run into
-``ulimit -n``, and rows that lie in two files could not be one view. Here an address range is
-reserved and every piece is mapped into its place, so that reading a chunked store is indexing an
-array.
+`mmap.mmap` keeps a descriptor per map, so a store of thousands of chunk files would exceed
+``ulimit -n``, and rows in two files could not be one view. Here all pieces are mapped into one
+reserved address range, so reading a chunked store is indexing an array.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MAP_FIXED = 0x10  # the same on Linux and macOS; not in the mmap module
+MAP_FIXED = 0x10  # equal on Linux and macOS; missing in the mmap module
 MAP_FAILED = ctypes.c_void_p(-1).value
 
 
@@ -32,9 +31,9 @@ class Piece(NamedTuple):
 
 
 def can_map(pieces: Sequence[Piece]) -> bool:
-    """Tell whether the pieces can lie side by side in memory: they fill whole pages.
+    """Tell whether the pieces can be adjacent in memory: they must fill whole pages.
 
-    The last one need not, for nothing follows it.
+    The last piece may end anywhere.
     """
     page = mmap.PAGESIZE
     return all(piece.offset % page == 0 for piece in pieces) and all(
@@ -43,31 +42,31 @@ def can_map(pieces: Sequence[Piece]) -> bool:
 
 
 def map_pieces(pieces: Sequence[Piece]) -> NDArray[np.uint8]:
-    """Return the bytes of all pieces, one after the other, as one read-only array.
+    """Return the concatenated bytes of all pieces as one read-only array.
 
-    The maps end when the array and every view of it are gone.
+    The memory is unmapped when the array and all of its views are deleted.
 
     Parameters
     ----------
     pieces : sequence of Piece
-        At least one; `can_map` holds.
+        At least one; `can_map` must be true.
 
     Raises
     ------
     OSError
-        If a file is missing, or the system has no room for another map; the error names the file.
+        If a file is missing, or the system's limit on maps is reached; the error names the file.
     ValueError
         If a file ends before its piece does.
     """
     libc = _libc()
     total = sum(piece.length for piece in pieces)
-    # Reserved without access: what lies here is replaced piece by piece.
+    # Reserve the range without access, then replace it piece by piece.
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     base = _checked(libc.mmap(None, total, 0, flags, -1, 0), "memory")
     memory = (ctypes.c_ubyte * total).from_address(base)
     unmap = weakref.finalize(memory, libc.munmap, base, total)
     unmap.atexit = False  # views may outlive the handlers that run at exit; the system unmaps
-    place = base
+    address = base
     for piece in pieces:
         descriptor = os.open(piece.path, os.O_RDONLY)
         try:
@@ -76,12 +75,14 @@ def map_pieces(pieces: Sequence[Piece]) -> NDArray[np.uint8]:
                     f"{piece.path} is shorter than {piece.offset + piece.length} bytes"
                 )
             shared = mmap.MAP_SHARED | MAP_FIXED
-            found = libc.mmap(place, piece.length, mmap.PROT_READ, shared, descriptor, piece.offset)
-            _checked(found, str(piece.path))
+            mapped = libc.mmap(
+                address, piece.length, mmap.PROT_READ, shared, descriptor, piece.offset
+            )
+            _checked(mapped, str(piece.path))
         finally:
             os.close(descriptor)
-        place += piece.length
-    # Read-only below numpy: who could set the array's flag would write into pages that cannot be.
+        address += piece.length
+    # Read-only buffer, so that nobody can make the array writable: the pages are not.
     return np.frombuffer(memoryview(memory).toreadonly(), np.uint8)
 
 

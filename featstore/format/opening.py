@@ -9,32 +9,36 @@ from featstore.format.container import Container
 from featstore.format.files import ZIP_SUFFIX, is_remote
 
 
-def open_container(place: Path | str) -> Container:
-    """Open a sealed store in whatever format it has.
+def open_container(location: Path | str) -> Container:
+    """Open a sealed store; detect its format.
 
     Raises
     ------
     StoreNotFoundError
-        If there is no store at `place`.
+        If there is no store at `location`.
     SchemaError
-        If its schema cannot be read.
+        If this version cannot read its schema.
     CorruptStoreError
         If its metadata disagree with the seal.
     """
     from featstore.format.hdf5_format import Hdf5Container
     from featstore.format.zarr_format import ZarrContainer
 
-    if not is_remote(place) and Path(place).is_file() and not str(place).endswith(ZIP_SUFFIX):
-        return Hdf5Container(Path(place))
-    return ZarrContainer(place)
+    if (
+        not is_remote(location)
+        and Path(location).is_file()
+        and not str(location).endswith(ZIP_SUFFIX)
+    ):
+        return Hdf5Container(Path(location))
+    return ZarrContainer(location)
 
 
-def read_attributes(place: Path | str) -> dict[str, Any]:
-    """Return the root attributes of a sealed store, reading one small text and importing little.
+def read_attributes(location: Path | str) -> dict[str, Any]:
+    """Return the root attributes of a sealed store; fast, because it reads one small text.
 
     Raises
     ------
     StoreNotFoundError, SchemaError, CorruptStoreError
         See `open_container`.
     """
-    return open_container(place).attributes
+    return open_container(location).attributes

@@ -1,4 +1,4 @@
-"""The rows of a store: mapped where they lie plainly on the local disk, else decoded by chunk."""
+"""Read the rows of a store: mapped if local and uncompressed, else decoded by chunk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from featstore.format.seal import REMEDY, check
 
 Features = NDArray[Any]  # float32, or float16 as stored
 
-# What decoded chunks may take: those of a group of blocks, and of the next one, read ahead.
+# Cache budget: one group of blocks plus the next, which is read ahead.
 CACHE_BYTES = 576 * 2**20
 READERS = 4
 
@@ -36,11 +36,11 @@ class Rows(Protocol):
     def take(self, index: NDArray[np.int64]) -> Features:
         """Return rows by number, shape ``(*index.shape, dim)``.
 
-        Each row of `index` is one clip's and ascends.
+        Each row of `index` belongs to one clip and ascends.
         """
 
     def windows(self, firsts: NDArray[np.int64], width: int) -> Features:
-        """Return `width` rows from each of `firsts` on, shape (n, width, dim)."""
+        """Return `width` rows from each of `firsts`, shape (n, width, dim)."""
 
 
 class MappedRows:
@@ -53,7 +53,7 @@ class MappedRows:
     pieces : list of Piece
         The chunks.
     checked : bool
-        Compare each chunk with its checksum when one of its rows is first asked for.
+        Compare each chunk with its checksum when one of its rows is first read.
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class MappedRows:
         try:
             content = map_pieces(pieces)
         except (OSError, ValueError) as error:
-            if getattr(error, "errno", None) == errno.ENOMEM:  # the store is not to blame
+            if getattr(error, "errno", None) == errno.ENOMEM:  # not an error of the store
                 raise
             raise CorruptStoreError(
-                f"{container.place}: a chunk cannot be read ({error}); {REMEDY}."
+                f"{container.location}: a chunk cannot be read ({error}); {REMEDY}."
             ) from None
         dtype = np.dtype(container.codec.dtype).newbyteorder("<")
         self.array = content.view(dtype).reshape(-1, layout.dim)[: layout.steps]
         self._container, self._content, self._chunk_rows = container, content, layout.chunk_rows
         self._length = pieces[0].length if pieces else 0
-        # None once there is nothing left to check, which is then all that a read looks at.
+        # None once all chunks are checked, so that reads are fast.
         self._unchecked = np.ones(len(pieces), bool) if checked else None
 
     def span(self, start: int, stop: int) -> Features:
@@ -88,8 +88,8 @@ class MappedRows:
         return self.array.take(index, axis=0)
 
     def windows(self, firsts: NDArray[np.int64], width: int) -> Features:
-        """Return a copy of runs of rows, which is made a run and not a row at a time."""
-        if not width:  # clips without rows, one of which may lie behind the last row
+        """Return a copy of runs of rows, copied run by run."""
+        if not width:  # clips without rows; one may be after the last row
             return np.empty((len(firsts), 0, self.array.shape[1]), self.array.dtype)
         if self._unchecked is not None:
             first = firsts // self._chunk_rows
@@ -102,7 +102,7 @@ class MappedRows:
         return copied
 
     def _check(self, unchecked: NDArray[np.bool_], chunks: NDArray[np.int64]) -> None:
-        """Compare those chunks with their checksums that were not before."""
+        """Compare the unchecked ones of these chunks with their checksums."""
         missing = chunks[unchecked[chunks]].tolist()
         if not missing:
             return
@@ -122,7 +122,7 @@ class MappedRows:
 
 
 class DecodedRows:
-    """Rows of chunks that are read whole, checked, decoded and kept for a while.
+    """Rows of chunks that are read, checked, decoded and cached.
 
     Parameters
     ----------
@@ -142,11 +142,11 @@ class DecodedRows:
 
     @property
     def _lock(self) -> threading.Lock:
-        """A lock of this process: a forked child may inherit one that is held for ever."""
+        """The lock of this process; a forked child could inherit one that is never released."""
         return self._locks.setdefault(os.getpid(), threading.Lock())
 
     def span(self, start: int, stop: int) -> Features:
-        """Return the rows from `start` to `stop`: a view where they lie in one chunk."""
+        """Return the rows from `start` to `stop`: a view if they are in one chunk."""
         if start >= stop:
             return np.empty((0, self._shape[1]), self._codec.dtype)
         size = self._shape[0]
@@ -163,9 +163,9 @@ class DecodedRows:
     def take(self, index: NDArray[np.int64]) -> Features:
         """Return a copy of rows."""
         taken = np.empty((*index.shape, self._shape[1]), self._codec.dtype)
-        for place, rows in zip(taken, index, strict=True):
+        for clip_rows, rows in zip(taken, index, strict=True):
             if len(rows):
-                place[...] = self.span(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
+                clip_rows[...] = self.span(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
         return taken
 
     def windows(self, firsts: NDArray[np.int64], width: int) -> Features:
@@ -175,7 +175,7 @@ class DecodedRows:
     def read_ahead(
         self, numbers: Sequence[int], executor: Executor, *, keep: Sequence[int] = ()
     ) -> list[Any]:
-        """Begin to read chunks, for which those of `keep` do not leave; `span` needs neither."""
+        """Start to read chunks without evicting those of `keep`; optional before `span`."""
         with self._lock:
             for number in (*keep, *numbers):
                 if number in self._chunks:
@@ -202,8 +202,8 @@ class DecodedRows:
             return self._codec.decode(content, self._shape)
         except ValueError as error:
             raise CorruptStoreError(
-                f"{self._container.place}: chunk {number} of the features is not what the store "
-                f"says ({error}); {REMEDY}."
+                f"{self._container.location}: chunk {number} of the features does not match the "
+                f"store's metadata ({error}); {REMEDY}."
             ) from None
 
 
@@ -215,13 +215,13 @@ def check_chunk(container: Container, number: int, content: memoryview) -> None:
     CorruptStoreError
     """
     expected = container.attributes["seal"]["files"].get(chunk_name(number))
-    check(content, expected, f"{container.place}: chunk {number} of the features")
+    check(content, expected, f"{container.location}: chunk {number} of the features")
 
 
 def rows_of(container: Container, layout: Layout, *, checked: bool) -> MappedRows | DecodedRows:
-    """Return the rows of a store in the fastest way that its place and format allow.
+    """Return the fastest reader of a store's rows for its location and format.
 
-    Chunks are compared with the seal where they are decoded, and where they are to be `checked`.
+    Chunks are compared with the seal if they are decoded or `checked` is true.
     """
     pieces = container.pieces()
     if not pieces:
@@ -231,6 +231,6 @@ def rows_of(container: Container, layout: Layout, *, checked: bool) -> MappedRow
     except CorruptStoreError:
         if not checked:
             raise
-        return DecodedRows(container, layout)  # which reads the chunks that are whole
-    except OSError:  # the system allows no more maps
+        return DecodedRows(container, layout)  # it can still read the whole chunks
+    except OSError:  # the system's limit on maps
         return DecodedRows(container, layout)

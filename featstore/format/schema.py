@@ -1,4 +1,4 @@
-"""Names, dimensions and dtypes of a store's arrays. ``docs/store-format.md`` explains them."""
+"""Names, dimensions and dtypes of a store's arrays; see ``docs/store-format.md``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ SCHEMA_ATTRIBUTE: Final = "featstore_schema"
 
 FEATURES: Final = "features"
 
-# Arrays of one dimension: name -> dtype. The name arrays hold what the integers of the clip
-# columns stand for: name -> dimension.
+# One-dimensional arrays: name -> dtype. Clip columns are positions in the name arrays:
+# name -> dimension.
 STEP_COLUMNS: Final = {"frame": "int64", "time": "float64"}
 
 CLIP_COLUMNS: Final = {
@@ -42,7 +42,7 @@ ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
     "time": {"units": "s"},
 }
 
-# Every array but the features: name -> dtype, dimension, attributes.
+# Every array except features: name -> dtype, dimension, attributes.
 ARRAYS: Final = {
     **{name: (dtype, "clip", ATTRIBUTES.get(name, {})) for name, dtype in CLIP_COLUMNS.items()},
     **{
@@ -52,7 +52,7 @@ ARRAYS: Final = {
     **{name: (dtype, "step", ATTRIBUTES.get(name, {})) for name, dtype in STEP_COLUMNS.items()},
 }
 
-# Numbers in a chunk of such an array.
+# Entries in a chunk of such an array.
 COLUMN_CHUNK: Final = 2**20
 
 PARTS: Final = ("train", "val", "test")
@@ -69,11 +69,11 @@ def check_version(attributes: Mapping[str, Any], where: str) -> None:
     SchemaError
         If the schema is missing or newer than this version's.
     """
-    found = attributes.get(SCHEMA_ATTRIBUTE)
-    if not isinstance(found, int):
+    version = attributes.get(SCHEMA_ATTRIBUTE)
+    if not isinstance(version, int):
         raise SchemaError(f"{where} is not a featstore store: it has no {SCHEMA_ATTRIBUTE!r}.")
-    if found > VERSION:
+    if version > VERSION:
         raise SchemaError(
-            f"{where} has schema {found}, and this featstore reads up to schema {VERSION}; "
+            f"{where} has schema {version}, but this featstore reads up to schema {VERSION}; "
             "upgrade featstore to read it."
         )

@@ -1,8 +1,8 @@
-"""The seal: what a finished store consists of, file by file, and its own checksum.
+"""The seal of a finished store: the checksum of every file, and of the seal itself.
 
-The seal stands among the root attributes, which are written last. It lists every other file of the
-store with its SHA-256, and ends with the SHA-256 of all root attributes, itself included, so that
-no byte of a sealed store is without a checksum.
+The seal is part of the root attributes, which are written last. It lists the SHA-256 of every other
+file, and ends with the SHA-256 of all root attributes including the seal. So checksums cover every
+byte of a sealed store.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from featstore.errors import CorruptStoreError
 from featstore.format import schema
 from featstore.keys import digest
 
-# Root attributes take about 100 bytes for every 8 MiB of features.
+# Root attributes take about 100 bytes per 8 MiB of features.
 MOST_ROOT = 2**28
 
 
@@ -32,7 +32,7 @@ def sha256(content: bytes | memoryview) -> str:
 
 
 def sealed(attributes: Mapping[str, Any], files: Mapping[str, str], **more: Any) -> dict[str, Any]:
-    """Return `attributes` with the seal over `files` and over themselves.
+    """Return `attributes` with a seal that covers `files` and the attributes.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def sealed(attributes: Mapping[str, Any], files: Mapping[str, str], **more: Any)
     files : mapping of str to str
         Name to SHA-256.
     **more
-        What else a format has to say of its bytes.
+        Further entries of the seal, by format.
     """
     seal = {"algorithm": "sha256", "files": dict(sorted(files.items())), **more}
     attributes = {**attributes, "seal": seal}
@@ -54,7 +54,7 @@ def unsealed(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_seal(attributes: Mapping[str, Any], where: str) -> None:
-    """Compare the root attributes with the checksum that ends them; the files are not read.
+    """Compare the root attributes with their checksum; do not read the files.
 
     Raises
     ------
@@ -67,14 +67,12 @@ def check_seal(attributes: Mapping[str, Any], where: str) -> None:
     covered = {name: value for name, value in attributes.items() if name != "seal_sha256"}
     if digest(covered) != attributes.get("seal_sha256"):
         raise CorruptStoreError(
-            f"{where}: the metadata disagree with the store's own checksum, so it was changed "
-            f"after it was sealed; {REMEDY}."
+            f"{where}: the metadata do not match their checksum, so they were changed after the "
+            f"store was sealed; {REMEDY}."
         )
 
 
-REMEDY = (
-    "restore the store from a copy, or mend it with the build command that made it and --repair"
-)
+REMEDY = "restore the store from a copy, or repair it with its build command and --repair"
 
 
 def check(content: bytes | memoryview, expected: str | None, what: str) -> None:
@@ -83,7 +81,7 @@ def check(content: bytes | memoryview, expected: str | None, what: str) -> None:
     Raises
     ------
     CorruptStoreError
-        If they differ, or the seal knows nothing of them.
+        If they differ, or the seal does not list them.
     """
     if sha256(content) != expected:
         raise CorruptStoreError(f"{what} was changed after the store was sealed; {REMEDY}.")

@@ -1,8 +1,8 @@
-"""The order in which clips of a compressed or remote store are read. Pure, no I/O.
+"""Choose the order in which to read clips of a compressed or remote store. Pure, no I/O.
 
-Reading one random clip costs a whole chunk. So neighbouring chunks make a block, a few random
-blocks make a group that fits in memory, and clips are shuffled within their group. Each epoch cuts
-blocks at other places, so that clips which were neighbours in one epoch part in another.
+Reading one random clip decodes a whole chunk. So neighbouring chunks form a block, a few random
+blocks form a group that fits in memory, and clips are shuffled within their group. The block
+boundaries differ between epochs, so that neighbouring clips get separated.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ BLOCK_CHUNKS = 4
 def groups(
     layout: Layout, clips: Clips, rng: np.random.Generator | None, chunk_bytes: int
 ) -> list[Clips]:
-    """Cut clips into groups whose chunks fit in memory together.
+    """Split clips into groups; the chunks of a group fit in memory.
 
     Parameters
     ----------
     layout : Layout
     clips : ndarray of int64, shape (n,)
-        Positions in the store; may hold one several times.
+        Positions in the store; repeats are allowed.
     rng : numpy.random.Generator or None
-        None keeps the order given.
+        None keeps the order of `clips`.
     chunk_bytes : int
         Size of a decoded chunk.
 
@@ -43,23 +43,23 @@ def groups(
         return _in_order(clips, first, last, most)
     if layout.steps <= most * layout.chunk_rows or not len(clips):
         return [rng.permutation(clips)]
-    # A clip at the end of a block reads on: of a block of n chunks, so many more are read.
+    # A clip that straddles a block's end also needs the chunks after it.
     reach = int((last - first).max())
     size = max(1, min(BLOCK_CHUNKS, most - reach))
     together = max(1, most // (size + reach))
     block = (first + rng.integers(size)) // size
-    found, which = np.unique(block, return_inverse=True)
-    # Where each block comes in a new order decides its clips' group; groups are of equal size.
-    count = -(-len(found) // together)
-    group = rng.permutation(len(found))[which] * count // len(found)
+    blocks, which = np.unique(block, return_inverse=True)
+    # The shuffled order of blocks decides their group; groups are of equal size.
+    count = -(-len(blocks) // together)
+    group = rng.permutation(len(blocks))[which] * count // len(blocks)
     ends = np.flatnonzero(np.diff(np.sort(group))) + 1
     parts = np.split(clips[np.argsort(group, kind="stable")], ends)
     return [rng.permutation(part) for part in parts]
 
 
 def _chunks(layout: Layout, clips: Clips) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first and the last chunk that each clip lies in."""
-    # A clip without rows may lie behind the last one.
+    """Return the first and the last chunk of each clip."""
+    # A clip without rows may be after the last chunk.
     first = np.minimum(layout.offsets[clips], max(0, layout.steps - 1)) // layout.chunk_rows
     return first, np.maximum(first, (layout.offsets[clips + 1] - 1) // layout.chunk_rows)
 
@@ -67,23 +67,23 @@ def _chunks(layout: Layout, clips: Clips) -> tuple[NDArray[np.int64], NDArray[np
 def _in_order(
     clips: Clips, first: NDArray[np.int64], last: NDArray[np.int64], most: int
 ) -> list[Clips]:
-    """Cut clips where their chunks become more than `most`, keeping the order."""
+    """Split clips in order, so that each group has at most `most` chunks."""
     cuts, seen = [], set[int]()
-    for place, (begin, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+    for position, (begin, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
         fresh = [chunk for chunk in range(begin, end + 1) if chunk not in seen]
         if seen and len(seen) + len(fresh) > most:
-            cuts.append(place)
+            cuts.append(position)
             seen = set()
         seen.update(range(begin, end + 1))
     return np.split(clips, cuts)
 
 
 def chunks_of(layout: Layout, clips: Clips) -> list[int]:
-    """Return the numbers of all chunks that hold a row of these clips, in ascending order."""
+    """Return the numbers of all chunks with a row of these clips, ascending."""
     first, last = _chunks(layout, clips)
-    found = {
+    chunks = {
         number
         for begin, end in set(zip(first.tolist(), last.tolist(), strict=True))
         for number in range(begin, end + 1)
     }
-    return sorted(found)
+    return sorted(chunks)

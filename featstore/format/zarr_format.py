@@ -1,4 +1,4 @@
-"""A store as a Zarr format 3 group: in a folder, in a zip archive, or in a bucket."""
+"""Read and write a store as a Zarr format 3 group in a folder, zip archive or bucket."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ from featstore.json_text import parse_object
 ROOT_FILE = "zarr.json"
 CHUNKS = "features/c/"
 READERS = 8
-# Metadata of an array, and any other file, have at most this many bytes.
+# Limits on the bytes of an array's metadata, and of any other file.
 MOST_METADATA, MOST_NAMES = 2**20, 2**30
 FIXED, VARIABLE = ("bytes",), ("vlen-utf8",)  # codecs of numbers and of names
 _CHUNK = re.compile(rf"{CHUNKS}(\d+)/0")
 
 
 class ZarrContainer:
-    """Reads a Zarr store; see `featstore.format.container.Container`."""
+    """Read a Zarr store; see `featstore.format.container.Container`."""
 
-    def __init__(self, place: Path | str) -> None:
-        self.place = place if is_remote(place) else Path(place)
-        self._files = files_at(self.place)
+    def __init__(self, location: Path | str) -> None:
+        self.location = location if is_remote(location) else Path(location)
+        self._files = files_at(self.location)
         self.attributes = self._read_root()
         self._seal: dict[str, str] = self.attributes["seal"]["files"]
 
     @cached_property
     def _features(self) -> tuple[ArrayMetadata, Codec]:
-        where = str(self.place)
+        where = str(self.location)
         text = self._checked(f"{schema.FEATURES}/{ROOT_FILE}", MOST_METADATA)
         array, metadata = parse_array(text, schema.FEATURES, None, FIXED, where)
         if array.shape[1] != array.chunk_shape[1]:
-            raise CorruptStoreError(f"{where}: chunks are not of whole rows; {REMEDY}.")
+            raise CorruptStoreError(f"{where}: chunks split rows; {REMEDY}.")
         check_shape(self.attributes, array.shape, where)
         return array, codec_of(metadata, where)
 
@@ -67,26 +67,26 @@ class ZarrContainer:
 
     @property
     def chunk_shape(self) -> tuple[int, int]:
-        """Rows and dim of a chunk."""
+        """The rows and dim of a chunk."""
         rows, dim = self._features[0].chunk_shape
         return rows, dim
 
     @property
     def _chunk_bytes(self) -> int:
-        """Bytes of a chunk of features before compression."""
+        """Uncompressed bytes of a chunk of features."""
         rows, dim = self.chunk_shape
         return rows * dim * self.codec.item_size
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Read every array but the features, comparing what is read with the seal."""
-        with ThreadPoolExecutor(READERS) as pool:  # in a bucket, each waits for the network
+        """Return all arrays except features; compare them with the seal."""
+        with ThreadPoolExecutor(READERS) as pool:  # reads of a bucket wait for the network
             metadata = [f"{name}/{ROOT_FILE}" for name in schema.ARRAYS]
             texts = pool.map(lambda name: self._checked(name, MOST_METADATA), metadata)
             small = dict(zip(metadata, texts, strict=True))
             chunks = self._column_chunks(small)
             most = (size or MOST_NAMES for _, size in chunks.values())
             contents = list(pool.map(self._checked, chunks, most))
-        where = str(self.place)
+        where = str(self.location)
         for (name, (count, size)), content in zip(chunks.items(), contents, strict=True):
             check_chunk_size(content, count, size, name, where)
         small |= zip(chunks, contents, strict=True)
@@ -95,22 +95,22 @@ class ZarrContainer:
         return columns
 
     def _column_chunks(self, metadata: Mapping[str, bytes]) -> dict[str, tuple[int, int]]:
-        """Return the names of the columns' chunks: how many entries and bytes each has.
+        """Return the number of entries and bytes of each columns' chunk, by name.
 
-        Bytes are 0 for names, whose chunks have any size.
+        Bytes are 0 for names, because their chunks have any size.
 
         Raises
         ------
         CorruptStoreError
-            If the seal does not list just the files of the arrays.
+            If the seal does not list exactly the files of the arrays.
         """
-        where, chunks = str(self.place), dict[str, tuple[int, int]]()
+        where, chunks = str(self.location), dict[str, tuple[int, int]]()
         features = self._features[0].chunks
         for name, (dtype, _, _) in schema.ARRAYS.items():
             codecs, size = (VARIABLE, 0) if dtype == "string" else (FIXED, np.dtype(dtype).itemsize)
             array, _ = parse_array(metadata[f"{name}/{ROOT_FILE}"], name, dtype, codecs, where)
             if array.chunks > len(self._seal):
-                raise CorruptStoreError(f"{where}: {name} has chunks that are missing; {REMEDY}.")
+                raise CorruptStoreError(f"{where}: chunks of {name} are missing; {REMEDY}.")
             count = array.chunk_shape[0]
             names = (f"{name}/c/{number}" for number in range(array.chunks))
             chunks |= dict.fromkeys(names, (count, size * count))
@@ -121,21 +121,19 @@ class ZarrContainer:
             or not all(name in listed or name.startswith(CHUNKS) for name in self._seal)
             or not all(chunk_name(number) in self._seal for number in range(features))
         ):
-            raise CorruptStoreError(
-                f"{where}: the seal lists other files than a store has; {REMEDY}."
-            )
+            raise CorruptStoreError(f"{where}: the seal lists unknown files; {REMEDY}.")
         return chunks
 
     def chunk_bytes(self, number: int) -> bytes:
-        """Return a chunk of features as it is stored."""
+        """Return the stored bytes of a chunk of features."""
         try:
-            # What does not become smaller by compression grows a little.
+            # Incompressible data grow a little.
             return self._files.read(chunk_name(number), self._chunk_bytes * 9 // 8 + 2**16)
         except OSError as error:
             raise self._unreadable(chunk_name(number), error) from None
 
     def pieces(self) -> list[Piece] | None:
-        """Return where on the local disk the chunks lie uncompressed; None if they do not."""
+        """Return the chunks as ranges of local files; None if they are compressed or remote."""
         if not isinstance(self._files, Folder) or self.codec.compression != "none":
             return None
         count, length = self._features[0].chunks, self._chunk_bytes
@@ -143,7 +141,7 @@ class ZarrContainer:
         return pieces if can_map(pieces) else None
 
     def damages(self) -> Iterator[Damage]:
-        """Compare every file with the seal."""
+        """Yield every file that disagrees with the seal."""
         if self._files.read(ROOT_FILE) != root_text(self.attributes):
             yield Damage(ROOT_FILE, "was changed", None)
         there = set(self._files.names()) - {ROOT_FILE}
@@ -166,21 +164,22 @@ class ZarrContainer:
         try:
             text = self._files.read(ROOT_FILE, MOST_ROOT)
         except (FileNotFoundError, NotADirectoryError):
-            raise not_found(self.place) from None
+            raise not_found(self.location) from None
         except OSError as error:
             raise self._unreadable(ROOT_FILE, error) from None
         try:
             root = parse_object(text)
             attributes = root["attributes"]
-            check_seal(attributes, str(self.place))
-            check_attributes(attributes, str(self.place))
+            check_seal(attributes, str(self.location))
+            check_attributes(attributes, str(self.location))
             if (root["zarr_format"], root["node_type"]) != (3, "group"):
-                raise ValueError("it is of another format")
+                raise ValueError("it has another format")
         except FeatstoreError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CorruptStoreError(
-                f"{self.place}/{ROOT_FILE} is not the metadata of a Zarr group ({error}); {REMEDY}."
+                f"{self.location}/{ROOT_FILE} is not the metadata of a Zarr group ({error}); "
+                f"{REMEDY}."
             ) from None
         return dict(attributes)
 
@@ -189,29 +188,29 @@ class ZarrContainer:
             content = self._files.read(name, most)
         except OSError as error:
             raise self._unreadable(name, error) from None
-        check(content, self._seal.get(name), f"{self.place}/{name}")
+        check(content, self._seal.get(name), f"{self.location}/{name}")
         return content
 
     def _unreadable(self, name: str, error: OSError) -> FeatstoreError:
         if isinstance(error, FileNotFoundError):
-            return CorruptStoreError(f"{self.place}/{name} is missing; {REMEDY}.")
+            return CorruptStoreError(f"{self.location}/{name} is missing; {REMEDY}.")
         state = f"cannot be read ({error.strerror or error})"
-        if is_remote(self.place):
+        if is_remote(self.location):
             return InputError(
-                f"{self.place}/{name} {state}; look at the credentials and the network."
+                f"{self.location}/{name} {state}; check the credentials and the network."
             )
         if isinstance(error, PermissionError):
-            return InputError(f"{self.place}/{name} {state}; look at its permissions.")
-        return CorruptStoreError(f"{self.place}/{name} {state}; {REMEDY}.")
+            return InputError(f"{self.location}/{name} {state}; check its permissions.")
+        return CorruptStoreError(f"{self.location}/{name} {state}; {REMEDY}.")
 
 
 def decode_columns(small: Mapping[str, bytes], where: str) -> dict[str, NDArray[Any]]:
-    """Return every array but the features, from the bytes of their files.
+    """Return all arrays except features, from the bytes of their files.
 
     Raises
     ------
     CorruptStoreError
-        If they are not such arrays.
+        If the bytes are invalid.
     """
     try:
         columns = _decode(small)
@@ -238,7 +237,7 @@ def _decode(small: Mapping[str, bytes]) -> dict[str, NDArray[Any]]:
 def encode_columns(
     columns: Mapping[str, NDArray[Any]], layout: Layout, codec: Codec
 ) -> dict[str, bytes]:
-    """Return the files of every array, without the chunks of the features and the root."""
+    """Return the files of all arrays, except the chunks of features and the root."""
     import zarr
     from zarr.storage import MemoryStore
 
@@ -255,7 +254,7 @@ def encode_columns(
             compressors=None,
             attributes=dict(attributes),
             dimension_names=(dimension,),
-            # A chunk that equals the fill value must still be a file with a checksum.
+            # A chunk of fill values must still be a file with a checksum.
             config={"write_empty_chunks": True},
         )
         array[...] = values.astype(object) if dtype == "string" else values

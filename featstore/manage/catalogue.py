@@ -1,4 +1,4 @@
-"""The stores below one folder: listed and found by key, name or path. Reads JSON alone."""
+"""List the stores of a folder, and find them by key, name or path. Reads only JSON."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Entry(NamedTuple):
 
 
 def entries(root: Path) -> Iterator[Entry]:
-    """Yield the sealed stores of a folder by name; anything else is passed over."""
+    """Yield the sealed stores of a folder, sorted by name; skip everything else."""
     for path in _named(root):
         with suppress(FeatstoreError):
             yield Entry(path, read_attributes(path))
 
 
 def unreadable(root: Path) -> Iterator[str]:
-    """Yield why folders that are named like stores cannot be opened."""
+    """Yield the errors of folders that are named like stores but cannot be opened."""
     for path in _named(root):
         try:
             read_attributes(path)
@@ -50,151 +50,151 @@ def unreadable(root: Path) -> Iterator[str]:
 
 
 def store_path(root: Path, slug: str, key: str, suffix: str) -> Path:
-    """Return where the store of this key lies, or would lie: the key decides, not the name."""
+    """Return the path of the store with this key, whether it exists or not."""
     end = f"-{key[:12]}{suffix}"
     return next((path for path in _named(root) if path.name.endswith(end)), root / f"{slug}{end}")
 
 
 def is_built(path: Path | str, key: str) -> bool:
-    """Tell whether the sealed store of this key lies at a path or URL.
+    """Tell whether a path or URL holds the sealed store with this key.
 
     Raises
     ------
     InputError
-        If something else does.
+        If something else is there.
     """
     try:
         return bool(read_attributes(path)["key"] == key)
     except StoreNotFoundError:
         if isinstance(path, Path) and os.path.lexists(path):
             raise InputError(
-                f"{path} is in the way and is not a store; remove it and run this again."
+                f"{path} exists but is not a store; remove it and run this again."
             ) from None
         return False
 
 
-def find(root: Path, wanted: str | None = None) -> Path | str:
-    """Find one store.
+def find(root: Path, query: str | None = None) -> Path | str:
+    """Return the path of one store.
 
     Parameters
     ----------
     root : Path
         The folder of stores.
-    wanted : str, optional
-        A path, a URL, the beginning of a key or of a store's name; by default the only store, or
-        of several the one built last.
+    query : str, optional
+        A path, a URL, or the beginning of a key or of a store's name; by default the only store,
+        or the one that was built last.
 
     Raises
     ------
     StoreNotFoundError
-        If there is none.
-    InputError
-        If several fit. Of one store in several formats, Zarr is taken.
+        If no store matches.
+        InputError
+        If several stores match. If one store exists in several formats, Zarr wins.
     """
-    if wanted is not None and not wanted.strip():
-        raise InputError("The name of the store is empty; leave it out or give a path or a key.")
-    if is_remote(wanted):
-        return str(wanted)
-    if wanted is not None and Path(wanted).exists():
-        return Path(wanted)
-    found = list(entries(root))
-    if wanted is None:
-        return _default(root, found)
-    fit = [e for e in found if len(wanted) >= MIN_PREFIX and e.key.startswith(wanted)]
-    fit = fit or [entry for entry in found if entry.path.name.startswith(wanted)]
+    if query is not None and not query.strip():
+        raise InputError("The name of the store is empty; omit it or pass a path or a key.")
+    if is_remote(query):
+        return str(query)
+    if query is not None and Path(query).exists():
+        return Path(query)
+    stores = list(entries(root))
+    if query is None:
+        return _default(root, stores)
+    fit = [e for e in stores if len(query) >= MIN_PREFIX and e.key.startswith(query)]
+    fit = fit or [entry for entry in stores if entry.path.name.startswith(query)]
     if not fit:
         raise StoreNotFoundError(
-            f"No store has the path, name or key {wanted!r} in {root} (of a key, give at least "
-            f"{MIN_PREFIX} digits); {_listing(found)}"
+            f"No store in {root} has the path, name or key {query!r} (pass at least {MIN_PREFIX} "
+            f"digits of a key); {_listing(stores)}"
         )
     if len({entry.key for entry in fit}) > 1:
         raise InputError(
-            f"{wanted!r} fits {len(fit)} stores in {root}; name one by a longer key: "
+            f"{query!r} matches {len(fit)} stores in {root}; pass a longer key: "
             + ", ".join(entry.path.name for entry in fit)
         )
     return min(fit, key=lambda entry: SUFFIXES.index(suffix_of(entry.path) or ZARR_SUFFIX)).path
 
 
 def remember_last(root: Path, store: Path | str) -> None:
-    """Note the store that a build ended with, for commands that name none."""
+    """Record the store that was built last, as the default of later commands."""
     name = store.name if isinstance(store, Path) else without_credentials(store)
     with suppress(OSError), replacing(root / LAST) as temporary:  # the folder may be read-only
         temporary.write_text(name, "utf-8")
 
 
 def _named(root: Path) -> list[Path]:
-    """Return what is called like a store; names that begin with a dot are not finished."""
+    """Return the paths that are named like stores; a leading dot marks unfinished ones."""
     paths = root.iterdir() if root.is_dir() else ()
     return sorted(p for p in paths if suffix_of(p) and not p.name.startswith("."))
 
 
-def _default(root: Path, found: list[Entry]) -> Path | str:
+def _default(root: Path, stores: list[Entry]) -> Path | str:
     last = root / LAST
     name = last.read_text("utf-8", "replace") if last.is_file() else ""
-    if is_remote(name):  # whoever may write here must not choose what is fetched
+    if is_remote(name):  # writers of this folder must not choose what is downloaded
         raise InputError(
             f"The last build in {root} went to {name}; name that store with --store {name}, or "
-            f"another one: {_listing(found)}"
+            f"another one: {_listing(stores)}"
         )
-    if len(found) == 1:
-        return found[0].path
-    for entry in found:
+    if len(stores) == 1:
+        return stores[0].path
+    for entry in stores:
         if entry.path.name == name:
             return entry.path
-    if not found:
+    if not stores:
         raise StoreNotFoundError(f"There is no store in {root}; run `featstore build` first.")
-    raise InputError(f"Several stores are in {root}; name one with --store: {_listing(found)}")
+    raise InputError(f"Several stores are in {root}; name one with --store: {_listing(stores)}")
 
 
-def _listing(found: list[Entry]) -> str:
-    if not found:
+def _listing(stores: list[Entry]) -> str:
+    if not stores:
         return "there are none; run `featstore build` first."
-    return "there are: " + ", ".join(entry.path.name for entry in found)
+    return "there are: " + ", ".join(entry.path.name for entry in stores)
 
 
 def sibling(path: Path | str, number: int) -> Path | str:
-    """Find the store with the same features as another one, of another split of the same data.
+    """Return the store with the same features and data as another store, but another split.
 
     Parameters
     ----------
     path : Path or str
-        The other one; its title names a split or a fold.
+        The other store; its title names a split or a fold.
     number : int
 
     Raises
     ------
     InputError
-        If its title names no split, or several stores fit, as after a change of annotations.
+        If its title names no split, or several stores match, as after a change of annotations.
     StoreNotFoundError
         If there is no such store in its folder.
     """
     from featstore.format.opening import read_attributes
     from featstore.manage.catalogue import entries
 
-    own = read_attributes(path)
-    title = own["title"]
-    if not (found := OF_SPLIT.search(title)):
+    attributes = read_attributes(path)
+    title = attributes["title"]
+    if not (match := OF_SPLIT.search(title)):
         raise InputError(
-            f"{path} ({title}) is of no numbered split; leave --splits out, or give the flags of "
-            "build."
+            f"{path} ({title}) has no numbered split; omit --splits, or pass the flags of build."
         )
-    if int(found[2]) == number:
+    if int(match[2]) == number:
         return path
-    wanted = f"{title[: found.start(2)]}{number}{title[found.end(2) :]}"
+    sibling_title = f"{title[: match.start(2)]}{number}{title[match.end(2) :]}"
     fit = [
         entry
         for entry in entries(Path(path).parent)
-        if entry.attributes["title"] == wanted and entry.attributes["features"] == own["features"]
+        if entry.attributes["title"] == sibling_title
+        and entry.attributes["features"] == attributes["features"]
     ]
     if not fit:
         raise StoreNotFoundError(
-            f"No store in {Path(path).parent} is {wanted!r} with the features of "
-            f"{Path(path).name}; run `featstore build` for {found[1]} {number} first."
+            f"No store in {Path(path).parent} is {sibling_title!r} with the features of "
+            f"{Path(path).name}; run `featstore build` for {match[1]} {number} first."
         )
-    if len({entry.key for entry in fit}) > 1:  # annotations are in no title
+    if len({entry.key for entry in fit}) > 1:  # titles do not cover annotations
         raise InputError(
-            f"{len(fit)} stores in {Path(path).parent} are {wanted!r} with the features of "
-            f"{Path(path).name}: {', '.join(entry.path.name for entry in fit)}; give the flags of "
-            "build instead of --store, or take away the outdated ones with `featstore rm`."
+            f"{len(fit)} stores in {Path(path).parent} are {sibling_title!r} with the features of "
+            f"{Path(path).name}: {', '.join(entry.path.name for entry in fit)}; pass the flags of "
+            "build instead of --store, or remove the outdated ones with `featstore rm`."
         )
     return fit[0].path

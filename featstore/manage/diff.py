@@ -1,4 +1,4 @@
-"""In what two stores differ, or a store and what a build is to make. Pure, no I/O."""
+"""List the differences between two stores, or a store and a planned build. Pure, no I/O."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Keys = Sequence[ClipKey]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What decides a store's key.
+    """Everything that determines a store's key.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Subject:
     subjects_known : bool
     clips : sequence of ClipKey
     moments : (mean, std) or None
-        Of the pixels, as values; None where they are not measured yet.
+        Of the pixels; None if they are not measured yet.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Subject:
 
 
 def of_store(store: Store, name: str) -> Subject:
-    """Return what decides the key of a store."""
+    """Return everything that determines the key of a store."""
     statistics = store.attributes["statistics"]
     return Subject(
         name,
@@ -52,7 +52,7 @@ def of_store(store: Store, name: str) -> Subject:
 
 
 def changes(old: Subject, new: Subject) -> list[str]:
-    """Return every field in which two differ, one line each; none where they are equal."""
+    """Return one line per field that differs; an empty list if the two are equal."""
     lines = differences(old.features, new.features)
     lines += _classes(old.classes, new.classes)
     if old.subjects_known != new.subjects_known:
@@ -64,7 +64,7 @@ def changes(old: Subject, new: Subject) -> list[str]:
 
 
 def shared(old: Subject, new: Subject) -> set[int]:
-    """Return the positions of the clips of `new` whose features `old` holds, by feature key."""
+    """Return the positions of the clips of `new` with features in `old`, by feature key."""
     if old.moments is None or new.moments is None:
         return set()
     held = {feature_key(old.features, *old.moments, clip) for clip in old.clips}
@@ -86,7 +86,7 @@ def _classes(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
 
 
 def _clips(old: Keys, new: Keys) -> Iterator[str]:
-    """Yield what became of the clips, matched by clip id and then by place."""
+    """Yield the differences between clips, matched by clip id and then by video and interval."""
     pairs, gone, come = _matched(old, new, lambda clip: clip.clip_id)
     moved, gone, come = _matched(gone, come, lambda clip: clip[1:5])
     pairs += moved
@@ -108,17 +108,17 @@ def _clips(old: Keys, new: Keys) -> Iterator[str]:
 def _matched(
     old: Keys, new: Keys, by: Callable[[ClipKey], Any]
 ) -> tuple[list[tuple[ClipKey, ClipKey]], list[ClipKey], list[ClipKey]]:
-    """Return pairs of clips with equal `by`, and what is left of both."""
-    places: dict[Any, list[ClipKey]] = defaultdict(list)
+    """Return pairs of clips with equal `by`, and the unmatched clips of both."""
+    waiting: dict[Any, list[ClipKey]] = defaultdict(list)
     for clip in reversed(new):
-        places[by(clip)].append(clip)
+        waiting[by(clip)].append(clip)
     pairs, gone = [], []
     for clip in old:
-        if places[by(clip)]:
-            pairs.append((clip, places[by(clip)].pop()))
+        if waiting[by(clip)]:
+            pairs.append((clip, waiting[by(clip)].pop()))
         else:
             gone.append(clip)
-    left = {id(clip) for clips in places.values() for clip in clips}
+    left = {id(clip) for clips in waiting.values() for clip in clips}
     return pairs, gone, [clip for clip in new if id(clip) in left]
 
 
@@ -131,13 +131,42 @@ def _moments(moments: Moments) -> str:
     return "; ".join(", ".join(f"{value:.6g}" for value in values) for values in moments)
 
 
-def between(old: Store, new: Store) -> Iterator[str]:
-    """Yield in which fields two stores differ, and how many clips they share."""
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The differences between two stores.
+
+    Attributes
+    ----------
+    fields : list of str
+        One line for each field in which they differ.
+    same_clips, clips : int
+        Clips of the second store with features in the first one, and all of its clips.
+    same_steps, steps : int
+    """
+
+    fields: list[str]
+    same_clips: int
+    clips: int
+    same_steps: int
+    steps: int
+
+    def lines(self) -> Iterator[str]:
+        """Yield the differences as lines of text."""
+        yield from self.fields or ["nothing: both have the same key"]
+        yield (
+            f"same features: {self.same_clips} of {self.clips} clips "
+            f"({self.same_steps} of {self.steps} steps)"
+        )
+
+
+def between(old: Store, new: Store) -> Between:
+    """Return the fields in which two stores differ, and the number of shared clips."""
     before, after = (of_store(store, str(store.path)) for store in (old, new))
-    lines = changes(before, after)
-    yield from lines or ["nothing: both have the same key"]
     same = shared(before, after)
-    yield (
-        f"same features: {len(same)} of {len(after.clips)} clips "
-        f"({int(new.row_size[sorted(same)].sum())} of {int(new.row_size.sum())} steps)"
+    return Between(
+        changes(before, after),
+        len(same),
+        len(after.clips),
+        int(new.row_size[sorted(same)].sum()),
+        int(new.row_size.sum()),
     )

@@ -1,9 +1,9 @@
-"""What killed or superseded builds left beside stores, and its removal.
+"""Find and remove what killed or superseded builds left next to stores.
 
-What a build writes under a temporary name is named after its store, and so by the store's key, and
-is written under the lock of that key: who holds the lock may remove it, and nobody else. The empty
-lock files stay. Another process may have opened one and not locked it yet; were it removed, that
-process and the next one would hold two locks of one name.
+The name of a temporary file contains the store's key, and a build writes it under the lock of that
+key. So only the holder of the lock may remove it. The empty lock files stay: another process may
+have opened one without locking it yet, and after a removal two processes could hold the "same"
+lock.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from featstore.writing.unfinished import BUILDING, PACKING, SUPERSEDED, UNITS
 
 REMOVED = ".removed"
 REASONS = {
-    BUILDING: "a killed build; run again, it would go on from this",
-    UNITS: "a killed build; run again, it would go on from this",
-    PACKING: "a file that a killed build was packing",
+    BUILDING: "an interrupted build; the same command would resume it",
+    UNITS: "an interrupted build; the same command would resume it",
+    PACKING: "a file that an interrupted build was packing",
     SUPERSEDED: "replaced by a newer build of the same store",
-    REMOVED: "a removal that was cut off",
+    REMOVED: "an interrupted removal",
 }
-PROVENANCE = "a build.json that was cut off"
+PROVENANCE = "an incomplete build.json"
 BUSY = "a build of it is running"
-ONLY_COPY = "the store itself is missing, and this may be its only copy; rename it to have it back"
-WHOLE = "a whole store that only lacks its name; the same build gives it that"
+ONLY_COPY = "the store is missing, and this may be its only copy; rename it to restore the store"
+WHOLE = "a complete store without its final name; run the same build again to rename it"
 
 _SUFFIX = "|".join(map(re.escape, SUFFIXES))
 _KIND = "|".join(map(re.escape, REASONS))
@@ -44,15 +44,15 @@ _KEY = re.compile(rf".*-([0-9a-f]{{12}})(?:{_SUFFIX})?")
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """What a build or a removal that was cut off left in a folder of stores.
+    """A file or folder that an interrupted build or removal left in a folder of stores.
 
     Attributes
     ----------
     path : Path
     key : str
-        The first 12 digits of the store's key; empty where a store's name has none.
+        The first 12 digits of the store's key; empty if the name has no key.
     reason : str
-        What it is.
+        Description of its origin.
     bytes : int
     kept : str
         Why it must stay; empty if it may be removed.
@@ -66,19 +66,19 @@ class Leftover:
 
 
 def leftovers(root: Path, key: str | None = None) -> list[Leftover]:
-    """Find what killed or superseded builds left in a folder of stores; nothing is changed.
+    """Return what killed or superseded builds left in a folder of stores; change nothing.
 
     Parameters
     ----------
     root : Path
         The folder of stores.
     key : str, optional
-        Only of stores whose key begins with these 12 digits.
+        Only of stores with these first 12 digits of the key.
     """
     if not root.is_dir():
         return []
-    found = (_leftover(path) for path in sorted(root.iterdir()))
-    return [own for own in found if own and key in (None, own.key)]
+    items = (_leftover(path) for path in sorted(root.iterdir()))
+    return [item for item in items if item and key in (None, item.key)]
 
 
 def sweep(root: Path, *, dry_run: bool = False) -> Iterator[Leftover]:
@@ -89,34 +89,34 @@ def sweep(root: Path, *, dry_run: bool = False) -> Iterator[Leftover]:
     root : Path
         The folder of stores.
     dry_run : bool
-        Only say what would be removed.
+        Do not remove anything.
 
     Yields
     ------
     Leftover
-        Removed, unless `kept` says why not: a build holds the lock of its key, for one.
+        Removed, unless `kept` says why not, such as a running build.
     """
-    found = leftovers(root)
-    for key in dict.fromkeys(own.key for own in found):
-        own_key = [own for own in found if own.key == key]
+    items = leftovers(root)
+    for key in dict.fromkeys(item.key for item in items):
+        same_key = [item for item in items if item.key == key]
         try:
-            if dry_run or all(own.kept for own in own_key):
+            if dry_run or all(item.kept for item in same_key):
                 busy = is_held(root, key)
-                yield from (_keep(own, BUSY) if busy else own for own in own_key)
+                yield from (_keep(item, BUSY) if busy else item for item in same_key)
                 continue
             with lock_of(root, key):
-                # Looked for again: whoever held the lock until now has changed them.
-                yield from (_remove(own) for own in leftovers(root, key))
+                # List them again: the previous holder of the lock may have changed them.
+                yield from (_remove(item) for item in leftovers(root, key))
         except BusyError:
-            yield from (_keep(own, BUSY) for own in own_key)
+            yield from (_keep(item, BUSY) for item in same_key)
         except InputError as error:
-            yield from (_keep(own, str(error)) for own in own_key)
+            yield from (_keep(item, str(error)) for item in same_key)
         except OSError as error:  # another user's lock file
-            yield from (_keep(own, f"its lock: {error.strerror}") for own in own_key)
+            yield from (_keep(item, f"its lock: {error.strerror}") for item in same_key)
 
 
 def key_of(name: str) -> str:
-    """Return the 12 digits of the key that a store's name ends in, or nothing.
+    """Return the 12 digits of the key at the end of a store's name, or an empty string.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def key_of(name: str) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of all files below a folder; what vanishes counts nothing."""
+    """Return the bytes of a file, or of all files in a folder; skip files that vanish."""
     if path.is_symlink() or not path.is_dir():
         return _bytes(path)
     return sum(_bytes(Path(folder, name)) for folder, _, names in os.walk(path) for name in names)
@@ -153,7 +153,7 @@ def _leftover(path: Path) -> Leftover | None:
 
 
 def _precious(path: Path, kind: str) -> str:
-    """Return why a leftover of a store that is missing must stay, if it must."""
+    """Return why a leftover of a missing store must stay; empty if it may be removed."""
     if kind == SUPERSEDED:  # killed between the two renames that replace a store
         return ONLY_COPY
     try:
@@ -167,7 +167,7 @@ def _keep(leftover: Leftover, why: str) -> Leftover:
 
 
 def _remove(leftover: Leftover) -> Leftover:
-    """Remove a leftover that may be removed; return it, with the reason where that fails."""
+    """Remove a leftover if possible, and return it; with the reason if that fails."""
     if leftover.kept:
         return leftover
     try:
@@ -178,5 +178,5 @@ def _remove(leftover: Leftover) -> Leftover:
 
 
 def lock_of(root: Path, key: str) -> AbstractContextManager[None]:
-    """Return the lock of a key; no build makes a store without one in its name."""
+    """Return the lock of a key; without a key no lock is needed, because builds always name one."""
     return writer_lock(root, key) if key else nullcontext()

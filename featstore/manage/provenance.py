@@ -1,4 +1,4 @@
-"""What is true of one build and not of its bytes: date, host, seconds; kept beside the store."""
+"""Record the facts of one build next to the store: date, host, seconds."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def provenance_path(store: Path) -> Path:
 
 
 def write_provenance(store: Path, seconds: dict[str, float], **facts: Any) -> None:
-    """Write a store's ``build.json``, whole or not at all.
+    """Write a store's ``build.json`` atomically.
 
     Parameters
     ----------
     store : Path
     seconds : dict of str to float
-        By stage.
+        Seconds of each stage.
     **facts
-        What else is worth knowing.
+        Further entries.
     """
     record = {
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -40,18 +40,18 @@ def write_provenance(store: Path, seconds: dict[str, float], **facts: Any) -> No
 
 
 def read_provenance(store: Path | str) -> dict[str, Any]:
-    """Return a store's ``build.json``, or nothing where it was left behind, or is remote."""
+    """Return a store's ``build.json``; empty if it is missing or the store is remote."""
     if is_remote(store):
         return {}
     path = provenance_path(Path(store))
     try:
         return read_object(path)
-    except (OSError, ValueError, TypeError):  # not there, or damaged: it decides nothing
+    except (OSError, ValueError, TypeError):  # missing or damaged: nothing depends on it
         return {}
 
 
 def copy_provenance(store: Path | str, to: Path, **facts: Any) -> None:
-    """Write beside a copy of a store what is known of the store.
+    """Write the ``build.json`` of a store next to a copy of the store.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def copy_provenance(store: Path | str, to: Path, **facts: Any) -> None:
     to : Path
         The copy.
     **facts
-        What is new of the copy.
+        Entries that differ for the copy.
     """
     _write(to, {**read_provenance(store), **facts})
 

@@ -1,4 +1,4 @@
-"""Removing a store that a user names, whole or damaged."""
+"""Remove a store that a user names, even if it is damaged."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from featstore.writing.unfinished import SUPERSEDED, temporary
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A store to be removed, which may be damaged.
+    """A store to remove; it may be damaged.
 
     Attributes
     ----------
     path : Path
         Absolute.
     key : str
-        The store key, or as much of it as is known: 64, 12 or no digits.
+        The known digits of the store key: 64, 12 or none.
     damage : str
         Why it cannot be opened; empty if it can.
     """
@@ -36,36 +36,36 @@ class Target:
     damage: str
 
 
-def find_removable(root: Path, wanted: str) -> Target:
-    """Find the store that a user wants removed.
+def find_removable(root: Path, query: str) -> Target:
+    """Return the store that a user wants to remove.
 
     Parameters
     ----------
     root : Path
         The folder of stores.
-    wanted : str
-        As for `featstore.manage.catalogue.find`. A store that cannot be opened is found by its
-        path or its file name, if a build gave it that name.
+    query : str
+        As for `featstore.manage.catalogue.find`. A store that cannot be opened is found by path
+        or file name, if a build chose that name.
 
     Raises
     ------
     StoreNotFoundError
-        If there is none.
-    InputError
-        If several fit, in several formats perhaps, or it does not look like a store.
+        If no store matches.
+        InputError
+        If several stores or formats match, or the path does not look like a store.
     """
-    named = root / wanted
-    is_name = Path(wanted).name == wanted and suffix_of(wanted) is not None
+    named = root / query
+    is_name = Path(query).name == query and suffix_of(query) is not None
     if is_name and os.path.lexists(named):
-        found: Path | str = named
+        match: Path | str = named
     else:
-        found = find(root, wanted)
-        _check_one_format(root, wanted, Path(found))
-    path = Path(found).absolute()  # of a link, the link
+        match = find(root, query)
+        _check_one_format(root, query, Path(match))
+    path = Path(match).absolute()  # the link itself, not its target
     if not os.path.lexists(path):
-        raise StoreNotFoundError(f"There is no local store at {found}; only those are removed.")
+        raise StoreNotFoundError(f"There is no local store at {match}; pass the path of one.")
     if path.name.startswith("."):
-        raise InputError(f"{path} is no finished store; `featstore gc` removes what builds left.")
+        raise InputError(f"{path} is not a finished store; remove it with `featstore gc`.")
     key = key_of(path.name)
     try:
         stated = str(read_attributes(path)["key"])
@@ -73,44 +73,44 @@ def find_removable(root: Path, wanted: str) -> Target:
         if key and suffix_of(path.name):
             return Target(path, key, str(error))
         raise InputError(
-            f"{path} is not removed, for it may be no store: it does not open as one and its name "
-            "does not end in a store's key; look at it, and remove it by hand."
+            f"{path} may not be a store: it cannot be opened, and its name does not end in a "
+            "store's key; inspect it, and remove it by hand."
         ) from None
     return Target(path, stated if not key or stated.startswith(key) else key, "")
 
 
-def _check_one_format(root: Path, wanted: str, found: Path) -> None:
-    """Refuse a name or key that fits a store in two formats; `find` would choose."""
-    if os.path.lexists(wanted):
+def _check_one_format(root: Path, query: str, match: Path) -> None:
+    """Refuse a name or key that matches a store in two formats; `find` would choose one."""
+    if os.path.lexists(query):
         return
-    end = f"-{key_of(found.name)}"
-    beside = [own.name for own in sorted(root.glob(f"[!.]*{end}.*")) if suffix_of(own)]
-    fit = [name for name in beside if name.startswith(wanted) or end[1:].startswith(wanted[:12])]
+    end = f"-{key_of(match.name)}"
+    same_key = [path.name for path in sorted(root.glob(f"[!.]*{end}.*")) if suffix_of(path)]
+    fit = [name for name in same_key if name.startswith(query) or end[1:].startswith(query[:12])]
     if end[1:] and len(fit) > 1:
         raise InputError(
-            f"{wanted!r} fits {len(fit)} stores in {root}; name the one to remove by its whole "
-            f"file name: {', '.join(fit)}"
+            f"{query!r} matches {len(fit)} stores in {root}; pass the full file name of the one "
+            f"to remove: {', '.join(fit)}"
         )
 
 
-def remove_store(target: Target, beside: Iterable[Path] = ()) -> None:
+def remove_store(target: Target, companions: Iterable[Path] = ()) -> None:
     """Remove a store, under the lock of its key.
 
-    It loses its name first, so that nothing opens half of it, and the rest of a removal that is
-    killed is a leftover like others.
+    Rename it first, so that nothing opens a partial store. An interrupted removal becomes a
+    leftover.
 
     Parameters
     ----------
     target : Target
-    beside : iterable of Path
-        Files that go with it.
+    companions : iterable of Path
+        Further files to remove with it.
 
     Raises
     ------
     BusyError
-        If a process builds it.
+        If a process is building it.
     StoreNotFoundError
-        If it is gone.
+        If it no longer exists.
     """
     path = target.path
     removed = temporary(path, REMOVED)
@@ -121,14 +121,16 @@ def remove_store(target: Target, beside: Iterable[Path] = ()) -> None:
         try:
             path.rename(removed)
         except FileNotFoundError:
-            raise StoreNotFoundError(f"{path} is gone; another process removed it.") from None
-        for file in beside:
+            raise StoreNotFoundError(
+                f"{path} no longer exists; another process removed it."
+            ) from None
+        for file in companions:
             file.unlink(missing_ok=True)
         delete(removed)
 
 
 def check_free(target: Target) -> None:
-    """Refuse a store that is being built, before a user is asked anything.
+    """Refuse a store that is being built, before asking the user.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the title of a store says of the split that it is of."""
+"""Parse the split number in the title of a store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ OF_SPLIT = re.compile(r"\b(split|fold) (\d+)")
 
 
 def without_number(title: str) -> str:
-    """Return what the titles of the same data have in common, of whichever split.
+    """Return a title without its split number.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Every byte of a store compared with its seal, and damage named by clip and video."""
+"""Compare every byte of a store with its seal, and report damage by clip and video."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Finding:
     name : str
         The file, or the part of the file.
     what : str
-        What is wrong with it.
+        The damage.
     clips, videos : list of str
-        Whose features lie there; empty for other parts, or where the names are damaged too.
+        The affected clips and videos; empty for other parts, or if the names are damaged too.
     foreign : bool
-        Whether it is a file that is no part of the store, which is whole without it.
+        Whether it is an extra file; the store is complete without it.
     """
 
     name: str
@@ -43,22 +43,22 @@ class Finding:
         )
 
 
-def verify(place: Path | str) -> Iterator[Finding]:
+def verify(location: Path | str) -> Iterator[Finding]:
     """Compare every byte of a store with its seal, and the arrays with the schema.
 
     Yields
     ------
     Finding
-        What disagrees.
+        One part that disagrees.
 
     Raises
     ------
     StoreNotFoundError
         If there is no store.
     CorruptStoreError
-        If the root metadata are damaged, so that nothing can be compared with them.
+        If the root metadata are damaged, so nothing can be compared.
     """
-    container = open_container(place)
+    container = open_container(location)
     damages = list(container.damages())
     store: Store | None = None
     try:

@@ -1,4 +1,4 @@
-"""Which clips several stores share, and which of their steps are of the same time. No I/O."""
+"""Find the clips that several stores share, and align their steps in time. No I/O."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-NAMED = 3  # clips that a message names
+NAMED = 3  # most clips that a message names
 _ROUNDING = 1 + 1e-6
-_TIE = 1e-6  # seconds by which two distances have to differ
+_TIE = 1e-6  # smallest difference of two distances, in seconds
 
 
 def shared_clips(stores: Sequence[Store]) -> tuple[list[Ints], list[list[str]]]:
-    """Find the clips that all stores have, and those that only some have.
+    """Return the clips that all stores have, and the ids of clips that only some have.
 
     Parameters
     ----------
@@ -30,34 +30,40 @@ def shared_clips(stores: Sequence[Store]) -> tuple[list[Ints], list[list[str]]]:
 
     Returns
     -------
-    positions : list of int64 arrays (clips,), one a store
-        Of the shared clips, in the order of the first store. Each is whole in all stores, or in
-        none.
-    missing : list of list of str, one a store
-        Ids of the clips that are whole in another store, and failed or not there in this one.
+    positions : list of int64 arrays (clips,), one per store
+        Of the shared clips, in the order of the first store. Each clip is whole in all stores,
+        or failed in all.
+    missing : list of list of str, one per store
+        Ids of the clips that are whole in another store, but failed or missing in this one.
     """
-    places = [dict(zip(own.clip_ids.tolist(), range(len(own)), strict=True)) for own in stores]
-    whole = [set(own.clip_ids[usable(own)].tolist()) for own in stores]
+    positions = [
+        dict(zip(store.clip_ids.tolist(), range(len(store)), strict=True)) for store in stores
+    ]
+    whole = [set(store.clip_ids[usable(store)].tolist()) for store in stores]
     anywhere = set.union(*whole)
-    missing = [sorted(anywhere - own) for own in whole]
+    missing = [sorted(anywhere - ids) for ids in whole]
     lost = set.union(*map(set, missing))
-    ids = [clip for clip in places[0] if clip not in lost and all(clip in own for own in places)]
-    return [np.array([own[clip] for clip in ids], np.int64) for own in places], missing
+    shared = [
+        clip
+        for clip in positions[0]
+        if clip not in lost and all(clip in by_id for by_id in positions)
+    ]
+    return [np.array([by_id[clip] for clip in shared], np.int64) for by_id in positions], missing
 
 
 def usable(store: Store) -> NDArray[np.bool_]:
-    """Tell which clips have features that are whole, bool (clips,)."""
+    """Return a mask of the clips with whole features, bool (clips,)."""
     whole: NDArray[np.bool_] = (store.status == STATUS_OK) & (store.row_size > 0)
     return whole
 
 
 def refuse_disagreement(first: Store, other: Store) -> None:
-    """Refuse two stores that say different things of the clips that both have.
+    """Refuse two stores that disagree about their shared clips.
 
     Raises
     ------
     InputError
-        If they have other class lists, or a clip has another label, subject or split.
+        If the class lists differ, or a clip's label, subject or split.
     """
     both = f"{first.path} and {other.path}"
     if first.classes != other.classes:
@@ -69,8 +75,8 @@ def refuse_disagreement(first: Store, other: Store) -> None:
         )
     if first.subjects_known != other.subjects_known:
         raise InputError(
-            f"of {both} one knows the subjects of its clips and one does not; build both from "
-            "annotations with subjects"
+            f"only one of {both} has the subjects of its clips; build both from annotations with "
+            "subjects"
         )
     _, ours, theirs = np.intersect1d(first.clip_ids, other.clip_ids, return_indices=True)
     names = np.array(first.classes)
@@ -78,7 +84,8 @@ def refuse_disagreement(first: Store, other: Store) -> None:
         "label": (names[first.labels[ours]], names[other.labels[theirs]]),
         "split": (first.splits[ours], other.splits[theirs]),
     }
-    if first.subjects_known:  # else every video stands in for one, and views have their own
+    # Without subjects each video counts as one, and views have different videos.
+    if first.subjects_known:
         fields["subject"] = (first.subjects[ours], other.subjects[theirs])
     for field, (one, two) in fields.items():
         if (wrong := np.flatnonzero(one != two)).size:
@@ -91,28 +98,27 @@ def refuse_disagreement(first: Store, other: Store) -> None:
 
 
 def aligned(first: Store, ours: Ints, other: Store, theirs: Ints) -> Ints:
-    """Return for every step of some clips of `first` the row of `other` that is nearest in time.
+    """Return, for each step of some clips of `first`, the row of `other` that is nearest in time.
 
-    Where both clips are of the same video, times are compared as they are. Cameras start at
-    different moments, so clips of different videos are laid with the middle of one interval on that
-    of the other; where one of these is not known, with the middle between the first and the last
-    step. Where a time is not known, steps are counted instead.
+    Times of the same video are compared directly. Cameras start at different moments, so clips of
+    different videos are aligned on the midpoints of their intervals. If an interval is unknown,
+    the midpoint is the mean of the first and last time. Without times, steps are counted.
 
     Parameters
     ----------
     first, other : Store
     ours, theirs : int64 arrays (clips,)
-        Positions of the same clips, all of them usable.
+        Positions of the same clips, all usable.
 
     Returns
     -------
     int64 array (steps,)
-        Clip after clip; of two rows equally near, the earlier one.
+        Clip by clip; the earlier row wins a tie.
 
     Raises
     ------
     InputError
-        If a clip is of another length in the other store, by more than a step.
+        If the lengths of a clip differ by more than a step between the stores.
     """
     sizes, their_sizes = first.row_size[ours], other.row_size[theirs]
     rows = ranges(first.offsets[ours], sizes)
@@ -132,103 +138,103 @@ def aligned(first: Store, ours: Ints, other: Store, theirs: Ints) -> Ints:
     return their_rows[nearest(time, sizes, their_time, their_sizes)]
 
 
-def nearest(times: Floats, sizes: Ints, known: Floats, known_sizes: Ints) -> Ints:
-    """Find for every time the nearest known one of the same clip.
+def nearest(times: Floats, sizes: Ints, candidates: Floats, candidate_sizes: Ints) -> Ints:
+    """Return, for each time, the position of the nearest candidate of the same clip.
 
     Parameters
     ----------
-    times, known : float64 arrays (steps,), (known steps,)
-        Clip after clip, ascending in each.
-    sizes, known_sizes : int64 arrays (clips,)
-        How many are whose, at least one.
+    times, candidates : float64 arrays (steps,), (candidate steps,)
+        Clip by clip, ascending within a clip.
+    sizes, candidate_sizes : int64 arrays (clips,)
+        Number of times and candidates of each clip, at least one.
 
     Returns
     -------
     int64 array (steps,)
-        Positions in `known`; of two equally near, the earlier one.
+        Positions in `candidates`; the earlier one wins a tie.
 
     Examples
     --------
-    >>> sizes, known = np.array([3]), np.array([0.0, 0.5])
-    >>> nearest(np.array([0.0, 0.25, 0.4]), sizes, known, np.array([2])).tolist()
+    >>> sizes, candidates = np.array([3]), np.array([0.0, 0.5])
+    >>> nearest(np.array([0.0, 0.25, 0.4]), sizes, candidates, np.array([2])).tolist()
     [0, 0, 1]
     """
-    clip, known_clip = (np.arange(len(n)).repeat(n) for n in (sizes, known_sizes))
-    # Clips far apart on one axis, so that one search finds the places in all of them.
-    far = 4 * max(np.abs(times).max(initial=0), np.abs(known).max(initial=0)) + 1
-    axis = known + far * known_clip
+    clip, candidate_clip = (np.arange(len(n)).repeat(n) for n in (sizes, candidate_sizes))
+    # Shift the clips far apart on one axis, so that a single search covers all of them.
+    far = 4 * max(np.abs(times).max(initial=0), np.abs(candidates).max(initial=0)) + 1
+    axis = candidates + far * candidate_clip
     after = np.searchsorted(axis, times + far * clip)
-    last = known_sizes.cumsum()[clip] - 1
-    first = last - known_sizes[clip] + 1
-    before, after = (np.clip(place, first, last) for place in (after - 1, after))
-    before = np.searchsorted(axis, axis[before])  # where a video stalls, times repeat
-    nearer = np.abs(known[after] - times) < np.abs(known[before] - times) - _TIE
-    found: Ints = np.where(nearer, after, before)
-    return found
+    last = candidate_sizes.cumsum()[clip] - 1
+    first = last - candidate_sizes[clip] + 1
+    before, after = (np.clip(position, first, last) for position in (after - 1, after))
+    before = np.searchsorted(axis, axis[before])  # times repeat where a video stalls
+    nearer = np.abs(candidates[after] - times) < np.abs(candidates[before] - times) - _TIE
+    positions: Ints = np.where(nearer, after, before)
+    return positions
 
 
 def ranges(starts: Ints, sizes: Ints) -> Ints:
-    """Count from each start so many numbers, one after the other.
+    """Return `sizes[i]` consecutive numbers from each `starts[i]`, concatenated.
 
     Examples
     --------
     >>> ranges(np.array([7, 2]), np.array([2, 3])).tolist()
     [7, 8, 2, 3, 4]
     """
-    found: Ints = np.arange(sizes.sum()) + (starts - sizes.cumsum() + sizes).repeat(sizes)
-    return found
+    numbers: Ints = np.arange(sizes.sum()) + (starts - sizes.cumsum() + sizes).repeat(sizes)
+    return numbers
 
 
 def _middles(times: Floats, sizes: Ints) -> Floats:
-    """Return the middle between the first and the last time of every clip."""
+    """Return the mean of the first and the last time of every clip."""
     last = sizes.cumsum() - 1
     middles: Floats = (times[last - sizes + 1] + times[last]) / 2
     return middles
 
 
 def _interval_middles(store: Store, clips: Ints) -> Floats:
-    """Return the time of the middle of every clip's ``[start, stop)``; NaN where it is not known.
+    """Return the time of the midpoint of every clip's ``[start, stop)``; NaN if it is unknown.
 
-    It is told from the first step, whose frame is known. The time of a window is behind that of its
-    first frame: by how much shows beside the video's first frame, whose time is 0, and cannot be
-    more than half of what is left of the interval behind the time of the last step.
+    The frame of the first step is known. A window's time is later than that of its first frame.
+    The delay follows from the video's first frame at time 0, and is at most half of the interval
+    that remains after the last step.
     """
-    said = store.attributes.get("features", {})
+    features = store.attributes.get("features", {})
     start, stop = store.start[clips], store.stop[clips]
     begin, end = _ends(store, clips)
     frame, time = store.columns["frame"][begin], store.columns["time"][begin]
-    whole, own = _frame_seconds(store, clips)
-    rest = (stop - frame) * own - (store.columns["time"][end] - time)
-    behind = np.minimum(time - frame * whole, rest / 2).clip(0)
-    if said.get("window", "not known") is None:  # steps are frames
-        behind[:] = 0
-    middles: Floats = time - behind + ((start + stop) / 2 - frame) * own
-    if "imported" in said:  # where no interval was given, it counts steps
+    whole, frame_seconds = _frame_seconds(store, clips)
+    rest = (stop - frame) * frame_seconds - (store.columns["time"][end] - time)
+    delay = np.minimum(time - frame * whole, rest / 2).clip(0)
+    if features.get("window", "not known") is None:  # steps are frames
+        delay[:] = 0
+    middles: Floats = time - delay + ((start + stop) / 2 - frame) * frame_seconds
+    if "imported" in features:  # without an annotated interval, it counts steps
         middles[(start == 0) & (stop == store.row_size[clips])] = np.nan
     return middles
 
 
 def _of_videos(store: Store, name: str) -> NDArray[np.str_]:
-    """Return something of every clip's video."""
-    found: NDArray[np.str_] = store.columns[f"video_{name}"][store.columns["video"]]
-    return found
+    """Return a video column for every clip."""
+    values: NDArray[np.str_] = store.columns[f"video_{name}"][store.columns["video"]]
+    return values
 
 
 def _refuse_other_lengths(
     first: Store, ours: Ints, other: Store, theirs: Ints, same: NDArray[np.bool_], *, timed: bool
 ) -> None:
-    """Refuse clips that are longer in one store; of the same video, also ones that lie elsewhere.
+    """Refuse clips with different lengths; in the same video, also with different positions.
 
-    A step is a clip's length by the number of its steps. Of a video that has but one step, the
-    length in seconds is not known, and nothing is said.
+    A step lasts the clip's length divided by its number of steps. In a video with a single step
+    the length in seconds is unknown, and its clips are not checked.
     """
     sizes = (first.row_size[ours], other.row_size[theirs])
     bounds = [
-        (own.start[clips], own.stop[clips]) for own, clips in ((first, ours), (other, theirs))
+        (store.start[clips], store.stop[clips]) for store, clips in ((first, ours), (other, theirs))
     ]
     periods = [
-        np.where(same, 1, _frame_seconds(own, clips)[1])
-        for own, clips in ((first, ours), (other, theirs))
+        np.where(same, 1, _frame_seconds(store, clips)[1])
+        for store, clips in ((first, ours), (other, theirs))
     ]
     if timed:
         lengths = [(b - a) * period for (a, b), period in zip(bounds, periods, strict=True)]
@@ -242,30 +248,30 @@ def _refuse_other_lengths(
     if (wrong := np.flatnonzero(apart > step * _ROUNDING)).size:
         named = listed([str(first.clip_ids[ours[clip]]) for clip in wrong])
         raise InputError(
-            f"{wrong.size} of {len(ours)} clips do not cover the same time in {first.path} and "
-            f"{other.path}, by more than a step, such as {named}; build both from annotations of "
-            "the same intervals, or with a lower --fps"
+            f"{wrong.size} of {len(ours)} clips differ by more than a step in time between "
+            f"{first.path} and {other.path}, such as {named}; build both from annotations of the "
+            "same intervals, or with a lower --fps"
         )
 
 
 def _frame_seconds(store: Store, clips: Ints) -> tuple[Floats, Floats]:
-    """Measure the seconds of a frame in the video of every clip, and in the clip itself.
+    """Return the seconds per frame in the video of every clip, and in the clip itself.
 
-    Of a clip with but one step its video's are taken, which are NaN where that has but one.
+    A clip with a single step uses those of its video; NaN if the video has a single step too.
     """
     count, video = len(store.columns["video_name"]), store.columns["video"].repeat(store.row_size)
     begin, end = _ends(store, clips)
     low, high = np.full((2, count), np.nan), np.full((2, count), np.nan)
-    own = np.empty((2, len(clips)))
+    spans = np.empty((2, len(clips)))
     for row, name in enumerate(("time", "frame")):
         column = store.columns[name]
         np.fmin.at(low[row], video, column)
         np.fmax.at(high[row], video, column)
-        own[row] = column[end] - column[begin]
+        spans[row] = column[end] - column[begin]
     seconds, frames = high - low
     whole = np.divide(seconds, frames, out=np.full(count, np.nan), where=frames > 0)
     whole = whole[store.columns["video"][clips]]
-    return whole, np.divide(own[0], own[1], out=whole.copy(), where=own[1] > 0)
+    return whole, np.divide(spans[0], spans[1], out=whole.copy(), where=spans[1] > 0)
 
 
 def _ends(store: Store, clips: Ints) -> tuple[Ints, Ints]:
@@ -274,7 +280,7 @@ def _ends(store: Store, clips: Ints) -> tuple[Ints, Ints]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Name the first few.
+    """Return the first few names, joined by commas.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Several stores of the same clips, read as one: views of a scene, or backbones."""
+"""Read several stores of the same clips as one: views of a scene, or backbones."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ STEPS = "nearest in time, from the middle of the interval"  # part of the key: h
 
 
 def fuse(stores: Sequence[Store], *, allow_missing: bool = False) -> FusedStore:
-    """Read several stores of the same clips as one, with their features side by side.
+    """Return one store that concatenates the features of several stores of the same clips.
 
-    Clips are joined by their ids and come in the order of the first store, whose steps they have.
-    With each step goes that step of every other store which is nearest in time; see
+    Clips are joined by id. Their order and steps are those of the first store. Each step is
+    combined with the nearest step in time of every other store; see
     `featstore.reading.alignment.aligned`. ``docs/fusion.md`` has examples.
 
     Parameters
@@ -41,7 +41,7 @@ def fuse(stores: Sequence[Store], *, allow_missing: bool = False) -> FusedStore:
     stores : sequence of Store
         Two or more: views of the same clips, or the same view by different backbones.
     allow_missing : bool
-        Leave out clips that failed, or are not there, in some of the stores only.
+        Skip clips that failed, or are missing, in only some of the stores.
 
     Returns
     -------
@@ -50,46 +50,46 @@ def fuse(stores: Sequence[Store], *, allow_missing: bool = False) -> FusedStore:
     Raises
     ------
     InputError
-        If a store is given twice, stores differ in their class lists or a clip's label, subject,
-        split or length, or clips are missing and that is not allowed.
+        If a store is passed twice; if stores disagree on classes or a clip's label, subject,
+        split or length; or if clips are missing without `allow_missing`.
     """
     if len(stores) < 2:
-        raise InputError(f"{len(stores)} store cannot be fused; give two or more")
+        raise InputError(f"{len(stores)} store cannot be fused; pass two or more")
     for number, store in enumerate(stores):
         for earlier in stores[:number]:
             if earlier.key == store.key:
                 both = f"{earlier.path} and {store.path}"
-                raise InputError(f"{both} are the same store; give it once")
+                raise InputError(f"{both} are the same store; pass it once")
             refuse_disagreement(earlier, store)
     clips, missing = shared_clips(stores)
     if not len(clips[0]):
         raise InputError(
-            f"{' and '.join(str(own.path) for own in stores)} have no clip in common: their first "
-            f"are {', '.join(str(own.clip_ids[0]) for own in stores)}; clips are joined by their "
-            "ids, which a table may state in a column clip_id"
+            f"{' and '.join(str(store.path) for store in stores)} have no clip in common: their "
+            f"first are {', '.join(str(store.clip_ids[0]) for store in stores)}; clips are joined "
+            "by id, which a table may state in a column clip_id"
         )
     if not allow_missing and (lines := _missing_lines(stores, missing)):
         raise InputError(
-            f"{'; '.join(lines)}; build that again, or leave the clips out with --allow-missing "
+            f"{'; '.join(lines)}; build that again, or skip the clips with --allow-missing "
             "(in Python: allow_missing=True)"
         )
     return FusedStore(stores, clips, missing)
 
 
 class FusedStore(Store):
-    """Several stores read as one, made by `fuse`; anything that reads a `Store` reads this.
+    """Several stores read as one, made by `fuse`; use it like any `Store`.
 
-    Features are those of all stores side by side, in their order. All columns are the first
-    store's, of the clips that all stores have; a clip that failed in all of them has no steps.
+    Features are concatenated in the order of the stores. All columns are those of the first
+    store, for the shared clips; a clip that failed in all stores has no steps.
 
     Attributes
     ----------
     path : str
         The paths of all stores, for messages.
     key : str
-        Of the keys of all stores in their order.
+        Derived from the keys of all stores, in order.
     missing : tuple of str
-        For every store that lacks clips of another one, a sentence that counts them.
+        For every store that lacks clips of another store, a sentence with their number.
     """
 
     def __init__(
@@ -97,14 +97,14 @@ class FusedStore(Store):
     ) -> None:
         self._stores = tuple(stores)
         self.missing = tuple(_missing_lines(stores, missing))
-        self.dtype = np.result_type(*(own.dtype for own in stores)).name
+        self.dtype = np.result_type(*(store.dtype for store in stores)).name
         first = stores[0]
         whole = usable(first)[clips[0]]
-        own = [positions[whole] for positions in clips]
-        index = [ranges(first.offsets[own[0]], first.row_size[own[0]])]
+        whole_clips = [positions[whole] for positions in clips]
+        index = [ranges(first.offsets[whole_clips[0]], first.row_size[whole_clips[0]])]
         index += [
-            aligned(first, own[0], store, theirs)
-            for store, theirs in zip(stores[1:], own[1:], strict=True)
+            aligned(first, whole_clips[0], store, theirs)
+            for store, theirs in zip(stores[1:], whole_clips[1:], strict=True)
         ]
         columns = {name: first.columns[name] for name in schema.NAME_ARRAYS}
         columns |= {name: first.columns[name][clips[0]] for name in schema.CLIP_COLUMNS}
@@ -123,7 +123,7 @@ class FusedStore(Store):
 
     @cached_property
     def rows(self) -> Rows:
-        """The rows of all clips, one after the other."""
+        """The rows of all clips, concatenated."""
         return _FusedRows(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -131,11 +131,11 @@ class FusedStore(Store):
 
 
 class _FusedRows:
-    """Rows of several stores side by side."""
+    """Rows of several stores, concatenated along the features."""
 
     def __init__(self, store: FusedStore) -> None:
         self._sources = [
-            (own.rows, index) for own, index in zip(store.stores, store._index, strict=True)
+            (source.rows, index) for source, index in zip(store.stores, store._index, strict=True)
         ]
         self._offsets, self._dim, self._dtype = store.offsets, store.dim, store.dtype
 
@@ -143,17 +143,19 @@ class _FusedRows:
         """Return a copy of the rows from `start` to `stop`, read-only."""
         low, high = np.searchsorted(self._offsets, (start, stop), "right")
         cuts = [start, *self._offsets[low:high].tolist(), stop]
-        found = np.empty((max(0, stop - start), self._dim), self._dtype)
+        rows = np.empty((max(0, stop - start), self._dim), self._dtype)
         for first, last in pairwise(cuts):
-            if first < last:  # within one clip, whose rows lie close together in every store
+            if first < last:  # within one clip: its rows are close together in every store
                 index = np.arange(first, last)[None]
-                found[first - start : last - start] = self.take(index)[0]
-        found.flags.writeable = False
-        return found
+                rows[first - start : last - start] = self.take(index)[0]
+        rows.flags.writeable = False
+        return rows
 
     def take(self, index: NDArray[np.int64]) -> Features:
-        """Return a copy of rows; each row of `index` is one clip's and ascends."""
-        return np.concatenate([rows.take(own[index]) for rows, own in self._sources], axis=-1)
+        """Return a copy of rows; each row of `index` belongs to one clip and ascends."""
+        return np.concatenate(
+            [rows.take(positions[index]) for rows, positions in self._sources], axis=-1
+        )
 
     def windows(self, firsts: NDArray[np.int64], width: int) -> Features:
         """Return a copy of runs of rows."""
@@ -161,25 +163,25 @@ class _FusedRows:
 
 
 def _attributes(stores: Sequence[Store]) -> dict[str, Any]:
-    """Return what a fused store says about itself."""
-    features = {str(n): own.attributes.get("features", {}) for n, own in enumerate(stores, 1)}
-    statistics = [own.attributes.get("statistics", {}) for own in stores]
-    moments = {name: [v for own in statistics for v in own.get(name, [])] for name in MOMENTS}
+    """Return the root attributes of a fused store."""
+    features = {str(n): item.attributes.get("features", {}) for n, item in enumerate(stores, 1)}
+    statistics = [item.attributes.get("statistics", {}) for item in stores]
+    moments = {name: [v for item in statistics for v in item.get(name, [])] for name in MOMENTS}
     return {
-        "key": digest({"fused": [own.key for own in stores], "steps": STEPS}),
-        "title": " + ".join(dict.fromkeys(own.title for own in stores)),
+        "key": digest({"fused": [item.key for item in stores], "steps": STEPS}),
+        "title": " + ".join(dict.fromkeys(item.title for item in stores)),
         "subjects_known": stores[0].subjects_known,
         "features": {"fused": features},
         "statistics": {"origin": "fused", **moments},
-        "untrained": any(own.attributes.get("untrained") for own in stores),
+        "untrained": any(item.attributes.get("untrained") for item in stores),
     }
 
 
 def _missing_lines(stores: Sequence[Store], missing: Sequence[Sequence[str]]) -> list[str]:
-    """Count what every store lacks, and name the first."""
+    """Return one sentence per store that lacks clips: their number and the first ids."""
     return [
-        f"{len(ids)} of {len(ids) + usable(own).sum()} clips failed or are missing in {own.path}, "
-        f"such as {listed(ids)}"
-        for own, ids in zip(stores, missing, strict=True)
+        f"{len(ids)} of {len(ids) + usable(store).sum()} clips failed or are missing in "
+        f"{store.path}, such as {listed(ids)}"
+        for store, ids in zip(stores, missing, strict=True)
         if ids
     ]

@@ -1,4 +1,4 @@
-"""A sealed store, opened for reading."""
+"""Open a sealed store for reading."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ def open_store(path: str | Path, *, check: bool = False) -> Store:
     Parameters
     ----------
     path : str or Path
-        A folder that ends in ``.zarr``, an HDF5 file, a zip archive of a Zarr store, or a URL such
+        A folder named ``*.zarr``, an HDF5 file, a zip archive of a Zarr store, or a URL such
         as ``s3://bucket/name.zarr``.
     check : bool
-        Compare each chunk of features with its checksum when it is first read. Compressed and
-        remote chunks always are.
+        Compare each chunk of features with its checksum on its first read. Compressed and remote
+        chunks are always compared.
 
     Raises
     ------
     StoreNotFoundError
         If there is no store.
     SchemaError
-        If it was written in a schema that this version cannot read.
+        If this version cannot read its schema.
     CorruptStoreError
-        If it was changed after it was sealed.
+        If the store was changed after it was sealed.
     """
     container = open_container(path)
     try:
         return Store(container, check=check)
     except CorruptStoreError:
-        # A repair may have swapped the store for a newer generation meanwhile.
+        # A repair may have replaced the store meanwhile.
         newer = open_container(path)
         if newer.attributes == container.attributes:
             raise
@@ -62,8 +62,8 @@ def open_store(path: str | Path, *, check: bool = False) -> Store:
 class Store:
     """Clips and their features; a sequence of read-only arrays of shape (steps, dim).
 
-    Use `featstore.open`. Columns are numpy arrays, one entry a clip, in the store's order: by
-    video, start, stop and clip id. A store can be pickled: it is opened again by its path.
+    Use `featstore.open`. Columns are numpy arrays with one entry per clip, sorted by video, start,
+    stop and clip id. Unpickling a store opens its path again.
 
     Attributes
     ----------
@@ -72,16 +72,16 @@ class Store:
     key : str
         The store key, 64 hexadecimal digits.
     attributes : dict
-        Everything that the store says about itself; see ``docs/store-format.md``.
+        The root attributes; see ``docs/store-format.md``.
     title : str
     classes : tuple of str
-        The class list; may hold classes without a clip.
+        The class list; it may include classes without clips.
     subjects_known : bool
-        False where each video stands in for a subject.
+        False if each video counts as a subject.
     dim : int
         Length of a feature vector.
     dtype : {"float32", "float16"}
-        What features are stored as.
+        The dtype of stored features.
     clip_ids, subjects, videos, splits : ndarray of str, shape (clips,)
     labels : ndarray of int64, shape (clips,)
         Positions in `classes`.
@@ -90,17 +90,17 @@ class Store:
     row_size : ndarray of int64, shape (clips,)
         Steps of each clip.
     status : ndarray of int8, shape (clips,)
-        0 for clips whose features are whole; clips with any other status hold NaN.
+        0 for clips with complete features; clips with any other status hold NaN.
     layout : Layout
-        Which rows and chunks are whose.
+        Row and chunk offsets of each clip.
     """
 
     def __init__(self, container: Container, *, check: bool = False) -> None:
         self.container, self._check = container, check
         self.dtype = container.codec.dtype
         chunk_rows, dim = container.chunk_shape
-        place, attributes = container.place, container.attributes
-        self._describe(place, attributes, container.columns(), dim, chunk_rows)
+        location, attributes = container.location, container.attributes
+        self._describe(location, attributes, container.columns(), dim, chunk_rows)
 
     def _describe(
         self,
@@ -110,7 +110,7 @@ class Store:
         dim: int,
         chunk_rows: int,
     ) -> None:
-        """Take attributes and columns in."""
+        """Set the public attributes from the root attributes and columns."""
         self.path = path if isinstance(path, Path) else without_credentials(path)
         self.attributes = attributes
         self.key: str = attributes["key"]
@@ -135,7 +135,7 @@ class Store:
 
     @property
     def stores(self) -> tuple[Store, ...]:
-        """The stores that this one reads: itself, or those that `featstore.fuse` joined."""
+        """The stores behind this one: itself, or those that `featstore.fuse` joined."""
         return (self,)
 
     @property
@@ -145,12 +145,12 @@ class Store:
 
     @cached_property
     def rows(self) -> Rows:
-        """The rows of all clips, one after the other; opened when first asked for."""
+        """The rows of all clips, concatenated; opened on first use."""
         return rows_of(self.container, self.layout, checked=self._check)
 
     @cached_property
     def usable(self) -> Clips:
-        """Positions of the clips whose features are whole."""
+        """Positions of the clips with complete features."""
         return np.flatnonzero(self.status == schema.STATUS_OK)
 
     def __len__(self) -> int:
@@ -161,14 +161,17 @@ class Store:
         return f"<featstore.Store {self.title!r}: {len(self)} clips, {shape} features>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        place = self.container.place  # with the credentials of a URL, which `path` is without
-        return _reopen, (place.absolute() if isinstance(place, Path) else place, self._check)
+        location = self.container.location  # includes the credentials of a URL, unlike `path`
+        return _reopen, (
+            location.absolute() if isinstance(location, Path) else location,
+            self._check,
+        )
 
     def __getitem__(self, clip: int) -> NDArray[np.float32]:
         """Return one clip's features: read-only, of the stored dtype, shape (steps, dim).
 
-        A view of the mapped file where the store lies uncompressed on the local disk, else a view
-        or a copy of decoded chunks.
+        A view of the mapped file if the store is local and uncompressed; otherwise a view or a
+        copy of decoded chunks.
         """
         return self.rows.span(*self._span(clip))
 
@@ -189,7 +192,7 @@ class Store:
         Raises
         ------
         ValueError
-            If there is no such part.
+            If `part` is unknown.
         """
         if part not in schema.PARTS:
             raise ValueError(f"part is {part!r}; it is one of {', '.join(schema.PARTS)}")
@@ -222,7 +225,7 @@ class Store:
         return TorchDataset(self, clips, steps)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return the columns as a frame, one row a clip; the index is the position in the store."""
+        """Return the columns as a frame with one row per clip, indexed by position in the store."""
         import pandas
 
         names = [self.classes[label] for label in self.labels.tolist()]
@@ -242,8 +245,8 @@ class Store:
     def to_xarray(self) -> xarray.Dataset:
         """Return all arrays as a dataset of the CF contiguous ragged layout.
 
-        Features that lie uncompressed on the local disk stay there; compressed and remote ones are
-        read whole.
+        Local uncompressed features stay on disk; compressed and remote features are read
+        completely.
         """
         import xarray
 
@@ -256,11 +259,11 @@ class Store:
         return xarray.Dataset({"features": (("step", "feature"), features), **arrays}, attrs=plain)
 
     def clip_keys(self) -> list[ClipKey]:
-        """Return what the store key covers of each clip."""
+        """Return the fields of each clip that the store key covers."""
         columns = self.columns
         videos = columns["video"]
         shown, begins = (self.attributes.get(name, {}) for name in RARE)
-        found = zip(
+        rows = zip(
             self.clip_ids.tolist(),
             columns["video_sha256"][videos].tolist(),
             columns["video_range"][videos].tolist(),
@@ -273,11 +276,11 @@ class Store:
             [begins.get(video, "") for video in columns["video_name"][videos].tolist()],
             strict=True,
         )
-        return [ClipKey(*clip) for clip in found]
+        return [ClipKey(*clip) for clip in rows]
 
     def _span(self, clip: int) -> tuple[int, int]:
         if not -len(self) <= clip < len(self):
-            raise IndexError(f"clip {clip} of a store with {len(self)} clips")
+            raise IndexError(f"clip {clip} is not in the store, which has {len(self)} clips")
         clip %= len(self)
         return int(self.offsets[clip]), int(self.offsets[clip + 1])
 

@@ -1,4 +1,4 @@
-"""Batches of ragged clips: gathered from a store, padded under a mask or resampled."""
+"""Gather ragged clips into batches: padded with a mask, or resampled."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ READERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Clips side by side.
+    """A batch of clips.
 
     Attributes
     ----------
     features : ndarray of float32, shape (clips, steps, dim)
-        Padded with zeros behind each clip's last step.
+        Padded with zeros after each clip's last step.
     mask : ndarray of bool, shape (clips, steps)
-        True where a step is a clip's own; a prefix in every row.
+        True for the steps of the clip, False for padding.
     labels : ndarray of int64, shape (clips,)
     clips : ndarray of int64, shape (clips,)
         Positions in the store.
@@ -51,8 +51,8 @@ def gather(store: Store, clips: Clips, steps: int | None = None) -> Batch:
     clips : ndarray of int64, shape (n,)
         Positions in the store, in the order of the batch.
     steps : int, optional
-        Resample every clip to so many steps, evenly spread over its own; by default clips are
-        padded to the longest of the batch. A clip without rows is padding in both cases.
+        Resample every clip to this many evenly spaced steps; by default, clips are padded to the
+        longest of the batch. A clip without rows is padding in both cases.
     """
     clips = positions(clips, len(store))
     if steps is not None and steps < 1:
@@ -64,7 +64,7 @@ def gather(store: Store, clips: Clips, steps: int | None = None) -> Batch:
         features = _resampled(store, firsts, sizes, steps)
     else:
         mask = np.arange(width) < sizes[:, None]
-        if len(clips) and mask.all():  # one gather is quicker than a copy a clip
+        if len(clips) and mask.all():  # one gather is faster than a copy per clip
             features = store.rows.windows(firsts, width).astype(np.float32, copy=False)
         else:
             features = _padded(store, firsts, sizes, width)
@@ -76,46 +76,46 @@ def positions(clips: Any, count: int) -> Clips:
 
     Parameters
     ----------
-    clips : array of int, or of bool with one entry a clip
+    clips : array of int, or of bool with one entry per clip
         Negative positions count from the end.
 
     Raises
     ------
     TypeError
-        If they are neither.
+        If the dtype is neither.
     IndexError
-        If one is not in the store.
+        If a clip is not in the store.
 
     Examples
     --------
     >>> positions([0, -1], 4).tolist(), positions([True, False, True], 3).tolist()
     ([0, 3], [0, 2])
     """
-    given = np.asarray(clips)
-    if given.dtype == bool:
-        if given.shape != (count,):
-            raise IndexError(f"a mask of shape {given.shape} for a store with {count} clips")
-        return np.flatnonzero(given)
-    if given.size and not np.issubdtype(given.dtype, np.integer):
-        raise TypeError(f"clips are {given.dtype}; give positions, or a mask of all clips")
-    wrong = given[(given < -count) | (given >= count)]
+    selection = np.asarray(clips)
+    if selection.dtype == bool:
+        if selection.shape != (count,):
+            raise IndexError(f"the mask has shape {selection.shape}; the store has {count} clips")
+        return np.flatnonzero(selection)
+    if selection.size and not np.issubdtype(selection.dtype, np.integer):
+        raise TypeError(f"clips are {selection.dtype}; pass positions, or a mask of all clips")
+    wrong = selection[(selection < -count) | (selection >= count)]
     if wrong.size:
-        raise IndexError(f"clip {wrong[0]} of a store with {count} clips")
-    found: Clips = np.where(given < 0, given + count, given).astype(np.int64)
-    return found
+        raise IndexError(f"clip {wrong[0]} is not in the store, which has {count} clips")
+    wrapped: Clips = np.where(selection < 0, selection + count, selection).astype(np.int64)
+    return wrapped
 
 
 def _padded(store: Store, firsts: Clips, sizes: Clips, width: int) -> NDArray[np.float32]:
     features = np.empty((len(firsts), width, store.dim), np.float32)
     span = store.rows.span
-    for place, first, size in zip(features, firsts.tolist(), sizes.tolist(), strict=True):
-        place[:size] = span(first, first + size)
-        place[size:] = 0
+    for row, first, size in zip(features, firsts.tolist(), sizes.tolist(), strict=True):
+        row[:size] = span(first, first + size)
+        row[size:] = 0
     return features
 
 
 def _resampled(store: Store, firsts: Clips, sizes: Clips, steps: int) -> NDArray[np.float32]:
-    """Gather clips of `steps` rows; a clip without rows has none to repeat, and gets zeros."""
+    """Return clips resampled to `steps` rows; a clip without rows gets zeros."""
     has_rows = sizes > 0
     index = firsts[has_rows, None] + resampled(sizes[has_rows, None], steps)
     features = store.rows.take(index).astype(np.float32, copy=False)
@@ -126,15 +126,15 @@ def _resampled(store: Store, firsts: Clips, sizes: Clips, steps: int) -> NDArray
     return padded
 
 
-def resampled(available: int | Clips, wanted: int) -> NDArray[np.int64]:
-    """Return which of `available` steps stand for `wanted` evenly spread ones.
+def resampled(available: int | Clips, steps: int) -> NDArray[np.int64]:
+    """Return the indexes of `steps` evenly spaced steps among `available` ones.
 
     Examples
     --------
     >>> resampled(6, 3).tolist(), resampled(2, 4).tolist()
     ([1, 3, 5], [0, 0, 1, 1])
     """
-    return (np.arange(wanted) * 2 + 1) * available // (2 * wanted)
+    return (np.arange(steps) * 2 + 1) * available // (2 * steps)
 
 
 def stream(
@@ -148,9 +148,9 @@ def stream(
 ) -> Iterator[Batch]:
     """Yield one epoch of batches.
 
-    Mapped stores are shuffled fully. Of compressed and remote stores larger than the cache, random
-    blocks of neighbouring chunks are read, so many at once as the cache holds, and clips are
-    shuffled among them; see ``docs/reading.md``.
+    Mapped stores are shuffled fully. Compressed and remote stores that exceed the cache are read
+    in random blocks of neighbouring chunks. Each cache-sized group of blocks is shuffled; see
+    ``docs/reading.md``.
 
     Parameters
     ----------
@@ -158,19 +158,19 @@ def stream(
     batch_size : int
         Clips in a batch; the last one may be smaller.
     seed : int or numpy.random.Generator, optional
-        Source of the order; without it clips come in the order given. A generator goes on where
-        it is, so another epoch has another order.
+        Source of the order; without it, clips keep the given order. A generator keeps its state
+        between epochs, so each epoch has another order.
     clips : ndarray of int64, shape (n,), optional
-        Positions in the store, such as ``store.split("train")``; by default all usable ones.
+        Positions in the store, such as ``store.split("train")``; by default, all usable clips.
     probabilities : ndarray of float64, shape (n,), optional
-        Draw n clips with replacement by these instead of each once; needs `seed`.
+        Draw n clips with replacement by these weights, instead of each clip once; needs `seed`.
     steps : int, optional
         As in `gather`.
 
     Raises
     ------
     ValueError
-        If `probabilities` come without `seed`, or `batch_size` or `steps` is below 1.
+        If `probabilities` has no `seed`, or `batch_size` or `steps` is below 1.
     TypeError, IndexError
         See `positions`.
     """
@@ -178,7 +178,7 @@ def stream(
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; it must be 1 or more")
     if probabilities is not None and seed is None:
-        raise ValueError("probabilities need seed, a number or a numpy.random.Generator.")
+        raise ValueError("probabilities need seed; pass a number or a numpy.random.Generator.")
     chosen = store.usable if clips is None else positions(clips, len(store))
     rng = None if seed is None else np.random.default_rng(seed)
     if rng is not None and probabilities is not None:
@@ -213,19 +213,19 @@ def _batches(
 def _read_ahead(
     store: Store, rows: DecodedRows, planned: list[Clips], batch_size: int
 ) -> Iterator[Clips]:
-    """Yield groups of clips whose chunks are there, while those of the next one are read."""
+    """Yield groups of clips with cached chunks, while the chunks of the next group are read."""
     pool = ThreadPoolExecutor(READERS)
     try:
         ahead = rows.read_ahead(chunks_of(store.layout, planned[0]), pool) if planned else []
         for group, following in zip_longest(planned, planned[1:]):
-            own = chunks_of(store.layout, group)
+            chunks = chunks_of(store.layout, group)
             for future in ahead:
                 future.result()
-            # The first batch holds the last clips of the group before, whose chunks are still
-            # there; reading on would cost them their place.
+            # The first batch holds the last clips of the previous group; reading ahead now would
+            # evict their chunks.
             yield group[:batch_size]
             if following is not None:
-                ahead = rows.read_ahead(chunks_of(store.layout, following), pool, keep=own)
+                ahead = rows.read_ahead(chunks_of(store.layout, following), pool, keep=chunks)
             yield group[batch_size:]
-    finally:  # also where the reader stops in the middle
+    finally:  # also if the reader stops early
         pool.shutdown(cancel_futures=True)

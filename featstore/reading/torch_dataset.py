@@ -1,4 +1,4 @@
-"""The one module of this package that imports torch."""
+"""Read a store as a PyTorch dataset; the only module of this package that imports torch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Item = tuple[Tensor, int]
 
 
 class TorchDataset(Dataset[Item]):
-    """Clips as pairs of features, float32 (steps, dim), and label.
+    """A map-style dataset of (features, label); features are float32 (steps, dim).
 
-    For loops that need a ``DataLoader``; `Store.stream` is quicker. Of a compressed or remote store
-    each random clip costs the decoding of a chunk, so stream those.
+    Use it with a ``DataLoader``; `Store.stream` is faster. In a compressed or remote store, each
+    random clip decodes a whole chunk, so stream such stores.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class TorchDataset(Dataset[Item]):
     clips : ndarray of int64, shape (n,)
         Positions in the store.
     steps : int, optional
-        Resample every clip to so many steps.
+        Resample every clip to this many steps.
 
     Attributes
     ----------
@@ -52,9 +52,9 @@ class TorchDataset(Dataset[Item]):
 
     @staticmethod
     def collate(items: Sequence[Item]) -> tuple[Tensor, Tensor, Tensor]:
-        """Pad items to one batch: features (n, steps, dim), mask (n, steps), labels (n,)."""
+        """Return a padded batch: features (n, steps, dim), mask (n, steps), labels (n,)."""
         features = [features for features, _ in items]
         padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
-        sizes = torch.tensor([len(own) for own in features])
+        sizes = torch.tensor([len(clip) for clip in features])
         mask = torch.arange(padded.shape[1]) < sizes[:, None]
         return padded, mask, torch.tensor([label for _, label in items])

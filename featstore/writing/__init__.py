@@ -1,1 +1,1 @@
-"""Stores in the making: units, locks, staging folders and destinations."""
+"""Write stores: units, locks, staging folders and destinations."""

@@ -1,4 +1,4 @@
-"""Kernel locks on files, which die with their process."""
+"""Kernel locks on files; the kernel releases them when their process ends."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def writer_lock(root: Path, key: str) -> Iterator[None]:
     BusyError
         If another process holds it.
     InputError
-        If the lock's name is that of a link or a folder.
+        If the lock's path is a link or a folder.
     """
     descriptor = open_lock(lock_path(root, key))
     try:
         if not try_lock(descriptor):
             raise BusyError(
                 f"Another process is building the store {key[:12]} in {root}; wait for it, then "
-                "run the same command again: it will find the finished store."
+                "run the same command again, which finds the finished store."
             )
         yield
     finally:
@@ -44,9 +44,9 @@ def writer_lock(root: Path, key: str) -> Iterator[None]:
 
 
 def is_held(root: Path, key: str) -> bool:
-    """Return whether a process holds the lock of a key; makes no file, unlike taking it."""
+    """Tell whether a process holds the lock of a key; never creates the file."""
     try:
-        # A shared lock needs a descriptor for reading only, which another user's file may allow.
+        # A shared lock needs only read access, which another user's file may allow.
         descriptor = open_lock(lock_path(root, key), os.O_RDONLY)
     except FileNotFoundError:
         return False
@@ -62,20 +62,20 @@ def lock_path(root: Path, key: str) -> Path:
 
 
 def open_lock(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
-    """Return a descriptor of a lock file, whose content is left alone.
+    """Return a descriptor of a lock file; its content is not changed.
 
     Parameters
     ----------
     path : Path
-        The name is known beforehand, so whoever may write to the folder could have put a link
-        there. It is not followed.
+        Not followed if it is a link: anybody with write access could have put one at this
+        predictable name.
     flags : int
-        For reading and writing by default: over NFS, only such a descriptor can be locked alone.
+        Reading and writing by default: NFS grants exclusive locks only on such descriptors.
 
     Raises
     ------
     InputError
-        If the name is that of a link, or of anything else but a file.
+        If the path is not a regular file.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
@@ -100,6 +100,5 @@ def try_lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
 
 def _no_lock(path: Path) -> InputError:
     return InputError(
-        f"{path} should be a lock, which is an empty file, and is a link or something else; look "
-        "at it and remove it."
+        f"{path} should be a lock file, but is not a regular file; inspect it and remove it."
     )

@@ -1,4 +1,4 @@
-"""What there is of a store that is being written: its files, its plan, and its finished units."""
+"""The staging area of an unfinished store: its files, plan and finished units."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from featstore.writing.unfinished import BUILDING, PLAN, UNITS, discard, refuse_
 
 FAILED = "failed"
 NUMERICS, MIXED = "numerics", "mixed_numerics"
-RUN = "run"  # names the one process that may write, to others that write for it
+RUN = "run"  # holds the token of the process that may write; its workers check it
 
 
 class Beginnings:
-    """The place of an unfinished store, on the local disk or in a bucket.
+    """The staging area of an unfinished store, on the local disk or in a bucket.
 
-    A bucket has no renaming. There the files have their final names, and it is the root metadata,
-    written last, that makes a store of them.
+    A bucket cannot rename. There, files have their final names, and the root metadata are written
+    last and complete the store.
 
     Parameters
     ----------
     final : Path or str
-        Where the sealed store goes.
+        Path of the sealed store.
 
     Attributes
     ----------
     files : Folder or Bucket
         The store's files.
     commits : Folder or Bucket
-        The plan, and N.json for every unit N that is written.
+        The plan, and N.json for every written unit N.
     """
 
     def __init__(self, final: Path | str) -> None:
@@ -56,7 +56,7 @@ class Beginnings:
             refuse_links(Path(final))
 
     def plan(self) -> dict[str, Any] | None:
-        """Return what the store was to be, if that is known."""
+        """Return the stored plan, or None if there is none."""
         try:
             plan = parse_object(self.commits.read(PLAN))
         except (FileNotFoundError, ValueError):
@@ -64,34 +64,34 @@ class Beginnings:
         return plan if _is_plan(plan) else None
 
     def keep_plan(self, plan: Mapping[str, Any]) -> None:
-        """Write down what the store is to be."""
+        """Store the plan."""
         self.make()
         self.commits.write(PLAN, canonical_json(plan).encode())
 
     def make(self) -> None:
-        """Make the folders, of which a bucket has none."""
+        """Create the folders; a bucket needs none."""
         for files in (self.files, self.commits):
             if isinstance(files, Folder):
                 files.make()
 
     def take_over(self) -> str:
-        """Become the one process that may write, and return the name that others check."""
+        """Become the only process that may write, and return the token that workers check."""
         self.make()
         run = os.urandom(16).hex()
         self.commits.write(RUN, run.encode())
         return run
 
     def keep(self, unit: int, commit: Mapping[str, Any]) -> None:
-        """Write down that a unit is whole."""
+        """Record that a unit is complete."""
         self.commits.write(f"{unit}.json", json.dumps(commit).encode())
 
-    def found(self, units: int) -> dict[int, dict[str, Any]]:
-        """Return the units that are whole, and what is known of each.
+    def complete(self, units: int) -> dict[int, dict[str, Any]]:
+        """Return the complete units and their commits.
 
-        On the local disk each is compared with its checksum. A bucket holds objects whole or not
-        at all, so there they are only listed.
+        On the local disk, every chunk is compared with its checksum. A bucket writes objects
+        atomically, so there they are only listed.
         """
-        found = {}
+        commits = {}
         listed = set(self.files.names())
         for unit in range(units):
             try:
@@ -102,13 +102,13 @@ class Beginnings:
                 )
             except (OSError, ValueError):
                 continue
-            # What failed once may have been the disk's or the network's fault.
+            # Retry failed units: the disk or the network may have been the cause.
             if whole and not commit.get(FAILED):
-                found[unit] = commit
-        return found
+                commits[unit] = commit
+        return commits
 
     def remove_others(self, expected: set[str]) -> None:
-        """Remove files that a writer that was killed left half written, and its root metadata."""
+        """Remove the partial files and root metadata of a killed writer."""
         for name in set(self.files.names()) - expected:
             self.files.remove(name)
 
@@ -117,23 +117,23 @@ class Beginnings:
         if not is_remote(self._final):
             discard(Path(self._final))
             return
-        for own in (self.commits, self.files):
-            for name in list(own.names()):
-                own.remove(name)
+        for files in (self.commits, self.files):
+            for name in list(files.names()):
+                files.remove(name)
 
     def forget_units(self) -> None:
-        """Remove what is known of units, of a store that is sealed."""
+        """Remove the plan and the commits of a sealed store."""
         for name in list(self.commits.names()):
             self.commits.remove(name)
 
 
 def forget_units(url: str) -> None:
-    """Remove what a writer of a sealed store in a bucket was stopped before it could remove."""
+    """Remove the plan and commits that an interrupted writer left next to a sealed bucket store."""
     Beginnings(url).forget_units()
 
 
 def _is_plan(plan: Mapping[str, Any]) -> bool:
-    """Tell whether a file has what a writer compares; whoever edited it loses the units."""
+    """Tell whether a plan has all fields; an edited plan loses the finished units."""
     attributes = plan.get("attributes")
     return (
         isinstance(attributes, dict)
@@ -145,29 +145,29 @@ def _is_plan(plan: Mapping[str, Any]) -> bool:
 def write_unit(
     files: Files, unit: int, rows: NDArray[np.float32], chunk_rows: int, codec: Codec
 ) -> dict[str, Any]:
-    """Write the chunk of one unit, in any process; `StoreWriter.commit` makes it count.
+    """Write the chunk of one unit, in any process; `StoreWriter.commit` records it.
 
     Parameters
     ----------
     files : Files
-        `Beginnings.files`, or the same place seen from another process.
+        `Beginnings.files`, or the same files opened in another process.
     unit : int
     rows : ndarray of float32, shape (rows, dim)
     chunk_rows : int
-        Rows in a whole chunk.
+        Rows in a full chunk.
     codec : Codec
 
     Returns
     -------
     dict
-        The checksum, and of float16 the errors.
+        The checksum; for float16, also the rounding errors.
 
     Raises
     ------
     InputError
         If a value does not fit into float16.
     """
-    chunk, known = stored_chunk(rows, chunk_rows, codec)
+    chunk, errors = stored_chunk(rows, chunk_rows, codec)
     content = codec.encode(chunk)
     files.write(chunk_name(unit), content)
-    return {**known, "sha256": sha256(content)}
+    return {**errors, "sha256": sha256(content)}

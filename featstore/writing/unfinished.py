@@ -1,4 +1,4 @@
-"""What an unfinished store leaves beside its final name, and what becomes of it."""
+"""Name, finish and remove the temporary files next to a store's final name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PLAN = "plan.json"
 
 
 def temporary(final: Path, kind: str) -> Path:
-    """Return the path of what stands beside a store for a while."""
+    """Return the path of a temporary file or folder next to a store."""
     return final.with_name(f".{final.name}{kind}")
 
 
 def refuse_links(final: Path) -> None:
-    """Refuse links where a writer makes folders: what it writes or removes could be anywhere.
+    """Refuse links at a writer's temporary folders: they could lead anywhere.
 
     Raises
     ------
@@ -29,12 +29,12 @@ def refuse_links(final: Path) -> None:
     """
     for kind in (BUILDING, UNITS):
         if (path := temporary(final, kind)).is_symlink():
-            raise InputError(f"{path} is a link, and a build makes a folder there; remove it.")
+            raise InputError(f"{path} is a link, but a build needs a folder there; remove it.")
 
 
 def discard(final: Path) -> None:
-    """Remove what an unfinished writer left."""
-    # The plan and the root go first: without them, nothing goes on from what is left.
+    """Remove the files of an unfinished writer."""
+    # Remove the plan and the root first: without them, nothing resumes from the rest.
     (temporary(final, UNITS) / PLAN).unlink(missing_ok=True)
     (temporary(final, BUILDING) / "zarr.json").unlink(missing_ok=True)
     for kind in (UNITS, BUILDING):
@@ -43,9 +43,9 @@ def discard(final: Path) -> None:
 
 
 def finish(final: Path) -> None:
-    """Give a store its name that a writer sealed before it was killed.
+    """Rename a store to its final name if its writer was killed after sealing it.
 
-    Whoever calls this holds the lock of the store's key.
+    The caller holds the lock of the store's key.
     """
     if final.exists():
         return
@@ -66,11 +66,11 @@ def finish(final: Path) -> None:
 
 
 def take_place(new: Path, final: Path) -> None:
-    """Give a sealed store its name; one that has it already is superseded."""
+    """Rename a sealed store to its final name; supersede a store that already has it."""
     if os.path.lexists(final):
         old = temporary(final, SUPERSEDED)
         delete(old)
-        if exchange(new, final):  # the name is never without a store
+        if exchange(new, final):  # the name always has a store
             new.replace(old)
         else:
             final.replace(old)
@@ -81,7 +81,7 @@ def take_place(new: Path, final: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchange two names at once, where the system can (Linux); tell whether it did."""
+    """Swap two names atomically if the system can (Linux); tell whether it did."""
     try:
         renameat2 = ctypes.CDLL(None).renameat2
     except (OSError, AttributeError):

@@ -1,13 +1,13 @@
-"""Writing a store: unit by unit under temporary names, sealed, then renamed into place.
+"""Write a store: unit by unit under temporary names, then seal it and rename it.
 
-What is written for the store NAME until it is sealed::
+Until the store NAME is sealed, these exist::
 
     .NAME.building/   the store's files, without the root zarr.json
-    .NAME.units/      plan.json: what the store is to be; N.json: the checksum of unit N;
-                      run: a name that processes which write for this one look for
+    .NAME.units/      plan.json: the plan of the store; N.json: the checksum of unit N;
+                      run: the token that workers of the current writer check
 
-In a bucket the files have their final names, and only the root metadata, written last, makes a
-store of them. A writer that starts on these finds out what is whole and goes on from there.
+In a bucket, files have their final names, and the root metadata are written last and complete the
+store. A new writer resumes from the complete units.
 """
 
 from __future__ import annotations
@@ -37,34 +37,34 @@ READERS = 4
 
 
 class StoreWriter:
-    """A store being written; nothing can open it as a store before `seal`.
+    """Write a store; readers cannot open it before `seal`.
 
-    Whoever writes holds `featstore.writing.locks.writer_lock` of the store's key.
+    The caller holds `featstore.writing.locks.writer_lock` of the store's key.
 
     Parameters
     ----------
     final : Path or str
-        Where the sealed store goes, a path or a URL. The suffix decides its format: ``.zarr``, or
-        on the local disk ``.h5``, which is packed from the finished Zarr files and so needs twice
-        the space for a moment.
+        Path or URL of the sealed store. The suffix decides the format: ``.zarr``, or on the local
+        disk ``.h5``. An HDF5 file is packed from the finished Zarr files, so it briefly needs
+        twice the space.
     contents : Contents
-        Where an earlier, killed writer left the beginnings of the same contents beside `final`,
-        this one goes on from there; other beginnings are removed.
+        If an interrupted writer left units of the same contents next to `final`, this one
+        resumes from them; it removes other unfinished contents.
     mixed_numerics : bool
-        Go on also where the beginnings were computed by other software or hardware, whose last
-        bits may differ.
+        Also resume from units that other software or hardware computed; their last bits may
+        differ.
 
     Attributes
     ----------
     files : Files
-        Where chunks go.
+        Destination of the chunks.
     done : dict of int to dict
-        Units that are written, and what is known of each: ``sha256``, and of float16 the errors.
+        Commits of the written units: ``sha256``, and for float16 the rounding errors.
 
     Raises
     ------
     InputError
-        If the beginnings have other numerics, and `mixed_numerics` is False.
+        If the unfinished units have other numerics, and `mixed_numerics` is False.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class StoreWriter:
             "chunk": [layout.chunk_rows, layout.dim],
         }
         if self._resumes(mixed_numerics):
-            self.done = self._beginnings.found(len(self._units))
+            self.done = self._beginnings.complete(len(self._units))
             self._beginnings.remove_others({*self._small, *map(chunk_name, self.done)})
         else:
             self.discard()
@@ -104,17 +104,17 @@ class StoreWriter:
 
     @property
     def places(self) -> tuple[str, str, str]:
-        """What another process needs to write chunks: `files`, where `RUN` is, and its content."""
-        return self.files.place, self._beginnings.commits.place, self._run
+        """Arguments of a worker that writes chunks: locations of `files` and `RUN`, the token."""
+        return self.files.location, self._beginnings.commits.location, self._run
 
     @property
     def missing(self) -> list[int]:
-        """Numbers of the units that are not written yet, in ascending order."""
+        """Numbers of the units that are not written yet, ascending."""
         return [number for number in range(len(self._units)) if number not in self.done]
 
     @property
     def failed(self) -> dict[int, str]:
-        """The clips of which a row failed in a unit that is written, and why."""
+        """The clips with a failed row in a written unit, and the reasons."""
         reasons: dict[int, str] = {}
         for unit in sorted(self.done):
             for clip, reason in self.done[unit].get(FAILED, {}).items():
@@ -124,7 +124,7 @@ class StoreWriter:
     def write(
         self, unit: int, rows: NDArray[np.float32], failed: Mapping[int, str] | None = None
     ) -> None:
-        """Write one unit, which is whole when this returns.
+        """Write one unit; it is complete when this returns.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class StoreWriter:
             Its number in ``contents.layout.units()``.
         rows : ndarray of float32, shape (rows, dim)
         failed : mapping of int to str, optional
-            Clips with a row that failed, and why. The seal makes all of their rows NaN and sets
+            Clips with a failed row, and the reasons. `seal` sets all of their rows to NaN, and
             their status.
 
         Raises
@@ -143,51 +143,51 @@ class StoreWriter:
         first, last = self._units[unit]
         layout, codec = self._contents.layout, self._contents.codec
         if rows.shape != (last - first, layout.dim):
-            raise ValueError(f"unit {unit} has {last - first} rows, and {rows.shape} were given")
+            raise ValueError(f"unit {unit} has {last - first} rows; the shape is {rows.shape}")
         self.commit(unit, write_unit(self.files, unit, rows, layout.chunk_rows, codec), failed)
 
     def commit(
         self, unit: int, commit: Mapping[str, Any], failed: Mapping[int, str] | None = None
     ) -> None:
-        """Count a unit as written whose chunk is in place.
+        """Record a unit as written; its chunk must be in place.
 
         Parameters
         ----------
         unit : int
         commit : mapping
-            What `write_unit` returned, here or in another process.
+            Result of `write_unit`, from this or another process.
         failed : mapping of int to str, optional
             As in `write`.
         """
-        known = {str(clip): reason for clip, reason in (failed or {}).items()}
-        self.done[unit] = {**commit, **({FAILED: known} if known else {})}
+        reasons = {str(clip): reason for clip, reason in (failed or {}).items()}
+        self.done[unit] = {**commit, **({FAILED: reasons} if reasons else {})}
         self._beginnings.keep(unit, self.done[unit])
 
     def write_encoded(
         self,
         unit: int,
         content: bytes | memoryview,
-        known: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
         failed: Mapping[int, str] | None = None,
     ) -> None:
-        """Write one unit from bytes of the codec; `known` is kept with its checksum.
+        """Write one unit from encoded bytes; store `facts` with its checksum.
 
-        The checksum is computed unless `known` has it.
+        The checksum is computed unless `facts` has it.
         """
         self.files.write(chunk_name(unit), content)
-        known = dict(known or {})
-        self.commit(unit, {"sha256": known.get("sha256") or sha256(content), **known}, failed)
+        facts = dict(facts or {})
+        self.commit(unit, {"sha256": facts.get("sha256") or sha256(content), **facts}, failed)
 
     def seal(self) -> None:
-        """Write the root metadata with every checksum last, and rename into place.
+        """Write the root metadata with all checksums last, and rename the store into place.
 
-        A store of this name that is there, a damaged one for example, is superseded: it takes the
-        name ``.NAME.superseded``, where whoever reads it still has it.
+        An existing store of this name, such as a damaged one, is renamed to
+        ``.NAME.superseded``, so its readers keep it.
 
         Raises
         ------
         InputError
-            If a file that was written is no longer there, or holds something else.
+            If a written file is missing or was changed.
         """
         from featstore.format.zarr_format import ROOT_FILE, root_text
 
@@ -211,16 +211,16 @@ class StoreWriter:
             pack(sealed_store, Folder(built), self._contents, self._attributes, chunks)
             delete(built)
         else:
-            # Everything lasts before the root says that it is whole.
+            # Sync everything before the root states that the store is complete.
             sync_tree(sealed_store)
             self._check_files({**self._small, **chunks})
             self.files.write(ROOT_FILE, root, last=True)
-        # Only the name is missing now, which `finish` gives if this writer is killed here.
+        # If this writer is killed here, `finish` completes the renaming.
         delete(temporary(self._final, UNITS))
         take_place(sealed_store, self._final)
 
     def forget_lost(self) -> list[int]:
-        """Count units as missing whose chunk is no longer there; return their numbers."""
+        """Mark written units without a chunk as missing; return their numbers."""
         there = set(self.files.names())
         lost = [unit for unit in sorted(self.done) if chunk_name(unit) not in there]
         for unit in lost:
@@ -228,13 +228,13 @@ class StoreWriter:
         return lost
 
     def mix_numerics(self, old: Mapping[str, Any], changed: list[str]) -> None:
-        """Note that units computed otherwise were taken over, and in what."""
+        """Record that reused units have other numerics, and which fields differ."""
         self._attributes[NUMERICS] = dict(old)
         self._attributes[MIXED] = list(dict.fromkeys([*self._attributes.get(MIXED, []), *changed]))
-        self._keep_plan()  # for whoever goes on after this writer
+        self._keep_plan()  # for a writer that resumes after this one
 
     def float16_error(self) -> dict[str, float] | None:
-        """Return what float16 costs the units that were written from float32 rows.
+        """Return the float16 rounding errors of the units that were written from float32 rows.
 
         Returns
         -------
@@ -242,15 +242,15 @@ class StoreWriter:
             ``relative_rms``: the root of the sum of squared errors over that of squared values;
             ``largest_absolute``. None for float32.
         """
-        # In the order of the units, whatever the order in which they were written.
+        # In the order of the units, independent of the order of writing.
         return float16_error([self.done[unit] for unit in sorted(self.done)])
 
     def discard(self) -> None:
-        """Remove what was written; for a build that cannot be finished."""
+        """Remove all written files of a build that cannot be finished."""
         self._beginnings.discard()
 
     def _check_files(self, checksums: Mapping[str, str]) -> None:
-        """Read what was written and compare it: the seal is of what is on the disk."""
+        """Compare the files on disk with their checksums before sealing."""
 
         def is_whole(name: str) -> bool:
             try:
@@ -265,12 +265,12 @@ class StoreWriter:
 
     def _lost(self, name: str) -> InputError:
         return InputError(
-            f"{name} of {Path(self._final).name} was written, and is gone or changed since: "
-            "something else removes or writes files in its folder; run the same command again."
+            f"{name} of {Path(self._final).name} was removed or changed after it was written, by "
+            "another program; run the same command again."
         )
 
     def _mark_failed(self) -> None:
-        """Make all rows of failed clips NaN, and set their status."""
+        """Set all rows of failed clips to NaN, and their status."""
         from featstore.format.zarr_format import encode_columns
 
         contents, layout, codec = self._contents, self._contents.layout, self._contents.codec
@@ -285,8 +285,8 @@ class StoreWriter:
             for clip in clips:
                 begin, end = layout.offsets[clip : clip + 2] - first
                 chunk[max(0, begin) : min(end, last - first)] = np.nan
-            known = {key: value for key, value in self.done[unit].items() if key != "sha256"}
-            self.write_encoded(unit, codec.encode(chunk), known)
+            facts = {key: value for key, value in self.done[unit].items() if key != "sha256"}
+            self.write_encoded(unit, codec.encode(chunk), facts)
         columns = dict(contents.columns)
         columns["status"] = columns["status"].copy()
         columns["status"][list(self.failed)] = schema.STATUS_FAILED
@@ -296,15 +296,17 @@ class StoreWriter:
         self.files.write("status/c/0", small["status/c/0"])
         ids = columns["clip_id"]
         failed = {str(ids[clip]): why for clip, why in self.failed.items()}
-        # In the order of the clips, with those that were known to fail beforehand.
+        # In clip order, including clips that failed before the build.
         failed |= self._attributes.get(FAILED, {})
-        self._attributes[FAILED] = {own: failed[own] for own in ids.tolist() if own in failed}
+        self._attributes[FAILED] = {
+            clip_id: failed[clip_id] for clip_id in ids.tolist() if clip_id in failed
+        }
 
     def _keep_plan(self) -> None:
         self._beginnings.keep_plan({**self._plan, "attributes": self._attributes})
 
     def _resumes(self, mixed_numerics: bool) -> bool:
-        """Tell whether an earlier writer's beginnings are those of this plan."""
+        """Tell whether an earlier writer's unfinished units belong to this plan."""
         old = self._beginnings.plan()
         if old is None:
             return False
@@ -313,17 +315,17 @@ class StoreWriter:
         new = json.loads(canonical_json(self._plan))
         new["attributes"].pop(NUMERICS, None)
         mixed = old["attributes"].pop(MIXED, [])
-        for own in (old, new):
-            for name in (MIXED, "title"):  # which names the data folder, and decides no unit
-                own["attributes"].pop(name, None)
+        for plan in (old, new):
+            for name in (MIXED, "title"):  # the title names the data folder; no unit depends on it
+                plan["attributes"].pop(name, None)
         if old != new:
             return False
         changed = differences(old_numerics, json.loads(canonical_json(new_numerics)))
         if changed and not mixed_numerics:
             raise InputError(
-                f"An unfinished build of {Path(self._final).name} was computed otherwise "
-                f"({'; '.join(changed)}), so its last bits may differ; remove it with `featstore "
-                "gc`, or go on with --allow-mixed-numerics."
+                f"An unfinished build of {Path(self._final).name} has other numerics "
+                f"({'; '.join(changed)}), so last bits may differ; remove it with `featstore gc`, "
+                "or resume with --allow-mixed-numerics."
             )
         if changed or mixed:
             self.mix_numerics(old_numerics, [*mixed, *changed])

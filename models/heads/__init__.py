@@ -1,7 +1,7 @@
-"""Temporal heads: from the features of a clip's steps to one logit a class.
+"""Temporal heads: map the features of a clip's steps to one logit per class.
 
-To add one, put a module here with one subclass of `Head`. The module's name is the kind that
-recipes name it by, and the keyword-only arguments of the class are its fields there.
+To add a head, add a module with one subclass of `Head`. The module's name is the head's kind in
+recipes, and the keyword-only arguments of the class are its recipe fields.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HEADS: dict[str, type[Head]] = dict(_found())
 
 
 def build_head(kind: str, features: int, classes: int, **options: Any) -> Head:
-    """Make a head by name.
+    """Return a new head of a kind.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def build_head(kind: str, features: int, classes: int, **options: Any) -> Head:
     Raises
     ------
     ValueError
-        If there is no such head, or its options do not go together.
+        If the kind is unknown, or the options contradict each other.
     """
     if kind not in HEADS:
-        raise ValueError(f"head {kind!r}: known are {', '.join(HEADS)}")
+        raise ValueError(f"head {kind!r} is unknown; choose from {', '.join(HEADS)}")
     return HEADS[kind](features, classes, **options)

@@ -1,4 +1,4 @@
-"""Attentive probe: a learnt query looks over the steps of a clip."""
+"""Attentive probe: a learnt query attends to the steps of a clip."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class AttentiveHead(Head):
     """LayerNorm, projection, positions, one cross-attention block, linear layer.
 
     Bardes et al., "Revisiting feature prediction for learning visual representations from video",
-    TMLR 2024 (V-JEPA), appendix: a learnt query attends to the frozen features, its result is
-    added to the query and passes a two-layer perceptron with a residual connection. Steps have
-    sinusoidal positions added, for features of single frames know no time.
+    TMLR 2024 (V-JEPA), appendix: a learnt query attends to the frozen features. The result is
+    added to the query and passed through a two-layer perceptron with a residual connection.
+    Sinusoidal positions are added to the steps, because features of single frames hold no time.
 
     Parameters
     ----------
@@ -28,11 +28,11 @@ class AttentiveHead(Head):
     feedforward : int
         Size of the hidden layer of the perceptron.
     positions : bool
-        Whether steps know their place.
+        Whether to add positions to the steps.
     dropout : float
         Before the linear layer.
     input_norm : bool
-        Normalise every step's vector by itself before the projection.
+        Normalise each step's vector separately before the projection.
 
     Raises
     ------
@@ -54,7 +54,7 @@ class AttentiveHead(Head):
     ) -> None:
         super().__init__()
         if hidden % heads:
-            raise ValueError(f"heads is {heads}, which does not divide hidden, {hidden}")
+            raise ValueError(f"heads is {heads}; it must divide hidden, {hidden}")
         self.positions = positions
         self.norm = input_layer(features, norm=input_norm)
         self.project = nn.Linear(features, hidden)
@@ -68,12 +68,12 @@ class AttentiveHead(Head):
         self.classify = nn.Linear(hidden, classes)
 
     def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
-        """Classify clips whose padded steps are zero; attention is the mean over the heads."""
+        """Classify clips with zeros as padding; attention is the mean over the heads."""
         steps = self.project(self.norm(steps))
         if self.positions:
             steps = steps + sinusoids(steps.shape[1], steps.shape[2], like=steps)
         keys, query = self.keys_norm(steps), self.query.expand(len(steps), -1, -1)
-        found, weights = self.attend(query, keys, keys, key_padding_mask=~mask)
-        state = (query + found).squeeze(1)
+        attended, weights = self.attend(query, keys, keys, key_padding_mask=~mask)
+        state = (query + attended).squeeze(1)
         state = state + self.mlp(self.mlp_norm(state))
         return HeadOutput(self.classify(self.dropout(state)), weights.squeeze(1))

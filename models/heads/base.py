@@ -1,4 +1,4 @@
-"""What every temporal head is, and the types of its options."""
+"""The base class of temporal heads, and the types of their options."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Share = Annotated[float, Ge(0), Lt(1)]
 
 
 class HeadOutput(NamedTuple):
-    """What a head says about a batch.
+    """The output of a head for a batch.
 
     Attributes
     ----------
     logits : float tensor (B, C)
     attention : float tensor (B, T) or None
-        Weight of every step, zero at padded steps and summing to one a clip.
+        Weight of every step; zero at padded steps, with a sum of one per clip.
     """
 
     logits: Tensor
@@ -28,12 +28,23 @@ class HeadOutput(NamedTuple):
 
 
 class Head(nn.Module):
-    """Base of the heads: features (B, T, D) and mask (B, T), valid steps first, to `HeadOutput`.
+    """Base of the heads: map features (B, T, D) and mask (B, T), valid steps first, to logits.
 
-    Whatever a padded step holds, NaN included, the logits of a clip do not change. A head defines
-    `read`, and takes ``features, classes`` and keyword-only options, each annotated and with a
-    default: they are the fields of a recipe's head section, checked by their annotations.
+    The content of padded steps, even NaN, does not influence the logits. A head defines `read`, and
+    takes ``features, classes`` and keyword-only options with annotations and defaults. The options
+    are the fields of a recipe's head section, and their annotations are checked.
+
+    Attributes
+    ----------
+    learns : bool
+        Whether it is trained by gradients; if not, `remember` takes the training clips once.
     """
+
+    learns = True
+
+    def remember(self, pooled: Tensor, labels: Tensor) -> None:
+        """Take the training clips, averaged over time (n, D), and their labels (n,)."""
+        raise NotImplementedError
 
     def forward(self, features: Tensor, mask: Tensor) -> HeadOutput:
         """Classify a batch of clips.
@@ -53,19 +64,19 @@ class Head(nn.Module):
         return self.read(blank(features, mask), mask)
 
     def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
-        """Classify clips whose padded steps are zero.
+        """Classify clips with zeros as padding.
 
-        A layer with a bias makes padded steps other than zero again: call
-        `models.heads.pooling.blank` before what looks at neighbouring steps.
+        A layer with a bias changes padded steps from zero: call `models.heads.pooling.blank`
+        before layers that read neighbouring steps.
         """
         raise NotImplementedError
 
 
 def input_layer(features: int, *, norm: bool) -> nn.Module:
-    """Return what every step's vector passes first: a norm of its own, or nothing.
+    """Return the first layer of a head: a norm of each step's vector, or the identity.
 
-    The norm has no gain and bias. The weights of the layer behind it can nearly take their place,
-    and without them no gradient has to be carried down to the features: of a step of convolutions
-    over long vectors that is a quarter.
+    The norm has no gain and bias, because the next layer's weights nearly replace them. So no
+    gradient is needed for the features, which saves a quarter of a training step of convolutions
+    over long vectors.
     """
     return nn.LayerNorm(features, elementwise_affine=False) if norm else nn.Identity()

@@ -1,4 +1,4 @@
-"""Pooling and a linear layer: what the features say without their order."""
+"""Pooling and a linear layer; ignores the order of steps."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class LinearHead(Head):
     features, classes : int
         Length of a step's vector, number of classes.
     pool : {"mean", "max", "attention"}
+        How the steps of a clip become one vector.
     dropout : float
         Before the linear layer.
     input_norm : bool
-        Normalise every step's vector by itself before the pool.
+        Normalise each step's vector separately before the pool.
 
     Examples
     --------
@@ -49,6 +50,6 @@ class LinearHead(Head):
         self.classify = nn.Linear(features, classes)
 
     def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
-        """Classify clips whose padded steps are zero."""
+        """Classify clips with zeros as padding."""
         pooled, attention = self.pool(self.norm(steps), mask)
         return HeadOutput(self.classify(self.dropout(pooled)), attention)

@@ -21,14 +21,15 @@ class MlpHead(Head):
     features, classes : int
         Length of a step's vector, number of classes.
     pool : {"mean", "max", "attention"}
+        How the steps of a clip become one vector.
     hidden : int
         Size of a hidden layer.
     layers : int
         Number of hidden layers.
     dropout : float
-        Behind every hidden layer.
+        After every hidden layer.
     input_norm : bool
-        Normalise every step's vector by itself before the pool.
+        Normalise each step's vector separately before the pool.
 
     Examples
     --------
@@ -61,6 +62,6 @@ class MlpHead(Head):
         self.classify = nn.Linear(hidden, classes)
 
     def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
-        """Classify clips whose padded steps are zero."""
+        """Classify clips with zeros as padding."""
         pooled, attention = self.pool(self.norm(steps), mask)
         return HeadOutput(self.classify(self.hidden(pooled)), attention)

@@ -1,4 +1,4 @@
-"""From one vector a step to one vector a clip, looking at valid steps only."""
+"""Pool the vectors of a clip's valid steps into one vector."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ PoolName = Literal["last", "mean", "max", "attention"]
 
 
 def valid_lengths(mask: Tensor) -> Tensor:
-    """Count the valid steps of every clip.
+    """Return the number of valid steps of every clip.
 
     Parameters
     ----------
     mask : bool tensor (B, T)
-        True where a step is valid; valid steps come first.
+        True at valid steps, which come first.
 
     Returns
     -------
@@ -40,15 +40,14 @@ def valid_lengths(mask: Tensor) -> Tensor:
 
 
 def blank(steps: Tensor, mask: Tensor) -> Tensor:
-    """Set padded steps (B, T, D) to zero; unlike a product with the mask, NaN does not survive."""
+    """Return steps (B, T, D) with zeros as padding, even where the padding was NaN."""
     return steps.masked_fill(~mask[..., None], 0.0)
 
 
 class Pool(nn.Module):
-    """Base of the pools: steps (B, T, H) and mask (B, T) to a vector a clip (B, H).
+    """Base of the pools: map steps (B, T, H) and mask (B, T) to one vector per clip (B, H).
 
-    `forward` returns the pooled vectors and, where the pool has one, its weight of every step
-    (B, T), else None.
+    `forward` returns the pooled vectors and the weights of steps (B, T), or None without weights.
     """
 
     def forward(self, steps: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -57,10 +56,10 @@ class Pool(nn.Module):
 
 
 class LastPool(Pool):
-    """Where the recurrence ends: the last valid step forward, the first one backward.
+    """The final state of the recurrence: the last valid step forward, the first one backward.
 
-    Taking the last step of both directions, as is often done, would read a backward state that
-    has seen a single step.
+    The last step of both directions, a common choice, would read a backward state that has seen
+    only one step.
     """
 
     def __init__(self, *, bidirectional: bool) -> None:
@@ -94,7 +93,7 @@ class MaxPool(Pool):
 
 
 class AttentionPool(Pool):
-    """A weighted mean whose weights are learnt: softmax over ``v . tanh(W h + b)``.
+    """A mean with learnt weights: softmax over ``v . tanh(W h + b)``.
 
     Yang et al., "Hierarchical attention networks for document classification", NAACL 2016,
     equations 5 to 7.
@@ -106,7 +105,7 @@ class AttentionPool(Pool):
         self.score = nn.Linear(size, 1, bias=False)
 
     def forward(self, steps: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Average the valid steps by their weights; the weights (B, T) sum to one a clip."""
+        """Average the valid steps by their weights; the weights (B, T) sum to one per clip."""
         steps = blank(steps, mask)
         scores: Tensor = self.score(torch.tanh(self.project(steps))).squeeze(2)
         weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=1)
@@ -114,7 +113,7 @@ class AttentionPool(Pool):
 
 
 def build_pool(name: PoolName, size: int, *, bidirectional: bool = False) -> Pool:
-    """Make a pool by name.
+    """Return a new pool by name.
 
     Parameters
     ----------
@@ -127,7 +126,7 @@ def build_pool(name: PoolName, size: int, *, bidirectional: bool = False) -> Poo
     Raises
     ------
     ValueError
-        If there is no such pool.
+        If the name is unknown.
     """
     match name:
         case "last":
@@ -138,4 +137,4 @@ def build_pool(name: PoolName, size: int, *, bidirectional: bool = False) -> Poo
             return MaxPool()
         case "attention":
             return AttentionPool(size)
-    raise ValueError(f"pool {name!r}: known are {', '.join(get_args(PoolName))}")
+    raise ValueError(f"pool {name!r} is unknown; choose from {', '.join(get_args(PoolName))}")

@@ -23,16 +23,19 @@ class RecurrentHead(Head):
     features, classes : int
         Length of a step's vector, number of classes.
     cell : {"lstm", "gru"}
+        The recurrent layer.
     bidirectional : bool
         Read the clip in both directions.
     hidden : int
         Size of the state of one direction.
     layers : int
+        Number of recurrent layers.
     dropout : float
         Before the linear layer and between recurrent layers.
     input_norm : bool
-        Normalise every step's vector by itself before the recurrence.
+        Normalise each step's vector separately before the recurrence.
     pool : {"last", "mean", "max", "attention"}
+        How the steps of a clip become one vector.
 
     Examples
     --------
@@ -59,7 +62,7 @@ class RecurrentHead(Head):
         super().__init__()
         cells: dict[str, type[nn.LSTM | nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
         if cell not in cells:
-            raise ValueError(f"cell {cell!r}: known are {', '.join(cells)}")
+            raise ValueError(f"cell {cell!r} is unknown; choose from {', '.join(cells)}")
         self.norm = input_layer(features, norm=input_norm)
         self.rnn = cells[cell](
             features,
@@ -67,7 +70,7 @@ class RecurrentHead(Head):
             layers,
             batch_first=True,
             bidirectional=bidirectional,
-            dropout=dropout if layers > 1 else 0.0,  # torch warns: it only acts between layers
+            dropout=dropout if layers > 1 else 0.0,  # it acts only between layers, and torch warns
         )
         size = hidden * (2 if bidirectional else 1)
         self.pool = build_pool(pool, size, bidirectional=bidirectional)
@@ -75,8 +78,8 @@ class RecurrentHead(Head):
         self.classify = nn.Linear(size, classes)
 
     def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
-        """Classify clips whose padded steps are zero."""
-        # Packed, the backward direction starts at a clip's last valid step, not in its padding.
+        """Classify clips with zeros as padding."""
+        # Packing makes the backward direction start at the last valid step, not in the padding.
         lengths = mask.sum(dim=1).cpu()
         packed = pack_padded_sequence(
             self.norm(steps), lengths, batch_first=True, enforce_sorted=False

@@ -14,9 +14,9 @@ class TcnHead(Head):
     """LayerNorm, residual blocks of dilated convolutions, pool, linear layer.
 
     Bai et al., "An empirical evaluation of generic convolutional and recurrent networks for
-    sequence modeling", 2018 (arXiv:1803.01271): two weight-normalised convolutions a block, the
-    dilation doubling from block to block. Weights are normalised and not activations, so that no
-    step's value depends on another clip. By default a step also sees later ones.
+    sequence modeling", 2018 (arXiv:1803.01271): each block has two weight-normalised convolutions,
+    and the dilation doubles from block to block. Weight norm, unlike batch norm, keeps clips
+    independent. By default, a step also sees later steps.
 
     Parameters
     ----------
@@ -25,15 +25,15 @@ class TcnHead(Head):
     hidden : int
         Channels of a convolution.
     layers, kernel : int
-        Number of blocks, and steps that a convolution spans.
+        Number of blocks, and number of steps in a kernel.
     causal : bool
-        Let a step see only itself and earlier ones, as in the paper.
+        Let a step see only itself and earlier steps, as in the paper.
     dropout : float
-        Of whole channels, behind every convolution.
+        Of whole channels, after every convolution.
     input_norm : bool
-        Normalise every step's vector by itself before the first block.
+        Normalise each step's vector separately before the first block.
     pool : {"mean", "max", "attention", "last"}
-        Last is made to be read from a causal network.
+        ``last`` is meant for a causal network.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class TcnHead(Head):
         self.classify = nn.Linear(hidden, classes)
 
     def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
-        """Classify clips whose padded steps are zero."""
+        """Classify clips with zeros as padding."""
         steps = self.norm(steps)
         for block in self.blocks:
             steps = block(steps, mask)
@@ -81,10 +81,10 @@ class _Block(nn.Module):
         self.skip = nn.Identity() if size == hidden else nn.Linear(size, hidden)
 
     def forward(self, steps: Tensor, mask: Tensor) -> Tensor:
-        found = steps
+        hidden = steps
         for convolve in (self.first, self.second):
-            # Zero behind the last valid step is what a clip alone is padded with, too.
-            padded = functional.pad(blank(found, mask).transpose(1, 2), self.reach)
-            found = self.dropout(convolve(padded).relu()).transpose(1, 2)
-        merged: Tensor = (found + self.skip(steps)).relu()
+            # Zeros after the last valid step equal the padding of a single clip.
+            padded = functional.pad(blank(hidden, mask).transpose(1, 2), self.reach)
+            hidden = self.dropout(convolve(padded).relu()).transpose(1, 2)
+        merged: Tensor = (hidden + self.skip(steps)).relu()
         return merged

@@ -13,8 +13,8 @@ class TransformerHead(Head):
     """LayerNorm, projection, positions, transformer encoder, pool, linear layer.
 
     Vaswani et al., "Attention is all you need", NeurIPS 2017, with the norms before the layers as
-    in Xiong et al., "On layer normalization in the transformer architecture", ICML 2020. Padded
-    steps are keys for none.
+    in Xiong et al., "On layer normalization in the transformer architecture", ICML 2020. No step
+    attends to padded steps.
 
     Parameters
     ----------
@@ -29,8 +29,9 @@ class TransformerHead(Head):
     dropout : float
         Within the encoder layers, and before the linear layer.
     input_norm : bool
-        Normalise every step's vector by itself before the projection.
+        Normalise each step's vector separately before the projection.
     pool : {"mean", "max", "attention", "last"}
+        How the steps of a clip become one vector.
 
     Raises
     ------
@@ -53,13 +54,13 @@ class TransformerHead(Head):
     ) -> None:
         super().__init__()
         if hidden % heads:
-            raise ValueError(f"heads is {heads}, which does not divide hidden, {hidden}")
+            raise ValueError(f"heads is {heads}; it must divide hidden, {hidden}")
         self.norm = input_layer(features, norm=input_norm)
         self.project = nn.Linear(features, hidden)
         layer = nn.TransformerEncoderLayer(
             hidden, heads, feedforward, dropout, batch_first=True, norm_first=True
         )
-        # Nested tensors cut the output at the longest clip, and are not made with norm_first.
+        # Nested tensors would truncate the output to the longest clip; norm_first disables them.
         self.encoder = nn.TransformerEncoder(
             layer, layers, nn.LayerNorm(hidden), enable_nested_tensor=False
         )
@@ -68,7 +69,7 @@ class TransformerHead(Head):
         self.classify = nn.Linear(hidden, classes)
 
     def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
-        """Classify clips whose padded steps are zero."""
+        """Classify clips with zeros as padding."""
         steps = self.project(self.norm(steps))
         steps = steps + sinusoids(steps.shape[1], steps.shape[2], like=steps)
         states = self.encoder(steps, src_key_padding_mask=~mask)

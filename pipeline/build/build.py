@@ -17,9 +17,9 @@ from featstore.writing.locks import writer_lock
 from featstore.writing.staging import forget_units
 from pipeline.build.checks import check_failures, check_space, check_weights
 from pipeline.build.extract.statistics import measure
-from pipeline.build.plan.build_plan import Prepared
+from pipeline.build.plan.build_plan import BuildPlan
 from pipeline.build.plan.clips import counts
-from pipeline.build.plan.steps import clip_inputs, columns
+from pipeline.build.plan.steps import columns
 from pipeline.build.repair import Damaged, find_damage, find_failed
 from pipeline.system.progress import Progress
 from pipeline.types import Log
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from featstore.format.contents import Contents
     from featstore.format.layout import Layout
     from featstore.writing.writer import StoreWriter
-    from pipeline.build.executors import Machine
+    from pipeline.build.executors import Executor
     from pipeline.build.extract.statistics import Statistics
     from pipeline.build.plan.sampling import Frames
     from pipeline.build.reuse import Copies
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 
 def build(
-    prepared: Prepared, cache: Cache, log: Log, cluster: Cluster | None = None
+    plan: BuildPlan, cache: Cache, log: Log, cluster: Cluster | None = None
 ) -> dict[str, float]:
     """Build the store, finish or mend it, or find that it is there.
 
     Parameters
     ----------
-    prepared : Prepared
+    plan : BuildPlan
     cache : Cache
     log : callable
     cluster : Cluster, optional
@@ -63,68 +63,68 @@ def build(
     InputError
         If the weights do not fit, a frame does not decode, or the disk is too small.
     """
-    options = prepared.options
-    if not (options.repair or options.retry_failed) and prepared.built:
-        if not isinstance(prepared.path, Path):
-            forget_units(prepared.path)
-        remember_last(options.store, prepared.path)
+    options = plan.options
+    if not (options.repair or options.retry_failed) and plan.built:
+        if not isinstance(plan.path, Path):
+            forget_units(plan.path)
+        remember_last(options.store, plan.path)
         return {}
     if not os.access(options.store, os.W_OK):
         raise InputError(
-            f"--store {options.store}: the folder cannot be written, and has no such store; give "
+            f"--stores {options.store}: the folder cannot be written, and has no such store; give "
             "another one"
         )
-    with writer_lock(options.store, prepared.key):
+    with writer_lock(options.store, plan.key):
         began = time.perf_counter()
-        seconds, facts = _make(prepared, cache, log, cluster)
+        seconds, facts = _make(plan, cache, log, cluster)
         if seconds:
-            seconds = {"index": prepared.seconds, **seconds}
-            seconds["total"] = prepared.seconds + time.perf_counter() - began
-            dropped = [clip.clip_id for clip in prepared.dropped]
+            seconds = {"index": plan.seconds, **seconds}
+            seconds["total"] = plan.seconds + time.perf_counter() - began
+            dropped = [clip.clip_id for clip in plan.dropped]
             write_provenance(
                 # Of a store in a bucket, it stays here.
-                options.store / Path(prepared.path).name,
+                options.store / Path(plan.path).name,
                 seconds,
-                weights=str(prepared.weights),
-                dropped=f"{len(prepared.dropped)} clips shorter than {prepared.min_frames} frames",
+                weights=str(plan.weights),
+                dropped=f"{len(plan.dropped)} clips shorter than {plan.min_frames} frames",
                 **({"dropped_clips": dropped} if dropped else {}),
                 **facts,
             )
-        remember_last(options.store, prepared.path)
+        remember_last(options.store, plan.path)
         return seconds
 
 
 def _make(
-    prepared: Prepared, cache: Cache, log: Log, cluster: Cluster | None
+    plan: BuildPlan, cache: Cache, log: Log, cluster: Cluster | None
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Return seconds by stage, none where there was nothing to do, and facts to remember."""
     from featstore.writing.unfinished import finish
 
-    path = prepared.path
-    if prepared.options.repair and isinstance(path, Path):
+    path = plan.path
+    if plan.options.repair and isinstance(path, Path):
         damaged = find_damage(path, log)
         if damaged is not None and not damaged.names:
-            log(f"{prepared.path} is whole: nothing to repair")
+            log(f"{plan.path} is intact: nothing to repair")
             return {}, {}
-        return _extract(prepared, damaged, cache, log, cluster)
-    if prepared.options.retry_failed and isinstance(path, Path) and prepared.built:
+        return _extract(plan, damaged, cache, log, cluster)
+    if plan.options.retry_failed and isinstance(path, Path) and plan.built:
         holding = find_failed(path)
         if holding is None:
-            log(f"no clip of {prepared.path} has failed: nothing to try again")
+            log(f"no clip of {plan.path} failed: nothing to retry")
             return {}, {}
-        log(f"{len(holding.names)} failed clips are tried again")
-        return _extract(prepared, holding, cache, log, cluster)
+        log(f"retrying {len(holding.names)} failed clips")
+        return _extract(plan, holding, cache, log, cluster)
     if isinstance(path, Path):
         finish(path)
-    if prepared.built:  # by whoever held the lock before
+    if plan.built:  # by whoever held the lock before
         return {}, {}
-    if prepared.existing is not None:
-        return _convert(prepared, prepared.existing, log)
-    return _extract(prepared, None, cache, log, cluster)
+    if plan.existing is not None:
+        return _convert(plan, plan.existing, log)
+    return _extract(plan, None, cache, log, cluster)
 
 
 def _convert(
-    prepared: Prepared, existing: Path | str, log: Log
+    plan: BuildPlan, existing: Path | str, log: Log
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Write a store that is there in another format in the one asked for."""
     from featstore.exchange.export import copy_store, upload
@@ -132,8 +132,8 @@ def _convert(
 
     since = time.perf_counter()
     name = Path(existing).name
-    log(f"the same features are in {name}: copied, nothing is extracted")
-    path, codec = prepared.path, prepared.options.codec
+    log(f"copying the same features from {name}: nothing to extract")
+    path, codec = plan.path, plan.options.codec
     if isinstance(path, Path):
         copy_store(open_store(existing), path, codec)
     else:
@@ -142,7 +142,7 @@ def _convert(
 
 
 def _extract(
-    prepared: Prepared,
+    plan: BuildPlan,
     damaged: Damaged | None,
     cache: Cache,
     log: Log,
@@ -153,50 +153,48 @@ def _extract(
     from featstore.format.contents import Contents
     from featstore.format.layout import Layout, default_chunk_rows
     from featstore.writing.writer import StoreWriter
-    from pipeline.build.executors import Here, There
+    from pipeline.build.executors import DaskExecutor, LocalExecutor
     from pipeline.build.units import unit_works
 
-    options = prepared.options
-    machine = Here(prepared) if cluster is None else There(prepared, cluster)
-    inputs, repeated = clip_inputs(prepared.clips, prepared.videos, options, prepared.fps)
-    check_failures(prepared, {})
-    check_weights(prepared, cache)
-    table = columns(
-        prepared.clips, prepared.videos, prepared.dataset.classes, inputs, prepared.pixels
-    )
-    dim = machine.dim
+    options = plan.options
+    executor = LocalExecutor(plan) if cluster is None else DaskExecutor(plan, cluster)
+    inputs, repeated = plan.inputs()
+    check_failures(plan, {})
+    check_weights(plan, cache)
+    table = columns(plan.clips, plan.videos, plan.dataset.classes, inputs, plan.pixels.mode)
+    dim = executor.dim
     layout = Layout(table["row_size"], dim, default_chunk_rows(dim, int(table["row_size"].sum())))
     loading = time.perf_counter() - since
     since = time.perf_counter()
-    statistics = measure(prepared, cache, log, cluster)
+    statistics = measure(plan.training_pixels, cache, log, cluster)
     measuring = time.perf_counter() - since
 
-    attributes = _attributes(prepared, statistics, repeated)
-    attributes |= {"steps": layout.steps, "dim": dim, "numerics": machine.begin(statistics)}
+    attributes = _attributes(plan, statistics, repeated)
+    attributes |= {"steps": layout.steps, "dim": dim, "numerics": executor.begin(statistics)}
     codec = options.codec if damaged is None else damaged.container.codec
     contents = Contents(layout, table, attributes, codec)
-    writer = StoreWriter(prepared.path, contents, mixed_numerics=options.allow_mixed_numerics)
+    writer = StoreWriter(plan.path, contents, mixed_numerics=options.allow_mixed_numerics)
     try:
-        check_space(prepared, layout, len(writer.missing))
+        check_space(plan, layout, len(writer.missing))
         if writer.done:
-            log(f"going on from {len(writer.done)} of {len(layout.units())} finished units")
+            log(f"resuming after {len(writer.done)} of {len(layout.units())} finished units")
         if damaged is not None:
             damaged.adopt(writer, contents, mixed=options.allow_mixed_numerics, log=log)
-        copies = _copies(prepared, statistics, attributes["numerics"], inputs, log)
+        copies = _copies(plan, statistics, attributes["numerics"], inputs, log)
         if mixed := copies.changed(attributes["numerics"]):
             writer.mix_numerics(attributes["numerics"], mixed)
-        works = list(unit_works(prepared.clips, inputs, layout, writer.missing, copies))
-        _write_units(prepared, machine, works, contents, writer, cache, log)
+        works = list(unit_works(plan.clips, inputs, layout, writer.missing, copies))
+        _write_units(plan, executor, works, contents, writer, cache, log)
         since = time.perf_counter()
         writer.seal()
     except BaseException:
         _keep_or_discard(writer, layout, log)
         raise
-    facts = dict(machine.facts)
+    facts = dict(executor.facts)
     if options.dtype != "float32":
         facts["float16_error"] = writer.float16_error()
     sealing = {"seal": time.perf_counter() - since}
-    return {"load": loading, "statistics": measuring, **machine.seconds, **sealing}, facts
+    return {"load": loading, "statistics": measuring, **executor.seconds, **sealing}, facts
 
 
 def _keep_or_discard(writer: StoreWriter, layout: Layout, log: Log) -> None:
@@ -207,12 +205,12 @@ def _keep_or_discard(writer: StoreWriter, layout: Layout, log: Log) -> None:
         return
     log(
         f"{len(writer.done)} of {len(layout.units())} units are finished and kept: the same "
-        "command goes on from there, `featstore gc` removes them"
+        "command resumes from them, `featstore gc` removes them"
     )
 
 
 def _copies(
-    prepared: Prepared,
+    plan: BuildPlan,
     statistics: Statistics,
     numerics: dict[str, Any],
     inputs: list[Frames],
@@ -221,16 +219,16 @@ def _copies(
     """Find the rows that other stores hold, and say so."""
     from pipeline.build.reuse import find_copies, wanted_of
 
-    wanted = wanted_of(prepared, statistics, numerics)
-    copies = find_copies(prepared.options.store, wanted, [own[:, 0] for own in inputs])
+    wanted = wanted_of(plan, statistics, numerics)
+    copies = find_copies(plan.options.store, wanted, [own[:, 0] for own in inputs])
     for line in copies.lines():
         log(line)
     return copies
 
 
 def _write_units(
-    prepared: Prepared,
-    machine: Machine,
+    plan: BuildPlan,
+    executor: Executor,
     works: list[UnitWork],
     contents: Contents,
     writer: StoreWriter,
@@ -238,7 +236,7 @@ def _write_units(
     log: Log,
 ) -> None:
     """Write every unit that is missing: its rows copied where they exist, else computed."""
-    layout, clips = contents.layout, len(prepared.clips)
+    layout, clips = contents.layout, len(plan.clips)
     with Progress("extracting", clips, "clips", log) as progress:
         finished = 0
         rows_done = layout.steps - sum(work.last - work.first for work in works)
@@ -259,28 +257,28 @@ def _write_units(
                 tick(work.last - work.first, 0)
         computed = {work.number: work for work in works if work.segments}
         todo = list(computed.values())
-        for written in machine.write(todo, writer, contents, tick):
+        for written in executor.write(todo, writer, contents, tick):
             work = computed[written.number]
-            check_unchanged([prepared.videos[segment.video] for segment in work.segments], cache)
+            check_unchanged([plan.videos[segment.video] for segment in work.segments], cache)
             failed = work.failed_clips(written.failed, layout)
             writer.commit(written.number, written.commit, failed)
             tick(work.last - work.first - work.inputs, 0)
             if failed:
-                check_failures(prepared, writer.failed)
+                check_failures(plan, writer.failed)
 
 
-def _attributes(prepared: Prepared, statistics: Statistics, repeated: int) -> dict[str, Any]:
-    parts = counts(prepared.clips, "label")
+def _attributes(plan: BuildPlan, statistics: Statistics, repeated: int) -> dict[str, Any]:
+    parts = counts(plan.clips, "label")
     return {
         schema.SCHEMA_ATTRIBUTE: schema.VERSION,
-        "key": prepared.key,
-        "title": prepared.dataset.title,
-        "features": prepared.configuration,
+        "key": plan.key,
+        "title": plan.dataset.title,
+        "features": plan.configuration,
         "statistics": statistics.as_json(),
-        "subjects_known": prepared.dataset.subjects_known,
-        "untrained": prepared.weights.untrained,
+        "subjects_known": plan.dataset.subjects_known,
+        "untrained": plan.weights.untrained,
         "clips": {part: sum(labels.values()) for part, labels in parts.items()},
         "repeated_last_frame": repeated,
-        **prepared.rare,
-        "failed": {prepared.clips[clip].clip_id: why for clip, why in prepared.lost.items()},
+        **plan.rare,
+        "failed": {plan.clips[clip].clip_id: why for clip, why in plan.lost.items()},
     }

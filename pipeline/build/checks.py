@@ -1,4 +1,4 @@
-"""What must hold before a build goes on: weights, room on the disk, few enough failures."""
+"""Checks of a build: weights, free disk space, number of failures."""
 
 from __future__ import annotations
 
@@ -7,62 +7,64 @@ from collections.abc import Mapping
 from featstore.errors import InputError
 from featstore.format.layout import Layout
 from featstore.writing.destinations import check_room, store_bytes
-from pipeline.build.plan.build_plan import Prepared
+from pipeline.build.plan.build_plan import BuildPlan
 from pipeline.build.plan.clips import NOT_FINITE
 from pipeline.video.cache import Cache
 
 
-def check_failures(prepared: Prepared, failed: Mapping[int, str]) -> None:
-    """Stop where more clips have failed than may.
+def check_failures(plan: BuildPlan, failed: Mapping[int, str]) -> None:
+    """Raise if more clips failed than --max-failures allows.
 
     Raises
     ------
     InputError
     """
-    most = prepared.options.most_failures(len(prepared.clips))
-    failed = {**prepared.lost, **failed}
+    most = plan.options.max_failures.of(len(plan.clips))
+    failed = {**plan.lost, **failed}
     if len(failed) > most:
         number, reason = next(iter(failed.items()))
-        clip = prepared.clips[number]
-        count = f"{len(failed)} of {len(prepared.clips)} clips failed"
+        clip = plan.clips[number]
+        count = f"{len(failed)} of {len(plan.clips)} clips failed"
         if reason == NOT_FINITE:
             raise InputError(
-                f"{count}: the features of clip {clip.clip_id} ({prepared.videos[clip.video].path})"
-                f" are not finite with {prepared.options.backbone}, {prepared.weights}, "
-                f"--precision {prepared.options.precision} and --normalise "
-                f"{prepared.options.normalise}; change one of these, or remove the clip."
+                f"{count}: the features of clip {clip.clip_id} ({plan.videos[clip.video].path})"
+                f" are not finite with {plan.options.backbone}, {plan.weights}, "
+                f"--precision {plan.options.precision} and --normalise "
+                f"{plan.options.normalise}; change one of these, or remove the clip."
             )
         raise InputError(
-            f"{count}, and --max-failures allows {most}: {prepared.videos[clip.video].path}: "
+            f"{count}, but --max-failures allows {most}: {plan.videos[clip.video].path}: "
             f"{reason}, which clip {clip.clip_id} needs; replace the video, remove its clips, or "
-            "allow more with --max-failures."
+            "raise --max-failures."
         )
 
 
-def check_weights(prepared: Prepared, cache: Cache) -> None:
-    """Refuse weights that changed between being hashed and being loaded.
+def check_weights(plan: BuildPlan, cache: Cache) -> None:
+    """Raise if the weights changed between hashing and loading.
 
     Raises
     ------
     InputError
     """
-    path = prepared.weights.path
+    path = plan.weights.path
     known = {} if path is None else cache.known_hashes([path])
-    if path is not None and f"sha256:{known.get(path)}" != prepared.weights.identity:
-        raise InputError(f"{path} was changed while it was read; run the same command again.")
+    if path is not None and f"sha256:{known.get(path)}" != plan.weights.identity:
+        raise InputError(f"{path} changed while it was read; run the same command again.")
 
 
-def check_space(prepared: Prepared, layout: Layout, units: int) -> None:
-    """Refuse to begin where the disk cannot hold the units that are missing.
+def check_space(plan: BuildPlan, layout: Layout, units: int) -> None:
+    """Raise if the disk cannot hold the missing units.
 
     Raises
     ------
     InputError
     """
-    root, options = prepared.options.store, prepared.options
+    root, options = plan.options.store, plan.options
     if options.bucket:
         return
     whole = store_bytes(layout.steps, layout.dim, options.codec.item_size)
-    packed = whole if options.format == "hdf5" else 0  # from finished files, which stay till then
+    packed = (
+        whole if options.format == "hdf5" else 0
+    )  # packed from finished files, which stay until the end
     needed = whole * units // len(layout.units()) + packed
     check_room(root, needed)

@@ -1,11 +1,11 @@
-"""What a worker does for a build: everything but the planning, the commits and the seal."""
+"""A worker's part of a build: everything except planning, commits and the seal."""
 
 from __future__ import annotations
 
 import platform
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from featstore.errors import InputError
@@ -16,36 +16,18 @@ from featstore.writing.staging import RUN, write_unit
 from pipeline.build.extract.backbone import Forward, load_forward
 from pipeline.build.extract.extractor import Extractor
 from pipeline.build.extract.statistics import Statistics
-from pipeline.build.plan.options import BuildOptions
+from pipeline.build.plan.extraction import Extraction
 from pipeline.build.plan.weights import Weights
 from pipeline.build.units import UnitWork, Written
 from pipeline.video.cache import content_hash
-from pipeline.video.modes import PixelMode
 from pipeline.video.videos import Video
 
 NOTHING = Statistics(mean=(0.0,), std=(1.0,), origin="fixed")
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """What decides the backbone that a worker loads.
-
-    Attributes
-    ----------
-    options : BuildOptions
-    mode : {"luma", "rgb"}
-    weights : Weights
-        Of an absolute path.
-    """
-
-    options: BuildOptions
-    mode: PixelMode
-    weights: Weights
-
-
-@dataclass(frozen=True, slots=True)
 class Computed:
-    """What a worker says of a unit.
+    """A worker's result for a unit.
 
     Attributes
     ----------
@@ -55,7 +37,7 @@ class Computed:
     facts : dict
         See `Extractor.facts`.
     changed : list of str
-        In what this worker's numerics differ from those of the job.
+        Differences between this worker's numerics and the job's.
     """
 
     written: Written
@@ -66,23 +48,24 @@ class Computed:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is the same for every unit of a build.
+    """The settings shared by all units of a build.
 
     Attributes
     ----------
-    model : Model
+    extraction : Extraction
+        With weights of an absolute path.
     statistics : Statistics
     files, commits : str
-        Where chunks go, and where the process that asks has put its name.
+        The folder of the chunks, and the folder with the name of the calling process.
     run : str
-        Its name.
+        The name of the calling process.
     chunk_rows, dim : int
     codec : Codec
     numerics : dict
-        What units are to be computed with.
+        The numerics that units must have.
     """
 
-    model: Model
+    extraction: Extraction
     statistics: Statistics
     files: str
     commits: str
@@ -95,15 +78,15 @@ class Job:
 
 # A worker process has one device, so it computes one unit at a time, with one model.
 _one_at_a_time = threading.Lock()
-_loaded: dict[Model, tuple[Forward, dict[str, Any]]] = {}
+_loaded: dict[Extraction, tuple[Forward, dict[str, Any]]] = {}
 _extractors: dict[str, Extractor] = {}
 
 
-def describe(model: Model) -> tuple[Model, dict[str, Any], int]:
-    """Return the model with its batch size, this worker's numerics, and the length of features."""
+def describe(extraction: Extraction) -> tuple[Extraction, dict[str, Any], int]:
+    """Return the extraction with its batch size, the numerics, and the length of features."""
     with _one_at_a_time:
-        forward, numerics = _load(model)
-    return replace(model, options=forward.options), numerics, forward.dim
+        forward, numerics = _load(extraction)
+    return forward.extraction, numerics, forward.dim
 
 
 def compute(task: tuple[Job, UnitWork, dict[int, Video]]) -> Computed:
@@ -122,7 +105,7 @@ def compute(task: tuple[Job, UnitWork, dict[int, Video]]) -> Computed:
     job, work, videos = task
     with _one_at_a_time:
         _check_place(job)
-        forward, numerics = _load(job.model)
+        forward, numerics = _load(job.extraction)
         extractor = _extractor(job, forward)
         extractor.videos = videos
         extractor.timings.clear()
@@ -137,7 +120,7 @@ def compute(task: tuple[Job, UnitWork, dict[int, Video]]) -> Computed:
 
 
 def _check_place(job: Job) -> None:
-    """Refuse to write where the build is not to be seen, or another process has taken it over.
+    """Raise if this worker does not see the build, or another process took it over.
 
     Raises
     ------
@@ -150,27 +133,27 @@ def _check_place(job: Job) -> None:
     if seen != job.run:
         raise InputError(
             f"The worker on {platform.node()} does not see this build at {job.commits}; workers "
-            "and the one who asks need one shared disk for --store, or --store s3://..."
+            "and the one who asks need one shared disk for --stores, or --stores s3://..."
         )
 
 
-def _load(model: Model) -> tuple[Forward, dict[str, Any]]:
+def _load(extraction: Extraction) -> tuple[Forward, dict[str, Any]]:
     """Return the model, which is loaded once, and this worker's numerics."""
-    if model in _loaded:
-        return _loaded[model]
-    _check_weights(model.weights)
-    forward = load_forward(model.options, model.mode, model.weights)
-    probe = Extractor(forward, {}, model.mode, NOTHING)
+    if extraction in _loaded:
+        return _loaded[extraction]
+    _check_weights(extraction.weights)
+    forward = load_forward(extraction)
+    probe = Extractor(forward, {}, NOTHING)
     _loaded.clear()
     _extractors.clear()
     # Whoever asks next gives the batch size that was found.
     found = forward, forward.numerics | probe.depends_on_place()
-    _loaded[replace(model, options=forward.options)] = found
+    _loaded[forward.extraction] = found
     return found
 
 
 def _check_weights(weights: Weights) -> None:
-    """Refuse weights that are not there, or are others.
+    """Raise if the weights are missing or different.
 
     Raises
     ------
@@ -182,8 +165,8 @@ def _check_weights(weights: Weights) -> None:
     found = content_hash(path) if path.is_file() else "missing"
     if f"sha256:{found}" != weights.identity:
         raise InputError(
-            f"On {platform.node()}, {path} is not the weights file that the build was asked for; "
-            "workers need to see the same file under the same path."
+            f"On {platform.node()}, {path} is not the weights file of this build; workers need "
+            "the same file under the same path."
         )
 
 
@@ -191,5 +174,5 @@ def _extractor(job: Job, forward: Forward) -> Extractor:
     name = str(job.statistics)
     if name not in _extractors:
         _extractors.clear()
-        _extractors[name] = Extractor(forward, {}, job.model.mode, job.statistics)
+        _extractors[name] = Extractor(forward, {}, job.statistics)
     return _extractors[name]

@@ -16,14 +16,14 @@ from featstore.writing.staging import write_unit
 from featstore.writing.writer import StoreWriter
 from pipeline.build.extract.statistics import Statistics
 from pipeline.build.extract.timings import gather
-from pipeline.build.plan.build_plan import Prepared
+from pipeline.build.plan.build_plan import BuildPlan
 from pipeline.build.units import UnitWork, Written
 from pipeline.system.dask_cluster import Cluster
 
 Tick = Callable[[int, int], None]
 
 
-class Machine(Protocol):
+class Executor(Protocol):
     """Computes units and writes their chunks.
 
     Attributes
@@ -58,11 +58,11 @@ class Machine(Protocol):
         writer : StoreWriter
         contents : Contents
         tick : callable
-            Told, as work goes on, how many more inputs were computed and frames were decoded.
+            Takes the number of newly computed inputs and decoded frames.
         """
 
 
-class Here:
+class LocalExecutor:
     """Computes in this process, with one device.
 
     Raises
@@ -71,11 +71,11 @@ class Here:
         If the device or the weights cannot be used.
     """
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, plan: BuildPlan) -> None:
         from pipeline.build.extract.backbone import load_forward
 
-        self._prepared = prepared
-        self._forward = load_forward(prepared.options, prepared.pixels, prepared.weights)
+        self._videos = plan.videos
+        self._forward = load_forward(plan.extraction)
         self.dim = self._forward.dim
         self.seconds: dict[str, float] = {}
         self.facts: dict[str, Any] = {}
@@ -84,8 +84,7 @@ class Here:
         """Take the statistics that pixels are normalised with; return the numerics."""
         from pipeline.build.extract.extractor import Extractor
 
-        own = self._prepared
-        self._extractor = Extractor(self._forward, own.videos, own.pixels, statistics)
+        self._extractor = Extractor(self._forward, self._videos, statistics)
         self.seconds = self._extractor.timings.seconds
         return self._forward.numerics | self._extractor.depends_on_place()
 
@@ -108,23 +107,21 @@ class Here:
         self.facts = self._extractor.facts()
 
 
-class There:
+class DaskExecutor:
     """Has workers compute, each with one device; see `pipeline.build.dask_worker`."""
 
-    def __init__(self, prepared: Prepared, cluster: Cluster) -> None:
-        from pipeline.build.dask_worker import Model
-
-        weights, path = prepared.weights, prepared.weights.path
+    def __init__(self, plan: BuildPlan, cluster: Cluster) -> None:
+        weights, path = plan.weights, plan.weights.path
         if path is not None:
             weights = replace(weights, path=path.absolute())
-        self._prepared, self._cluster = prepared, cluster
-        model = Model(prepared.options, prepared.pixels, weights)
-        self._model, self._numerics, self.dim = cluster.call(
-            "pipeline.build.dask_worker:describe", model
+        self._videos, self._cluster = plan.videos, cluster
+        self._allow_mixed = plan.options.allow_mixed_numerics
+        self._extraction, self._numerics, self.dim = cluster.call(
+            "pipeline.build.dask_worker:describe", replace(plan.extraction, weights=weights)
         )
         # All load the model now, and whoever computes otherwise is known before the first unit.
-        others = cluster.everywhere("pipeline.build.dask_worker:describe", self._model)
-        if not prepared.options.allow_mixed_numerics:
+        others = cluster.everywhere("pipeline.build.dask_worker:describe", self._extraction)
+        if not self._allow_mixed:
             for _, numerics, _ in others:
                 _check_same(differences(self._numerics, numerics))
         self.seconds: dict[str, float] = {}
@@ -146,7 +143,7 @@ class There:
         from pipeline.build.dask_worker import Job
 
         job = Job(
-            self._model,
+            self._extraction,
             self._statistics,
             *writer.places,
             contents.layout.chunk_rows,
@@ -154,14 +151,14 @@ class There:
             contents.codec,
             self._numerics,
         )
-        videos = self._prepared.videos
+        videos = self._videos
         tasks = (
             (job, work, {own.video: videos[own.video].anywhere() for own in work.segments})
             for work in works
         )
         for number, computed in self._cluster.map("pipeline.build.dask_worker:compute", tasks):
             if computed.changed:
-                if not self._prepared.options.allow_mixed_numerics:
+                if not self._allow_mixed:
                     _check_same(computed.changed)
                 writer.mix_numerics(self._numerics, computed.changed)
             for stage, value in computed.seconds.items():
@@ -174,7 +171,7 @@ class There:
 
 
 def _check_same(changed: list[str]) -> None:
-    """Refuse a worker that computes otherwise than the first one.
+    """Check that all workers have the same numerics.
 
     Raises
     ------
@@ -182,7 +179,7 @@ def _check_same(changed: list[str]) -> None:
     """
     if changed:
         raise InputError(
-            f"A worker computes otherwise than the first one ({'; '.join(changed)}), so last bits "
-            "may differ; give all workers the same software and hardware, or go on with "
+            f"A worker has other numerics than the first one ({'; '.join(changed)}), so last bits "
+            "may differ; use the same software and hardware on all workers, or pass "
             "--allow-mixed-numerics."
         )

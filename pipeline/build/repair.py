@@ -1,4 +1,4 @@
-"""Mending a sealed store: what is whole is taken over, the rest is computed again."""
+"""Repair a sealed store: keep intact units, and compute the others again."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from featstore.keys import differences
 from featstore.reading.store import open_store
 from featstore.writing.writer import StoreWriter
 
-# What must be the same for a chunk to be the same.
+# Attributes that must match for a chunk to be reused.
 SAME = ("key", "features", "statistics", "steps", "dim")
 
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """A sealed store, and what of it disagrees with its seal.
+    """A sealed store, and the parts that do not match its seal.
 
     Attributes
     ----------
@@ -44,39 +44,39 @@ class Damaged:
     def adopt(
         self, writer: StoreWriter, contents: Contents, *, mixed: bool, log: Callable[[str], None]
     ) -> None:
-        """Copy every whole unit into the writer.
+        """Copy every intact unit into the writer.
 
         Raises
         ------
         InputError
-            If they were computed by other software or hardware, and not `mixed`.
+            If the units come from other software or hardware, and `mixed` is false.
         """
         own, new = self.container.attributes, contents.attributes
         shape = (contents.layout.chunk_rows, contents.layout.dim)
         if any(own[name] != new[name] for name in SAME) or self.container.chunk_shape != shape:
-            log(f"{self.container.place} was made from something else: everything is computed")
+            log(f"{self.container.location} has other inputs: computing everything again")
             return
         changed = differences(own["numerics"], new["numerics"])
         earlier = own.get("mixed_numerics", [])
         if changed and not mixed:
             raise InputError(
-                f"{self.container.place} was computed otherwise ({'; '.join(changed)}), so the "
-                "last bits of what is computed now may differ; give --allow-mixed-numerics to "
-                "mend it nevertheless, or remove it and build it anew."
+                f"{self.container.location} has other numerics ({'; '.join(changed)}), so the last "
+                "bits of newly computed units may differ; pass --allow-mixed-numerics to repair "
+                "it, or remove it and build it again."
             )
         if changed or earlier:
             writer.mix_numerics(own["numerics"], [*earlier, *changed])
         taken = 0
         for unit in writer.missing:
             if unit not in self.chunks:
-                with suppress(CorruptStoreError):  # of a file that cannot be read at all
+                with suppress(CorruptStoreError):  # the file is unreadable
                     failed = self._failed(contents, unit)
                     copy_chunk(self.container, writer, unit, contents.codec, failed)
                     taken += 1
-        log(f"{taken} of {len(contents.layout.units())} units are whole and taken over")
+        log(f"keeping {taken} of {len(contents.layout.units())} units, which are intact")
 
     def _failed(self, contents: Contents, unit: int) -> dict[int, str]:
-        """Return the clips of a unit that had failed, and why."""
+        """Return the failed clips of a unit, and the reasons."""
         known = self.container.attributes.get("failed", {})
         ids = contents.columns["clip_id"]
         clips = contents.layout.clips_of(*contents.layout.units()[unit]) if known else ()
@@ -84,7 +84,7 @@ class Damaged:
 
 
 def find_failed(path: Path) -> Damaged | None:
-    """Return a sealed store with the units that hold failed clips; None where none has failed.
+    """Return a sealed store with the units of its failed clips; None without failed clips.
 
     Raises
     ------
@@ -103,20 +103,20 @@ def find_failed(path: Path) -> Damaged | None:
 
 
 def find_damage(path: Path, log: Callable[[str], None]) -> Damaged | None:
-    """Compare a store with its seal; None where there is nothing to take over.
+    """Compare a store with its seal; None if nothing can be kept.
 
     Parameters
     ----------
     path : Path
     log : callable
-        Is told each damage.
+        Takes one line per damage.
     """
     try:
         container = open_container(path)
     except StoreNotFoundError:
         return None
     except CorruptStoreError as error:
-        log(f"{error} Nothing can be taken over: everything is computed.")
+        log(f"{error} Nothing can be kept: computing everything again.")
         return None
     found = list(container.damages())
     for damage in found:

@@ -1,7 +1,7 @@
-"""The same build again: answered from what it read, without reading annotations or videos again.
+"""Answer a repeated build from the cache, without reading annotations or videos again.
 
-An answer holds for the same code, flags, annotation files, weights and videos. Annotations and
-weights are compared by content, videos by `pipeline.video.cache.signature`, as everywhere.
+An answer is valid for the same code, flags, annotation files, weights and videos. Annotations and
+weights are compared by content, videos by `pipeline.video.cache.signature`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from pipeline.build.plan.weights import find_weights
 from pipeline.video.cache import Cache, signature
 
 if TYPE_CHECKING:
-    from pipeline.build.plan.build_plan import Prepared
+    from pipeline.build.plan.build_plan import BuildPlan
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A store that is there, and what is said of it.
+    """An existing store and its caveats.
 
     Attributes
     ----------
@@ -45,10 +45,10 @@ class Answer:
 
 
 def request_of(options: BuildOptions) -> str | None:
-    """Return the hash of all that decides a build but the weights and the videos.
+    """Return the hash of everything that decides a build, except the weights and the videos.
 
-    None where that is not known without reading: for sources that search folders, for buckets, and
-    for builds that mend a store.
+    None if the hash needs more reading: for sources that search folders, for buckets, and for
+    repairs and retries.
     """
     source = options.source
     values = {own.name: getattr(source, own.name) for own in fields(cast("Any", source))}
@@ -64,7 +64,7 @@ def request_of(options: BuildOptions) -> str | None:
 def find_answer(
     request: str, options: BuildOptions, cache: Cache, log: Callable[[str], None]
 ) -> Answer | None:
-    """Return the answer that is kept, if weights and videos are the same, and the store there."""
+    """Return the cached answer if weights and videos are unchanged and the store exists."""
     kept = cache.answer(request)
     if kept is None:
         return None
@@ -78,22 +78,22 @@ def find_answer(
     return Answer(path, known["key"], known["subjects_known"], known["untrained"])
 
 
-def keep_answer(request: str, prepared: Prepared, cache: Cache) -> None:
-    """Keep where the store of a request is, unless something has changed meanwhile."""
-    hashes = {video.path: video.sha256 for video in prepared.videos}
+def keep_answer(request: str, plan: BuildPlan, cache: Cache) -> None:
+    """Cache the store of a request, unless something changed during the build."""
+    hashes = {video.path: video.sha256 for video in plan.videos}
     videos = [str(path.absolute()) for path in hashes]
     signatures = _signatures(videos)
-    # What finetuned weights have seen is said at every build.
-    if prepared.weights.trained_on or request_of(prepared.options) != request:
+    # Every build with finetuned weights logs what they were trained on.
+    if plan.weights.trained_on or request_of(plan.options) != request:
         return
-    if signatures is None or not prepared.built or cache.known_hashes(hashes) != hashes:
+    if signatures is None or not plan.built or cache.known_hashes(hashes) != hashes:
         return
     known = {
-        "path": str(prepared.path),
-        "key": prepared.key,
-        "weights": prepared.weights.identity,
-        "subjects_known": prepared.dataset.subjects_known,
-        "untrained": prepared.weights.untrained,
+        "path": str(plan.path),
+        "key": plan.key,
+        "weights": plan.weights.identity,
+        "subjects_known": plan.dataset.subjects_known,
+        "untrained": plan.weights.untrained,
         "videos": videos,
         "signatures": signatures,
     }
@@ -105,7 +105,7 @@ def _signatures(videos: Sequence[str]) -> str | None:
     found = hashlib.sha256()
     try:
         for path in videos:
-            status = os.stat(path)  # noqa: PTH116 - of a Path it takes three times as long
+            status = os.stat(path)  # noqa: PTH116 - three times as fast as Path.stat
             if stat.S_ISDIR(status.st_mode):
                 found.update(signature(Path(path)).encode())
             stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
@@ -116,7 +116,7 @@ def _signatures(videos: Sequence[str]) -> str | None:
 
 
 def _code() -> list[list[Any]]:
-    """Return what changes when this program does."""
+    """Return the paths, sizes and times of the program's modules."""
     root = Path(__file__).parents[2]
     folders = [root / name for name in ("featstore", "models", "pipeline")]
     return [

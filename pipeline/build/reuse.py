@@ -1,4 +1,4 @@
-"""Rows that need no extraction: found in other stores by feature key, and copied."""
+"""Copy rows from other stores with the same feature keys instead of extracting them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from featstore.reading.store import Store, open_store
 
 if TYPE_CHECKING:
     from pipeline.build.extract.statistics import Statistics
-    from pipeline.build.plan.build_plan import Prepared
+    from pipeline.build.plan.build_plan import BuildPlan
 
 
 # In the numerics, where the probe of `pipeline.build.extract.extractor` says so
@@ -28,21 +28,21 @@ DEPENDS = "depends_on_place"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What decides which rows can be copied.
+    """The criteria for copying rows.
 
     Attributes
     ----------
     key : str
-        The key of the store that is to be built.
+        The key of the store to build.
     features : mapping
         Its feature configuration.
     mean, std : sequence of float
         Its statistics, by value.
     clips : sequence of ClipKey
     numerics : mapping
-        What is computed with.
+        The numerics of this build.
     mixed : bool
-        Copy rows of other numerics too.
+        Also copy rows with other numerics.
     """
 
     key: str
@@ -56,7 +56,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Rows of one unit that another store has.
+    """Rows of one unit to copy from another store.
 
     Attributes
     ----------
@@ -76,40 +76,40 @@ class Copy:
     skip: int
 
     def copy_into(self, rows: NDArray[np.float32]) -> None:
-        """Copy the rows, comparing them with their checksums."""
+        """Copy the rows and compare them with their checksums."""
         own = self.store[self.clip]
         rows[self.begin : self.end] = own[self.skip : self.skip + self.end - self.begin]
 
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Where the rows of clips lie already.
+    """The clips with rows in other stores.
 
     Attributes
     ----------
     found : dict of int to (Store, int)
-        Clip to the store that has its rows, and its position there.
+        Maps a clip to the store with its rows, and its position there.
     refused : list of str
-        Why rows of a store are not copied though its configuration is the same.
+        Why rows of a store with the same configuration are not copied.
     """
 
     found: dict[int, tuple[Store, int]]
     refused: list[str]
 
     def changed(self, numerics: Mapping[str, Any]) -> list[str]:
-        """Return in what the rows that are found were computed otherwise."""
+        """Return the differences between the numerics of the copied rows and these."""
         stores = {id(store): store for store, _ in self.found.values()}.values()
         found = [line for own in stores for line in numerics_changed(own.attributes, numerics)]
         return list(dict.fromkeys(found))
 
     def lines(self) -> Iterator[str]:
-        """Yield what to say of them."""
+        """Yield log lines about the copies."""
         for store, clips, steps in self.by_store():
             yield f"copied: {clips} clips ({steps} steps) from {Path(store.path).name}"
         yield from self.refused
 
     def by_store(self) -> Iterator[tuple[Store, int, int]]:
-        """Yield each store with how many clips and steps are copied from it."""
+        """Yield each store with the number of clips and steps copied from it."""
         counted: dict[int, list[int]] = {}
         stores = {id(store): store for store, _ in self.found.values()}
         for store, clip in self.found.values():
@@ -118,7 +118,7 @@ class Copies:
             yield stores[number], len(sizes), sum(sizes)
 
     def of_rows(self, layout: Layout, first: int, last: int) -> list[Copy]:
-        """Return what is found of rows `first` to `last` of the store, in order."""
+        """Return the copies for rows `first` to `last` of the store, in order."""
         found = []
         for clip in layout.clips_of(first, last):
             if clip in self.found:
@@ -129,33 +129,33 @@ class Copies:
         return found
 
 
-def wanted_of(prepared: Prepared, statistics: Statistics, numerics: Mapping[str, Any]) -> Wanted:
-    """Return what decides which rows a build can copy."""
+def wanted_of(plan: BuildPlan, statistics: Statistics, numerics: Mapping[str, Any]) -> Wanted:
+    """Return the criteria of the rows that a build can copy."""
     return Wanted(
-        prepared.key,
-        prepared.configuration,
+        plan.key,
+        plan.configuration,
         statistics.mean,
         statistics.std,
-        prepared.clip_keys(),
+        plan.clip_keys(),
         numerics,
-        prepared.options.allow_mixed_numerics,
+        plan.options.allow_mixed_numerics,
     )
 
 
 def numerics_changed(attributes: Mapping[str, Any], numerics: Mapping[str, Any]) -> list[str]:
-    """Return in what the rows of a store were computed otherwise than `numerics` says.
+    """Return the differences between the numerics of a store's rows and `numerics`.
 
-    Rows whose last bits depend on their place in a batch are never the same.
+    If the last bits depend on the position in a batch, rows are never the same.
     """
     changed = differences(attributes["numerics"], numerics)
     changed += attributes.get("mixed_numerics", [])
     if numerics.get(DEPENDS) and not changed:
-        changed.append("the backbone's last bits depend on the place in a batch")
+        changed.append("the backbone's last bits depend on the position in a batch")
     return changed
 
 
 def find_copies(root: Path, wanted: Wanted, frames: Sequence[NDArray[np.int64]]) -> Copies:
-    """Find the clips whose features stores of one folder hold already, comparing checksums.
+    """Return the clips with features in other stores of a folder, after comparing checksums.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def find_copies(root: Path, wanted: Wanted, frames: Sequence[NDArray[np.int64]])
 
 
 def _usable(store: Store, position: int, frames: NDArray[np.int64], damaged: list[str]) -> bool:
-    """Tell whether a clip's rows are whole and of these frames, noting damage."""
+    """Return whether a clip's rows are intact and from these frames; record damage."""
     if store.status[position] != schema.STATUS_OK:
         return False
     try:
@@ -205,13 +205,13 @@ def _usable(store: Store, position: int, frames: NDArray[np.int64], damaged: lis
 
 
 def _open(entry: Entry, wanted: Wanted, refused: list[str]) -> Store | None:
-    """Open a store whose rows may be copied, or say why they are not."""
+    """Open a store to copy rows from; None if that is refused, with the reason in `refused`."""
     changed = numerics_changed(entry.attributes, wanted.numerics)
     if changed and not wanted.mixed:
         refused.append(
-            f"rows of {entry.path.name} are not copied, because it was computed otherwise "
-            f"({'; '.join(changed)}) and the last bits may differ; --allow-mixed-numerics "
-            "copies them"
+            f"rows of {entry.path.name} are not copied: it has other numerics "
+            f"({'; '.join(changed)}), so the last bits may differ; pass --allow-mixed-numerics "
+            "to copy them"
         )
         return None
     try:

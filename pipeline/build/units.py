@@ -1,4 +1,4 @@
-"""The work of one unit: which rows are copied, and which are computed from which frames."""
+"""The work of one unit: rows to copy, and rows to compute from frames."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pipeline.build.reuse import Copies, Copy
 
 @dataclass(frozen=True, slots=True)
 class UnitWork:
-    """What is to be done for one unit, wherever it is done.
+    """The work of one unit, independent of where it runs.
 
     Attributes
     ----------
     number, first, last : int
         The unit, and its rows in the store.
     segments : list of Segment
-        What is computed; the rows follow each other as in the store.
+        The segments to compute; their rows are in the order of the store.
     copies : list of Copy
-        What is copied.
+        The rows to copy.
     """
 
     number: int
@@ -38,18 +38,18 @@ class UnitWork:
 
     @property
     def inputs(self) -> int:
-        """Inputs of the backbone."""
+        """The number of inputs of the backbone."""
         return sum(len(segment.inputs) for segment in self.segments)
 
     def computed_rows(self) -> NDArray[np.int64]:
-        """Return the rows of the unit that are computed, in ascending order."""
+        """Return the computed rows of the unit, in ascending order."""
         missing = np.ones(self.last - self.first, bool)
         for copy in self.copies:
             missing[copy.begin : copy.end] = False
         return np.flatnonzero(missing)
 
     def failed_clips(self, failed: Mapping[int, str], layout: Layout) -> dict[int, str]:
-        """Return the clips of which a computed row failed, and why."""
+        """Return the clips with a failed computed row, and the reasons."""
         rows = self.first + self.computed_rows() if failed else np.zeros(0, np.int64)
         return {
             int(np.searchsorted(layout.offsets, rows[row], "right")) - 1: reason
@@ -57,7 +57,7 @@ class UnitWork:
         }
 
     def assemble(self, computed: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
-        """Return all rows of the unit, shape (last - first, dim), copying those that exist."""
+        """Return all rows of the unit, computed and copied; shape (last - first, dim)."""
         if not self.copies:
             return computed
         rows = np.empty((self.last - self.first, dim), np.float32)
@@ -69,15 +69,15 @@ class UnitWork:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A unit whose chunk is written, and not committed yet.
+    """A unit with a written chunk, not committed yet.
 
     Attributes
     ----------
     number : int
     commit : dict
-        What `StoreWriter.commit` takes.
+        The argument of `StoreWriter.commit`.
     failed : dict of int to str
-        Number of a computed row that failed to why.
+        Maps the number of a failed computed row to the reason.
     """
 
     number: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from featstore.errors import CorruptStoreError
 from featstore.keys import differences
@@ -12,87 +13,116 @@ from featstore.manage.catalogue import entries
 from featstore.manage.diff import Subject, changes, of_store
 from featstore.reading.store import open_store
 from pipeline.build.extract.statistics import Statistics, known_statistics
-from pipeline.build.plan.build_plan import Prepared
-from pipeline.build.plan.steps import clip_inputs
-from pipeline.build.reuse import find_copies, wanted_of
+from pipeline.build.plan.build_plan import BuildPlan
+from pipeline.build.reuse import Copies, find_copies, wanted_of
 from pipeline.video.cache import Cache
 
 
-def most_similar(prepared: Prepared) -> Path | None:
+def most_similar(plan: BuildPlan) -> Path | None:
     """Return the store of the same folder that differs in the fewest fields; None without any."""
-    wanted = {**prepared.configuration, "data": prepared.dataset.title}
+    wanted = {**plan.configuration, "data": plan.dataset.title}
 
     def distance(own: dict[str, Any]) -> int:
         return len(differences({**own["features"], "data": own["title"]}, wanted))
 
     found = [
         (distance(entry.attributes), entry.path)
-        for entry in entries(prepared.options.store)
-        if entry.key != prepared.key
+        for entry in entries(plan.options.store)
+        if entry.key != plan.key
     ]
     return min(found)[1] if found else None
 
 
-def of_build(prepared: Prepared, statistics: Statistics | None) -> Subject:
+def of_build(plan: BuildPlan, statistics: Statistics | None) -> Subject:
     """Return what decides the key of the store that a build is to make."""
     return Subject(
         "this build",
-        prepared.configuration,
-        prepared.dataset.classes,
-        prepared.dataset.subjects_known,
-        prepared.clip_keys(),
+        plan.configuration,
+        plan.dataset.classes,
+        plan.dataset.subjects_known,
+        plan.clip_keys(),
         None if statistics is None else (statistics.mean, statistics.std),
     )
 
 
-def differs_from(prepared: Prepared, path: Path | None, cache: Cache) -> Iterator[str]:
-    """Yield in which fields a build differs from a store, by default from the most similar one."""
-    path = path or most_similar(prepared)
+class Unlike(NamedTuple):
+    """The store that a build was compared with, and every field in which they differ."""
+
+    path: Path
+    fields: list[str]
+
+
+def unlike(plan: BuildPlan, path: Path | None, cache: Cache) -> Unlike | None:
+    """Compare a build with a store, by default with the most similar one; None without any.
+
+    Raises
+    ------
+    CorruptStoreError
+        If the store cannot be opened.
+    """
+    path = path or most_similar(plan)
     if path is None:
-        return
+        return None
+    other = of_store(open_store(path), path.name)
+    return Unlike(
+        path, changes(other, of_build(plan, known_statistics(plan.training_pixels, cache)))
+    )
+
+
+def differs_from(plan: BuildPlan, path: Path | None, cache: Cache) -> Iterator[str]:
+    """Yield in which fields a build differs from a store, by default from the most similar one."""
     try:
-        other = of_store(open_store(path), path.name)
+        found = unlike(plan, path, cache)
     except CorruptStoreError as error:
         yield str(error)
         return
-    yield f"unlike {path.name}:"
-    for line in changes(other, of_build(prepared, statistics_now(prepared, cache))):
-        yield f"  {line}"
+    if found:
+        yield f"unlike {found.path.name}:"
+        for line in found.fields:
+            yield f"  {line}"
 
 
-def work(prepared: Prepared, cache: Cache, numerics: dict[str, Any]) -> Iterator[str]:
-    """Yield how much a build would copy, from where, and how much it would compute.
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How much a build would copy, and how much it would compute.
+
+    Attributes
+    ----------
+    copies : Copies or None
+        None where mean and std are not measured yet, so that no row can be looked up.
+    clips, steps : int
+        To be computed.
+    """
+
+    copies: Copies | None
+    clips: int
+    steps: int
+
+    def lines(self) -> Iterator[str]:
+        """Yield this for people."""
+        if self.copies is None:
+            yield "mean and std of these clips are not measured yet, so no row can be copied"
+        else:
+            yield from self.copies.lines()
+        yield f"computed: {self.clips} clips ({self.steps} steps)"
+
+
+def work(plan: BuildPlan, cache: Cache, numerics: dict[str, Any]) -> Work:
+    """Return how much a build would copy, from where, and how much it would compute.
 
     Parameters
     ----------
-    prepared : Prepared
+    plan : BuildPlan
     cache : Cache
     numerics : dict
         What would be computed with.
     """
-    inputs, _ = clip_inputs(prepared.clips, prepared.videos, prepared.options, prepared.fps)
-    steps = [len(own) for own in inputs]
-    statistics = statistics_now(prepared, cache)
-    if statistics is None:
-        yield "mean and std of these training clips are not measured yet, so no row is known"
-        found: set[int] = set()
-    else:
-        wanted = wanted_of(prepared, statistics, numerics)
-        copies = find_copies(prepared.options.store, wanted, [own[:, 0] for own in inputs])
-        yield from copies.lines()
-        found = set(copies.found)
-    left = [size for number, size in enumerate(steps) if number not in found]
-    yield f"computed: {len(left)} clips ({sum(left)} steps)"
-
-
-def statistics_now(prepared: Prepared, cache: Cache) -> Statistics | None:
-    """Return mean and std if they are known without decoding."""
-    return known_statistics(
-        prepared.options.normalise,
-        prepared.videos,
-        prepared.clips,
-        mode=prepared.pixels,
-        fps=prepared.fps,
-        decoder=prepared.options.decoder,
-        cache=cache,
-    )
+    inputs, _ = plan.inputs()
+    statistics = known_statistics(plan.training_pixels, cache)
+    copies = None
+    if statistics is not None:
+        wanted = wanted_of(plan, statistics, numerics)
+        copies = find_copies(plan.options.store, wanted, [each[:, 0] for each in inputs])
+    copied = copies.found if copies else {}
+    steps = [len(each) for number, each in enumerate(inputs) if number not in copied]
+    return Work(copies, len(steps), sum(steps))

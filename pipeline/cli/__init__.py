@@ -9,21 +9,31 @@ from typing import Any
 import click
 
 from featstore.errors import FeatstoreError
+from featstore.extras import missing_packages
 from featstore.urls import without_credentials
 from pipeline.cli.build import build, stats, why
 from pipeline.cli.compare import compare
 from pipeline.cli.convert import export, import_
 from pipeline.cli.demo import demo_data
 from pipeline.cli.finetune import finetune
+from pipeline.cli.runs import recipes, runs
 from pipeline.cli.stores import gc, info, ls, rm, verify
 from pipeline.cli.sweep import sweep
 from pipeline.cli.terminal import say
 from pipeline.cli.train import evaluate, report, train
-from pipeline.system.out_of_memory import is_out_of_memory, sentence
+from pipeline.system.out_of_memory import is_out_of_memory
+from pipeline.system.out_of_memory import sentence as out_of_memory_sentence
 
 
 class Group(click.Group):
-    """Shows a user's mistake as one sentence, with exit code 2."""
+    """Lists commands in sections, and shows a user's mistake as one sentence with exit code 2."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in sections, in the order in which they are used."""
+        width = formatter.width - 15
+        for title, members in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(str(c.name), c.get_short_help_str(width)) for c in members])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; errors that a user can mend lose their traceback."""
@@ -31,10 +41,15 @@ class Group(click.Group):
             return super().invoke(ctx)
         except FeatstoreError as error:
             message = str(error)
+        except ModuleNotFoundError as error:
+            sentence = missing_packages(ctx.invoked_subcommand or "", error)
+            if sentence is None:
+                raise
+            message = sentence
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            message = sentence(ctx.invoked_subcommand or "", error)
+            message = out_of_memory_sentence(ctx.invoked_subcommand or "", error)
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             message = without_credentials(f"{place}{error.strerror or error}")
@@ -45,10 +60,10 @@ class Group(click.Group):
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="featstore")
 def main() -> None:
-    """Video features for action recognition, extracted once and trained on for ever.
+    """Extract video features for action recognition once, train on them many times.
 
-    First `featstore build` turns annotated videos into a store of features; then `featstore train`
-    trains on it, again and again, without opening a video.
+    First `featstore build` turns annotated videos into a store of features. Then `featstore train`
+    trains on the store, as often as you like, without opening a video.
     """
     # By default torch's threads spin for milliseconds while they wait for each other, and take the
     # processor from whatever else runs here; so short a spin costs nothing where nothing does. Read
@@ -57,23 +72,12 @@ def main() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 
-for command in (
-    build,
-    finetune,
-    train,
-    sweep,
-    evaluate,
-    compare,
-    stats,
-    why,
-    ls,
-    info,
-    verify,
-    rm,
-    gc,
-    export,
-    import_,
-    report,
-    demo_data,
-):
-    main.add_command(command)
+SECTIONS = {
+    "Make features": (build, finetune, import_),
+    "Train": (train, recipes, sweep, evaluate, runs, compare, report),
+    "Look after stores": (ls, info, why, stats, verify, export, rm, gc),
+    "Try it": (demo_data,),
+}
+for members in SECTIONS.values():
+    for command in members:
+        main.add_command(command)

@@ -8,36 +8,44 @@ from typing import Any
 import click
 
 from featstore.format.codecs import COMPRESSIONS, DTYPES
-from pipeline.cli.flags import Rate
+from featstore.manage.catalogue import DEFAULT_STORE_ROOT
+from featstore.writing.destinations import SUFFIX_OF
+from pipeline.cli.flags import DEFAULT, FOLDER, OLD_ROOT, OLD_STORE, Rate, read, write
+from pipeline.cli.help import command
 from pipeline.cli.terminal import say
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path)
 
 
-@click.command()
+@command(
+    renamed=OLD_ROOT,
+    examples=(
+        "featstore export STORE features.h5",
+        "featstore export STORE arrays --format npy",
+        "featstore export STORE s3://bucket/name.zarr --dtype float16",
+    ),
+)
 @click.argument("store")
 @click.argument("dest")
-@click.option("--root", type=FOLDER, default=Path("features"), show_default=True,
-              help="Folder of stores, where STORE is a key or a name.")  # fmt: skip
-@click.option("--dtype", type=click.Choice(DTYPES),
-              help="float16 has half the size and another key.  [default: as it is]")  # fmt: skip
-@click.option("--compression", type=click.Choice(COMPRESSIONS), help="[default: as it is]")
-@click.option("--format", "form", type=click.Choice(["npy", "zarr", "hdf5", "zip"]),
-              help="[default: by the suffix of DEST; npy without one]")  # fmt: skip
+@FOLDER
+@write("--format", "form", type=click.Choice(["npy", "zarr", "hdf5", "zip"]),
+       help="[default: by the suffix of DEST; npy without one]")  # fmt: skip
+@write("--dtype", type=click.Choice(DTYPES),
+       help="float16 halves the size and changes the key.  [default: as in STORE]")  # fmt: skip
+@write("--compression", type=click.Choice(COMPRESSIONS), help="[default: as in STORE]")
 def export(
     store: str,
     dest: str,
-    root: Path,
+    folder: Path,
     dtype: str | None,
     compression: str | None,
     form: str | None,
 ) -> None:
     """Write a store in another format, or to another place.
 
-    STORE is its path or URL, or the beginning of its key or name. DEST ends in .zarr, in .h5, in
-    .zarr.zip (an archive to read from), is a URL such as s3://bucket/name.zarr, or a folder that
-    gets one .npy a clip with a table clips.csv. Nothing is overwritten.
+    STORE is its path or URL, or the beginning of its key or name. DEST ends in .zarr, .h5 or
+    .zarr.zip (an archive to read from), is a URL such as s3://bucket/name.zarr, or is a folder that
+    gets one .npy per clip and a table clips.csv. Existing files are never overwritten.
     """
     from featstore.exchange import export as convert
     from featstore.exchange.export import codec_for
@@ -49,7 +57,7 @@ def export(
     from featstore.writing.destinations import format_of
 
     form = format_of(dest, form)
-    opened = open_store(find(root, store))
+    opened = open_store(find(folder, store))
     codec = codec_for(opened, form, dtype, compression)
     key = convert.contents_of(opened, codec).attributes["key"]
     error = convert.export(opened, dest, form, codec)
@@ -60,31 +68,39 @@ def export(
     say(f"{without_credentials(str(dest))} {key}")
 
 
-@click.command("import")
+@command(
+    "import",
+    renamed=OLD_STORE,
+    examples=(
+        "featstore import arrays --labels labels.csv",
+        "featstore import arrays --labels labels.csv --suffix rgb --fps 25 --name kinetics",
+    ),
+)
 @click.argument("source", type=FILE)
-@click.option("--labels", type=FILE, required=True,
-              help="CSV with a row a clip: file or clip_id, label, split; where known, subject, "
-              "video, start, stop.")  # fmt: skip
-@click.option("--store", type=FOLDER, default=Path("features"), show_default=True,
-              help="Folder of stores.")  # fmt: skip
-@click.option("--name", help="Title of the store.  [default: the name of SOURCE]")
-@click.option("--classes", type=FILE, help="Class list: a file with one name per line.  "
-              "[default: the labels found]")  # fmt: skip
-@click.option("--format", type=click.Choice(["zarr", "hdf5"]), default="zarr", show_default=True)
-@click.option("--compression", type=click.Choice(COMPRESSIONS), default="none", show_default=True)
-@click.option("--dtype", type=click.Choice(DTYPES),
-              help="[default: float16 where every array is, else float32]")  # fmt: skip
-@click.option("--fps", type=Rate(), help="Steps a second, where no NAME_timestamps_ms.npy says "
-              "their times.")  # fmt: skip
-@click.option("--suffix", help="What follows the clip id in file names, such as rgb.  "
-              "[default: what most have]")  # fmt: skip
-@click.option("--allow-unlisted", is_flag=True, help="Leave files without a row out.")
+@read("--labels", type=FILE, required=True,
+      help="CSV with one row per clip: file or clip_id, label, split; where known, subject, "
+      "video, start, end.")  # fmt: skip
+@read("--classes", type=FILE, help="Class list: a file with one name per line.  "
+      "[default: the labels found]")  # fmt: skip
+@read("--fps", type=Rate(), help="Steps per second, where no NAME_timestamps_ms.npy says "
+      "their times.")  # fmt: skip
+@read("--suffix", help="What follows the clip id in file names, such as rgb.  "
+      "[default: what most have]")  # fmt: skip
+@read("--allow-unlisted", is_flag=True, help="Skip files that have no row.")
+@write("--stores", "store", type=click.Path(path_type=Path, file_okay=False),
+       default=DEFAULT_STORE_ROOT, show_default=True, help="Folder of stores.")  # fmt: skip
+@write("--name", help="Title of the store.  [default: the name of SOURCE]")
+@write("--format", type=click.Choice(tuple(SUFFIX_OF)), default=DEFAULT.format, show_default=True)
+@write("--compression", type=click.Choice(COMPRESSIONS), default=DEFAULT.compression,
+       show_default=True)  # fmt: skip
+@write("--dtype", type=click.Choice(DTYPES),
+       help="[default: float16 where every array is, else float32]")  # fmt: skip
 def import_(**given: Any) -> None:
-    """Make a store of features that something else extracted.
+    """Make a store of features that another program extracted.
 
-    SOURCE is a folder with one .npy a clip, of shape (steps, dim) or (dim,), as video_features
+    SOURCE is a folder with one .npy per clip, of shape (steps, dim) or (dim,), as video_features
     writes it, or one .npy of all clips in the order of the rows. The last line is the store's path
-    and key. The same arrays and labels are imported once.
+    and key. The same arrays and labels are imported only once.
     """
     from featstore.manage.catalogue import remember_last
     from pipeline.build.summary import caveats

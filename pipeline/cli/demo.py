@@ -6,21 +6,27 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.flags import SEED, how_to_run
+from pipeline.cli.help import command, heading
 from pipeline.cli.terminal import say
 
+drawn = heading("What to draw")
 
-@click.command("demo-data")
+
+@command(
+    "demo-data",
+    examples=("featstore demo-data data", "featstore demo-data data --clips 100 --views 2"),
+)
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--clips", type=click.IntRange(1),
-              help="About how many clips to draw.  [default: 600]")  # fmt: skip
-@click.option("--annotations", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Draw what Drive&Act's CSV files of one view in FOLDER annotate, "
-              "at full length.")  # fmt: skip
-@click.option("--views", type=click.IntRange(1, 2), default=1, show_default=True,
-              help="Cameras that see the clips: kinect_ir, and a_column_driver.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1),
-              help="Processes that draw.  [default: one a core]")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@drawn("--clips", type=click.IntRange(1), help="About this many clips.  [default: 600]")
+@drawn("--views", type=click.IntRange(1, 2), default=1, show_default=True,
+       help="Cameras: kinect_ir, and a_column_driver.")  # fmt: skip
+@drawn("--annotations", type=click.Path(path_type=Path), metavar="FOLDER",
+       help="Draw the videos that the CSV files of one view of Drive&Act annotate, at full "
+       "length.")  # fmt: skip
+@drawn("--seed", type=SEED, default=0, show_default=True)
+@how_to_run("--workers", type=click.IntRange(1),
+            help="Processes that draw.  [default: one per core]")  # fmt: skip
 def demo_data(
     directory: Path,
     clips: int | None,
@@ -31,8 +37,8 @@ def demo_data(
 ) -> None:
     """Draw a small driving cabin in infrared, in the layout of Drive&Act.
 
-    With --annotations, go on where an interrupted run ended: videos that are there are kept.
-    Where the extra demo is installed, real ImageNet weights are put beside the videos.
+    With --annotations, an interrupted run resumes: existing videos are kept. With the extra demo
+    installed, ImageNet weights are written next to the videos.
     """
     from pipeline.demo import draw_demo, draw_matching
     from pipeline.demo.weights import BACKBONE, write_weights
@@ -40,7 +46,7 @@ def demo_data(
     if annotations is None:
         draw_demo(directory, seed=seed, clips=clips or 600, views=views, workers=workers, log=say)
     elif clips is not None:
-        raise click.UsageError("--clips and --annotations exclude each other: give one of them.")
+        raise click.UsageError("--clips and --annotations exclude each other; give one of them.")
     elif views > 1:
         raise click.UsageError("--annotations are of one view: leave --views out.")
     else:

@@ -12,18 +12,20 @@ from pipeline.cli.terminal import say
 
 
 def _find_splits(
-    stores: tuple[str, ...], given: dict[str, Any], numbers: list[int]
+    stores: tuple[str, ...], folder: Path, given: dict[str, Any], numbers: list[int]
 ) -> dict[int | None, list[Path | str]]:
     """Return the stores of every split, or of none in particular."""
     if not numbers:
-        return {None: find_stores(stores, given)}
+        return {None: find_stores(stores, folder, given)}
     if any(value is not None for value in given.values()):
-        return {number: find_stores(stores, flags_of_split(given, number)) for number in numbers}
-    ones = find_stores(stores, given)
+        return {
+            number: find_stores(stores, folder, flags_of_split(given, number)) for number in numbers
+        }
+    ones = find_stores(stores, folder, given)
     return {number: [sibling(one, number) for one in ones] for number in numbers}
 
 
-def find_stores(stores: tuple[str, ...], given: dict[str, Any]) -> list[Path | str]:
+def find_stores(stores: tuple[str, ...], folder: Path, given: dict[str, Any]) -> list[Path | str]:
     """Return every store that --store names, or the one that the flags of build name."""
     from featstore.errors import InputError
 
@@ -32,34 +34,35 @@ def find_stores(stores: tuple[str, ...], given: dict[str, Any]) -> list[Path | s
             f"--store is given {len(stores)} times, and flags of build name one store; give "
             "every store with --store."
         )
-    return [_find(store, given) for store in stores or (None,)]
+    return [_find(store, folder, given) for store in stores or (None,)]
 
 
-def _find(store: str | None, given: dict[str, Any]) -> Path | str:
+def _find(store: str | None, folder: Path, given: dict[str, Any]) -> Path | str:
     """Return the store that --store or the flags of build name."""
     from featstore.errors import InputError, StoreNotFoundError
     from featstore.format.container import suffix_of
-    from featstore.manage.catalogue import DEFAULT_STORE_ROOT, find
-    from pipeline.build.plan.build_plan import cache_of, prepare
+    from featstore.manage.catalogue import find
+    from pipeline.build.plan.build_plan import cache_of, plan_build
 
-    named = DEFAULT_STORE_ROOT if store is None else Path(store)
-    is_root = store is None or (store.strip() and named.is_dir() and not suffix_of(named))
+    if store and store.strip() and Path(store).is_dir() and not suffix_of(Path(store)):
+        say(f"--store {store} is a folder of stores; name folders with --stores.", err=True)
+        folder, store = Path(store), None
     if all(value is None for value in given.values()):
-        return find(named) if is_root else find(DEFAULT_STORE_ROOT, store)
-    if not is_root:
+        return find(folder, store)
+    if store is not None:
         raise InputError(
-            f"--store {store} names one store, and flags of build name another way to find one; "
-            "give one of the two, or the folder of stores with --store."
+            f"--store {store} names a store, and the flags of build name one too; give one of the "
+            "two."
         )
-    options = build_options(given, store=named)
-    cache = cache_of(named)
+    options = build_options(given, store=folder)
+    cache = cache_of(folder)
     try:
-        prepared = prepare(options, cache, say)
+        plan = plan_build(options, cache, say)
     finally:
         cache.close()
-    if prepared.existing is None:
+    if plan.existing is None:
         raise StoreNotFoundError(
-            f"No store in {named} was built with these flags (its key would begin with "
-            f"{prepared.key[:12]}); run `featstore build` with them first."
+            f"No store in {folder} was built with these flags (its key would begin with "
+            f"{plan.key[:12]}); run `featstore build` with them first."
         )
-    return prepared.existing
+    return plan.existing

@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from fractions import Fraction
 from pathlib import Path
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import click
 
+from featstore.format.codecs import DTYPES
+from featstore.manage.catalogue import DEFAULT_STORE_ROOT
 from models.catalogue import BACKBONES
-from pipeline.build.plan.options import BuildOptions
-from pipeline.build.plan.request import EVERY_FRAME
+from pipeline.build.plan.options import BATCH_SIZES, BuildOptions, Fit
+from pipeline.build.plan.request import DEFAULT_SOURCE, EVERY_FRAME
+from pipeline.cli.help import (
+    BACKBONE,
+    PIXELS,
+    READ,
+    RUN,
+    SOURCE,
+    WRITE,
+    Decorator,
+    Function,
+    SourceOption,
+    heading,
+)
 from pipeline.option_values import flag_of
-from pipeline.sources import sources
-from pipeline.video.modes import DECODERS
+from pipeline.sources import Source, sources
+from pipeline.system.precision import Precision
+from pipeline.video.modes import DECODERS, PixelMode
 
-STORE = click.option(
-    "--store",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of stores.  [default: features]",
-)
-PLACE = click.option(
-    "--store", metavar="FOLDER|URL", help="Folder of stores, or s3://...  [default: features]"
-)
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 # A dataclass keeps the defaults of its fields as attributes.
 DEFAULT = BuildOptions
+
+STORES = heading(READ)(
+    "--stores",
+    "store",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=f"Folder of stores.  [default: {DEFAULT_STORE_ROOT}]",
+)
+PLACE = heading(WRITE)(
+    "--stores",
+    "store",
+    metavar="FOLDER|URL",
+    help=f"Folder of stores, or s3://...  [default: {DEFAULT_STORE_ROOT}]",
+)
+LAST_SEED = 2**63 - 1
+OLD_STORE = {"--store": "--stores"}
+OLD_ROOT = {"--root": "--stores"}
+OLD_SPLITS = {"--splits": "--split-file"}
 
 
 class Rate(click.ParamType):  # type: ignore[type-arg]
@@ -67,55 +88,106 @@ class FrameRate(Rate):
             ) from None
 
 
+def text(meaning: str, field: str) -> str:
+    """Return the help of a flag, with the default that its field of `BuildOptions` has."""
+    return f"{meaning}  [default: {getattr(DEFAULT, field)}]"
+
+
+read, pixels, backbone, write, how_to_run = map(heading, (READ, PIXELS, BACKBONE, WRITE, RUN))
+
+DEVICE = how_to_run(
+    "--device", default=DEFAULT.device, show_default=True, help="auto, cpu, cuda or cuda:N."
+)
+DASK = how_to_run(
+    "--dask",
+    metavar="local:N|ADDRESS|FILE",
+    help="Compute in N processes on this machine, or on the workers of the Dask scheduler with "
+    "this address or scheduler file.",
+)
+BATCH_SIZE = how_to_run(
+    "--batch-size",
+    type=int,
+    help="Inputs of the backbone in one batch.  "
+    f"[default: {BATCH_SIZES['cpu', False]} frames or {BATCH_SIZES['cpu', True]} windows on a CPU; "
+    f"up to {BATCH_SIZES['cuda', False]} or {BATCH_SIZES['cuda', True]} on a GPU, as many as fit]",
+)
+MIXED_NUMERICS = how_to_run(
+    "--allow-mixed-numerics",
+    is_flag=True,
+    help="Resume from, or copy, features that other software or hardware computed. Their last "
+    "bits may differ.",
+)
+
 FEATURE_FLAGS = (
-    click.option("--backbone", help=f"{', '.join(BACKBONES)} or timm:NAME.  "
-                 f"[default: {DEFAULT.backbone}]"),
-    click.option("--weights", help="A .safetensors or .pth file, `default` or the name of "
-                 "torchvision's weights (downloaded), or random[:SEED].  "
-                 f"[default: {DEFAULT.weights}]"),
-    click.option("--pixels", type=click.Choice(["luma", "rgb"]),
-                 help="luma for infrared.  [default: as the source advises, else rgb]"),
-    click.option("--decoder", type=click.Choice(list(DECODERS)),
-                 help="torchcodec:cuda decodes RGB on a GPU; it does not notice damaged frames.  "
-                 f"[default: {DEFAULT.decoder}]"),
-    click.option("--size", type=int, help="Side of the backbone's input, pixels.  "
-                 f"[default: {DEFAULT.size}]"),
-    click.option("--fit", type=click.Choice(["squash", "crop", "pad"]),
-                 help=f"How a frame becomes a square.  [default: {DEFAULT.fit}]"),
-    click.option("--fps", type=FrameRate(),
-                 help="Frames sampled a second, or `all`.  [default: as the source advises, "
-                 "else all]"),
-    click.option("--window", type=int, help="Frames a step of a video backbone.  "
-                 f"[default: {DEFAULT.window}]"),
-    click.option("--hop", type=int, help="Frames from step to step of one.  "
-                 f"[default: {DEFAULT.hop}]"),
-    click.option("--min-frames", type=int,
-                 help="Drop shorter clips.  [default: as the source advises, else 1]"),
-    click.option("--normalise", help="split (measured on its training clips), imagenet, or "
-                 f"MEAN,STD of pixels in 0..1.  [default: {DEFAULT.normalise}]"),
-    click.option("--precision", type=click.Choice(["float32", "tf32", "bf16", "fp16"]),
-                 help="That the backbone computes in; what another one costs is measured.  "
-                 f"[default: {DEFAULT.precision}]"),
-    click.option("--dtype", type=click.Choice(["float32", "float16"]),
-                 help="float16 halves the store; what it costs is measured.  "
-                 f"[default: {DEFAULT.dtype}]"),
-    click.option("--image-fps", type=Rate(), help="Rate of folders of numbered images."),
-    click.option("--workers", type=int,
-                 help="Videos, or pieces of them, decoded at once.  [default: the "
-                 "processors, up to 16]"),
-    click.option("--max-pixels", type=int, help="Pixels that a picture may have.  "
-                 "[default: 134217728, as 16384 x 8192]"),
+    read("--image-fps", type=Rate(), help="Frame rate of folders of numbered images."),
+    read("--min-frames", type=int,
+         help="Drop shorter clips.  [default: as the source advises, else 1]"),
+    read("--max-pixels", type=int,
+         help=text("Refuse videos and images with more pixels than this.", "max_pixels")),
+    pixels("--pixels", type=click.Choice(get_args(PixelMode)),
+           help="luma suits infrared.  [default: as the source advises, else rgb]"),
+    pixels("--size", type=int, help=text("Side of the backbone's input, in pixels.", "size")),
+    pixels("--fit", type=click.Choice(get_args(Fit)),
+           help=text("How a frame becomes a square.", "fit")),
+    pixels("--fps", type=FrameRate(),
+           help=f"Frames sampled per second, or `{EVERY_FRAME}`.  [default: as the source advises, "
+           f"else {EVERY_FRAME}]"),
+    pixels("--normalise",
+           help=text("split (measured on its training clips), imagenet, or MEAN,STD of pixels in "
+                     "0..1.", "normalise")),
+    pixels("--decoder", type=click.Choice(list(DECODERS)),
+           help=text("torchcodec:cuda decodes RGB on a GPU. It does not notice damaged frames.",
+                     "decoder")),
+    backbone("--backbone", help=text(f"{', '.join(BACKBONES)} or timm:NAME.", "backbone")),
+    backbone("--weights",
+             help=text("A .safetensors or .pth file, `default` or the name of torchvision's "
+                       "weights (downloaded), or random[:SEED].", "weights")),
+    backbone("--window", type=int,
+             help=text("Frames in one step of a video backbone.", "window")),
+    backbone("--hop", type=int,
+             help=text("Frames from one step of a video backbone to the next.", "hop")),
+    backbone("--precision", type=click.Choice(get_args(Precision)),
+             help=text("The backbone computes in this precision. The build measures the error.",
+                       "precision")),
+    write("--dtype", type=click.Choice(DTYPES),
+          help=text("float16 halves the store. The build measures the error.", "dtype")),
+    how_to_run("--workers", type=int,
+               help="Videos, or pieces of them, decoded at once.  [default: the processors, "
+               "up to 16]"),
 )  # fmt: skip
 
 
-def feature_flags(command: Command) -> Command:
+STORE = read(
+    "--store",
+    "stores",
+    multiple=True,
+    metavar="STORE",
+    help="Path or URL of a store, or the beginning of its key or name. Repeat it for the clips "
+    "that several stores share.  [default: the only store of the folder, or the one built last]",
+)
+FOLDER = read(
+    "--stores",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_STORE_ROOT,
+    show_default=True,
+    help="Folder of stores, where keys and names are looked up.",
+)
+ALLOW_MISSING = read(
+    "--allow-missing", is_flag=True, help="Leave out clips that some of the stores lack."
+)
+NO_CHECK = read("--no-check", is_flag=True, help="Do not compare features with their checksums.")
+SEED = click.IntRange(0, LAST_SEED)
+
+
+def feature_flags(function: Function, /) -> Function:
     """Add the flags that decide what is extracted from what."""
     for flag in reversed((*source_flags(), *FEATURE_FLAGS)):
-        command = flag(command)
-    return command
+        function = flag(function)
+    return function
 
 
-def source_flags() -> list[Callable[[Command], Command]]:
+def source_flags() -> list[Decorator]:
     """Make the flags of every source from the fields of its dataclass."""
     known = sources()
     owners: dict[str, list[str]] = {}
@@ -125,24 +197,27 @@ def source_flags() -> list[Callable[[Command], Command]]:
         for field in fields(source):  # type: ignore[arg-type]
             owners.setdefault(field.name, []).append(name)
             examples.setdefault(field.name, (field, hints[field.name]))
-    made: list[Callable[[Command], Command]] = [
-        click.option("--source", help=f"{', '.join(known)}.  [default: driveact]")
-    ]
+    made: list[Decorator] = [read(SOURCE, help=f"{', '.join(known)}.  [default: {DEFAULT_SOURCE}]")]
     for name, (field, hint) in examples.items():
-        help_text = _help(name, owners[name])
-        made.append(click.option(flag_of(name), name, type=_type(field, hint), help=help_text))
+        made.append(
+            click.option(
+                flag_of(name),
+                name,
+                type=_type(field, hint),
+                cls=SourceOption,
+                meanings={owner: _meaning(known[owner], name) for owner in owners[name]},
+            )
+        )
     return made
 
 
-def _help(name: str, owners: list[str]) -> str:
-    """Return what a flag means to each source that has it."""
-    meanings: dict[str, list[str]] = {}
-    for owner in owners:
-        field = next(f for f in fields(sources()[owner]) if f.name == name)  # type: ignore[arg-type]
-        shown = field.default is not MISSING and field.default is not None
-        default = f" (default: {field.default})" if shown else ""
-        meanings.setdefault(f"{field.metadata['help']}{default}", []).append(owner)
-    return "  ".join(f"[{', '.join(names)}] {meaning}" for meaning, names in meanings.items())
+def _meaning(source: type[Source], name: str) -> str:
+    """Return what a flag means to a source, with its default, or that the source needs it."""
+    field = next(field for field in fields(source) if field.name == name)  # type: ignore[arg-type]
+    meaning = str(field.metadata["help"])
+    if field.default is MISSING:
+        return f"{meaning}  [required]"
+    return meaning if field.default is None else f"{meaning}  [default: {field.default}]"
 
 
 def _type(field: Field[Any], hint: Any) -> Any:

@@ -3,43 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import click
+from typing import TYPE_CHECKING, Any
 
 from featstore.errors import InputError
+from pipeline.cli.flags import LAST_SEED
 from pipeline.cli.terminal import say
 
 if TYPE_CHECKING:
     from featstore.reading.store import Store
     from pipeline.train.recipes.load import Recipe
+    from pipeline.train.recipes.portfolio import Portfolio
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-LAST_SEED = 2**63 - 1  # as --seed has it
 NUMBERS = re.compile(r"\d+(,\d+)*")
 
 
-def several_splits(command: Command) -> Command:
-    """Let ``--splits``, a table's file, also take the numbers of splits; both may be given."""
-    options = command.__click_params__  # type: ignore[attr-defined]
-    (place,) = (i for i, option in enumerate(options) if option.name == "splits")
-    help_text = (
-        f"Numbers of splits, such as 0,1,2: train on the store of each.  {options[place].help}"
-    )
-    options[place] = click.Option(
-        ["--splits"], multiple=True, metavar="N,N,...|FILE", help=help_text
-    )
-    return command
-
-
-def numbers_and_file(values: Sequence[str]) -> tuple[list[int], Path | None]:
-    """Tell the numbers of splits from the file.
+def split_numbers(values: Sequence[str], split_file: Path | None) -> tuple[list[int], Path | None]:
+    """Return the numbers of splits, and the table's file, which ``--splits`` may name too.
 
     Examples
     --------
-    >>> numbers_and_file(["splits.csv", "0,2"])
+    >>> split_numbers(["0,2,0"], Path("splits.csv"))
     ([0, 2], PosixPath('splits.csv'))
 
     Raises
@@ -49,13 +34,16 @@ def numbers_and_file(values: Sequence[str]) -> tuple[list[int], Path | None]:
     """
     numbers = [value for value in values if NUMBERS.fullmatch(value)]
     files = [value for value in values if value not in numbers]
-    if len(numbers) > 1 or len(files) > 1:
+    if len(numbers) > 1 or len(files) + (split_file is not None) > 1:
         raise InputError(
-            f"--splits is given as {', '.join(values)}; give numbers with commas between once, "
-            "and the table's file once."
+            f"--splits is {' and '.join(values)}; give the numbers of splits once, with commas "
+            "between, and the table's file once, with --split-file."
         )
-    own = list(dict.fromkeys(int(number) for value in numbers for number in value.split(",")))
-    return own, Path(files[0]) if files else None
+    if files:
+        say(f"--splits {files[0]} is a file; name files with --split-file.", err=True)
+        split_file = Path(files[0])
+    unique = dict.fromkeys(int(number) for value in numbers for number in value.split(","))
+    return list(unique), split_file
 
 
 def flags_of_split(given: dict[str, Any], number: int) -> dict[str, Any]:
@@ -80,7 +68,7 @@ def flags_of_split(given: dict[str, Any], number: int) -> dict[str, Any]:
 
 def train_splits(
     stores: dict[int | None, Store],
-    recipe: Recipe,
+    recipe: Recipe | Portfolio,
     seeds: Sequence[int],
     *,
     out: Path | None,

@@ -2,54 +2,72 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from featstore.errors import CorruptStoreError
-from featstore.format.container import FORMATS, suffix_of
 from featstore.manage.leftovers import Leftover, size_of
 from featstore.manage.provenance import read_provenance
 from featstore.manage.removal import Target
 from featstore.reading.store import Store
 from featstore.text import human_size
-from pipeline.build.summary import SHOWN, _plain, caveats, failures, table
-from pipeline.runs.register import KnownRun, known_runs
+from pipeline.build.summary import _plain, caveats, failures, table
+from pipeline.cli.store_facts import (
+    CONFIGURED,
+    class_counts,
+    refuse_incomplete,
+    subject_count,
+)
+from pipeline.runs.register import KnownRun
 from pipeline.sources.base import SPLITS
-
-if TYPE_CHECKING:
-    from featstore.manage.catalogue import Entry
 
 UNKNOWN = "?"
 
 
-def listing(root: Path, found: Sequence[Entry]) -> str:
+def listing(stores: Sequence[Mapping[str, Any]]) -> str:
     """Return a table of stores.
 
     Parameters
     ----------
-    root : Path
-        The folder of stores, which has the register of runs.
-    found : sequence of Entry
+    stores : sequence of mapping
+        As `pipeline.cli.store_facts.entry_facts` gives them.
     """
-    runs = Counter(known.store_key for known in known_runs(root))
     rows: list[Sequence[object]] = [
-        ["store", "key", "format", "clips", "steps x dim", "GB", "age", "runs", "notes"]
+        [
+            *("store", "key", "format", "clips", "failed", "steps x dim"),
+            *("backbone", "weights", "pixels", "fps", "size", "normalise"),
+            *("GB", "age", "runs", "notes"),
+        ]
     ]
-    for entry in found:
-        own = entry.attributes
-        clips = sum(own["clips"].values())
-        shape = f"{own.get('steps', UNKNOWN)} x {own.get('dim', UNKNOWN)}"
-        size = f"{size_of(entry.path.resolve()) / 1e9:.3f}"
-        notes = [] if own["subjects_known"] else ["subjects unknown"]
-        notes += ["UNTRAINED"] if own.get("untrained") else []
-        known = [entry.path.name, entry.key[:12], format_of(entry.path), clips, shape, size]
-        rows.append([*known, age_of(entry.path), runs[entry.key], ", ".join(notes)])
+    for store in stores:
+        notes = [] if store["subjects_known"] else ["subjects unknown"]
+        notes += ["UNTRAINED"] if store["untrained"] else []
+        configured = [_shown(store[name]) for name in (*CONFIGURED, "normalise")]
+        rows.append(
+            [
+                *(store["name"], store["key"][:12], _shown(store["format"])),
+                *(sum(store["clips"].values()), store["failed"]),
+                *(f"{_shown(store['steps'])} x {_shown(store['dim'])}", *configured),
+                *(f"{store['bytes'] / 1e9:.3f}", age_since(store["built"]), store["runs"]),
+                ", ".join(notes),
+            ]
+        )
     return table(rows)
+
+
+def _shown(value: object) -> str:
+    """Return a cell; of a checksum, enough to tell two apart.
+
+    Examples
+    --------
+    >>> _shown("sha256:0123456789abcdef"), _shown("every frame"), _shown(None)
+    ('sha256:012345', 'all', '?')
+    """
+    if value is None:
+        return UNKNOWN
+    text = str(value)
+    short = text[:13] if text.startswith("sha256:") else text
+    return "all" if short == "every frame" else short
 
 
 def removal(target: Target, runs: Sequence[KnownRun]) -> Iterator[str]:
@@ -62,7 +80,8 @@ def removal(target: Target, runs: Sequence[KnownRun]) -> Iterator[str]:
         Those that used it.
     """
     path = target.path
-    yield f"{path}  {human_size(size_of(path))}, built {ago(age_of(path))}"
+    age = age_since(read_provenance(path).get("built"))
+    yield f"{path}  {human_size(size_of(path))}, built {ago(age)}"
     if path.is_symlink():
         yield f"It is a link: {path.resolve()} stays where it is."
     if target.damage:
@@ -91,24 +110,13 @@ def leftover_line(own: Leftover) -> str:
     return f"{human_size(own.bytes):>9}  {own.path.name}  ({state})"
 
 
-def format_of(store: Path) -> str:
-    """Return the format that a store's suffix says.
-
-    Examples
-    --------
-    >>> format_of(Path("lips-0123456789ab.zarr.zip"))
-    'zip'
-    """
-    return FORMATS.get(suffix_of(store) or "", UNKNOWN)
-
-
-def age_of(store: Path) -> str:
-    """Return how long ago a store was built, or ``?`` where its ``build.json`` does not say."""
+def age_since(built: object) -> str:
+    """Return how long ago an ISO time was, or ``?`` where it is none."""
     try:
-        built = datetime.fromisoformat(read_provenance(store)["built"])
-    except (OSError, ValueError, TypeError, KeyError):
+        then = datetime.fromisoformat(str(built))
+    except ValueError:
         return UNKNOWN
-    return age(datetime.now(UTC) - (built if built.tzinfo else built.replace(tzinfo=UTC)))
+    return age(datetime.now(UTC) - (then if then.tzinfo else then.replace(tzinfo=UTC)))
 
 
 def age(since: timedelta) -> str:
@@ -132,12 +140,8 @@ def ago(shown: str) -> str:
 
 def details(store: Store) -> str:
     """Return what a store holds, for people."""
+    refuse_incomplete(store)
     own = store.attributes
-    if missing := [name for name in SHOWN if name not in own]:
-        raise CorruptStoreError(
-            f"{store.path} lacks what builds and imports write ({', '.join(missing)}); whoever "
-            "wrote it has to write it again."
-        )
     statistics, features = own["statistics"], own["features"]
     rows: list[Sequence[object]] = [
         ["path", store.path],
@@ -162,14 +166,10 @@ def details(store: Store) -> str:
 
 def _class_table(store: Store) -> str:
     rows: list[Sequence[object]] = [["class", *SPLITS]]
-    rows += [
-        [name, *(int(np.sum(store.labels[store.split(part)] == label)) for part in SPLITS)]
-        for label, name in enumerate(store.classes)
-    ]
+    rows += [list(row.values()) for row in class_counts(store)]
     rows.append(["all", *(len(store.split(part)) for part in SPLITS)])
     if store.subjects_known:
-        subjects = [len(np.unique(store.subjects[store.split(part)])) for part in SPLITS]
-        rows.append(["subjects", *subjects])
+        rows.append(["subjects", *(subject_count(store, part) for part in SPLITS)])
     return table(rows)
 
 

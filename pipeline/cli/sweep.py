@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli.find_stores import find_stores
-from pipeline.cli.terminal import say
-from pipeline.cli.train import NO_CHECK
+from pipeline.cli.flags import (
+    ALLOW_MISSING,
+    DASK,
+    DEVICE,
+    FOLDER,
+    NO_CHECK,
+    SEED,
+    STORE,
+    how_to_run,
+    write,
+)
+from pipeline.cli.help import as_json, command, heading
+from pipeline.cli.terminal import log_for, say_json
 
 if TYPE_CHECKING:
     from featstore import Store
 
+searched = heading("What to search")
 
-@click.command()
+
+@command(
+    examples=(
+        "featstore sweep space.yaml --trials 40",
+        "featstore sweep space.yaml --store STORE --workers 4 --out sweeps/lips",
+        "featstore sweep space.yaml --final",
+    ),
+)
 @click.argument("space", type=click.Path(path_type=Path))
-@click.option("--store", "stores", multiple=True,
-              help="A store, or several, named as for train.  "
-              "[default: the only store in features, or the one built last]")  # fmt: skip
-@click.option("--allow-missing", is_flag=True,
-              help="Leave out clips that some of the stores lack.")  # fmt: skip
-@click.option("--trials", type=click.IntRange(1),
-              help="How many in all.  [default: as SPACE says]")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
-              help="Processes on this machine; several have one thread each.")  # fmt: skip
-@click.option("--dask", metavar="local:N|ADDRESS|FILE", help="Make trials on N processes here, or "
-              "on the workers of the Dask scheduler with this address or file.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,
-              help="Of every training, and of the choice of trials.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path),
-              help="Folder of the sweep.  [default: one below sweeps/]")  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--final", "look_at_test", is_flag=True,
-              help="Evaluate the winner on test, which is done once.")  # fmt: skip
+@STORE
+@FOLDER
+@ALLOW_MISSING
 @NO_CHECK
+@searched("--trials", type=click.IntRange(1),
+          help="Number of trials in all.  [default: as SPACE says]")  # fmt: skip
+@searched("--seed", type=SEED, default=0, show_default=True,
+          help="Seed of every training, and of the choice of trials.")  # fmt: skip
+@searched("--final", "look_at_test", is_flag=True,
+          help="Score the winner on test. This is done once.")  # fmt: skip
+@write("--out", type=click.Path(path_type=Path),
+       help="Folder of the sweep.  [default: one below sweeps/]")  # fmt: skip
+@DEVICE
+@how_to_run("--workers", type=click.IntRange(1), default=1, show_default=True,
+            help="Processes on this machine. Each of several has one thread.")  # fmt: skip
+@DASK
+@as_json
 def sweep(
     space: Path,
     stores: tuple[str, ...],
+    folder: Path,
     allow_missing: bool,
     trials: int | None,
     workers: int,
@@ -48,21 +67,25 @@ def sweep(
     device: str,
     look_at_test: bool,
     no_check: bool,
+    as_json: bool,
 ) -> None:
-    """Train a recipe with other values of the fields that SPACE, a YAML file, names.
+    """Search the recipe fields that SPACE, a YAML file, names.
 
-    Trials are compared by val, and none looks at test. The winner is left as a recipe. The same
-    command again goes on where a killed sweep was.
+    Trials are compared on val, and none looks at test. The winner is written as a recipe. An
+    interrupted sweep resumes when the same command runs again.
     """
     from pipeline import sweep as stage
     from pipeline.train.data.stores import missing_clips, open_stores
 
     searched = stage.load_space(space)
-    store = open_stores(find_stores(stores, {}), allow_missing=allow_missing, check=not no_check)
-    for own in store.stores:
-        say(f"store  {own.path} ({own.title})")
+    store = open_stores(
+        find_stores(stores, folder, {}), allow_missing=allow_missing, check=not no_check
+    )
+    log = log_for(as_json)
+    for each in store.stores:
+        log(f"store  {each.path} ({each.title})")
     for line in missing_clips(store):
-        say(line)
+        log(line)
     out = out or Path("sweeps") / f"{space.stem}-{store.key[:8]}"
     winner = stage.sweep(
         store,
@@ -73,26 +96,48 @@ def sweep(
         dask=dask,
         seed=seed,
         device=device,
-        log=say,
+        log=log,
     )
-    say(f"winner trial {winner.trial}, {out / 'best.yaml'}")
-    say(f"report {out / 'report.md'}")
-    if look_at_test:
-        _final(store, out, winner.recipe.name, seed, device)
+    log(f"winner trial {winner.trial}, {out / 'best.yaml'}")
+    log(f"report {out / 'report.md'}")
+    run = _final(store, out, winner.recipe.name, seed, device, log) if look_at_test else None
+    if as_json:
+        say_json(
+            {
+                "folder": out,
+                "report": out / "report.md",
+                "recipe": out / "best.yaml",
+                "winner": {
+                    "trial": winner.trial,
+                    "monitor": winner.recipe.train.monitor,
+                    "score": winner.score,
+                    "recipe": winner.recipe.model_dump(),
+                },
+                "final": {"run": run, "test": _test_scores(run)} if run else None,
+            }
+        )
 
 
-def _final(store: Store, out: Path, recipe: str, seed: int, device: str) -> None:
+def _final(
+    store: Store, out: Path, recipe: str, seed: int, device: str, log: Callable[[str], None]
+) -> Path:
     """Evaluate the winner, and print how good it is on test."""
     from pipeline.report.markdown import SCORE_NAMES, percent
-    from pipeline.runs.files import read_metrics
     from pipeline.runs.register import register_run
     from pipeline.sweep import final
 
     new = not (out / "final").exists()
-    run = final(store, out, device=device, log=say)
+    run = final(store, out, device=device, log=log)
     if new:
-        register_run(store, run, recipe=recipe, seed=seed, log=say)
+        register_run(store, run, recipe=recipe, seed=seed, log=log)
+    for key, score in _test_scores(run).items():
+        log(f"test {SCORE_NAMES[key]:20} {percent(score)}")
+    log(f"report {run / 'report.md'}")
+    return run
+
+
+def _test_scores(run: Path) -> dict[str, float | None]:
+    from pipeline.runs.files import SCORES, read_metrics
+
     test = read_metrics(run)["test"]
-    for key, name in SCORE_NAMES.items():
-        say(f"test {name:20} {percent(test[key])}")
-    say(f"report {run / 'report.md'}")
+    return {name: test[name] for name in SCORES}

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
 import click
 
 from featstore.text import visible
@@ -20,3 +26,23 @@ def say(text: str, *, err: bool = False) -> None:
         On standard error.
     """
     click.echo(visible(text, keep="\n"), err=err)
+
+
+def say_json(document: Mapping[str, Any]) -> None:
+    """Print one JSON document. NaN becomes null, and a path its text."""
+    click.echo(json.dumps(_strict(document), ensure_ascii=True, allow_nan=False))
+
+
+def log_for(as_json: bool) -> Callable[[str], None]:
+    """Return what prints for people: on standard error where a program reads standard output."""
+    return lambda line: say(line, err=as_json)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _strict(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -8,48 +8,65 @@ from typing import Any
 import click
 
 from pipeline.cli.find_stores import _find_splits, find_stores
-from pipeline.cli.flags import feature_flags
-from pipeline.cli.splits import numbers_and_file, several_splits, train_splits
-from pipeline.cli.terminal import say
+from pipeline.cli.flags import (
+    ALLOW_MISSING,
+    DEVICE,
+    FOLDER,
+    NO_CHECK,
+    SEED,
+    STORE,
+    feature_flags,
+    read,
+    write,
+)
+from pipeline.cli.help import as_json, command, heading, hide
+from pipeline.cli.splits import split_numbers, train_splits
+from pipeline.cli.terminal import log_for, say, say_json
 from pipeline.cli.torchrun import refuse_several_runs, together
+from pipeline.sources.base import SPLITS
 from pipeline.train.recipes import DEFAULT
 
-NO_CHECK = click.option(
-    "--no-check", is_flag=True, help="Do not compare features with their checksums."
+recipe_flag = heading("What to train")
+
+
+@command(
+    examples=(
+        "featstore train",
+        "featstore train --recipe bilstm --set train.lr=3e-4 --set train.epochs=20",
+        "featstore train --store STORE --seeds 5 --splits 0,1,2 --out runs/all",
+        "featstore train --source table --data clips.csv --backbone mobilenet_v2",
+        "torchrun --standalone --nproc-per-node 2 --no-python featstore train --recipe bilstm",
+    ),
 )
-
-
-@click.command()
-@click.option("--store", "stores", multiple=True,
-              help="A store's path, the beginning of its key or name, or a folder of "
-              "stores; repeated, the clips that several stores share.  "
-              "[default: the only store in features, or the one built last]")  # fmt: skip
-@click.option("--allow-missing", is_flag=True,
-              help="Leave out clips that some of the stores lack.")  # fmt: skip
-@click.option("--recipe", default=DEFAULT, show_default=True,
-              help="baseline, bilstm, linear, mlp, tcn, transformer, attentive, or a "
-              "YAML file.")  # fmt: skip
-@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE",
-              help="Change a field of the recipe: train.lr=3e-4. May be repeated.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
-@click.option("--seeds", type=click.IntRange(1),
-              help="Train so many times, with --seed and the seeds behind it.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path),
-              help="Folder of the run.  [default: one below runs/]")  # fmt: skip
-@click.option("--baseline", type=click.Path(path_type=Path, exists=True, file_okay=False),
-              help="A run that the report compares with.")  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@STORE
+@FOLDER
+@ALLOW_MISSING
 @NO_CHECK
-@several_splits
-@feature_flags
+@recipe_flag("--recipe", default=DEFAULT, show_default=True, metavar="NAME|FILE.yaml",
+             help="`featstore recipes` lists the names and fields.")  # fmt: skip
+@recipe_flag("--set", "overrides", multiple=True, metavar="FIELD=VALUE",
+             help="Change a field of the recipe. Repeat it to change several.")  # fmt: skip
+@recipe_flag("--seed", type=SEED, default=0, show_default=True)
+@recipe_flag("--seeds", type=click.IntRange(1), metavar="COUNT",
+             help="Number of runs. Their seeds are --seed, --seed + 1, ...")  # fmt: skip
+@recipe_flag("--splits", multiple=True, metavar="N,N,...",
+             help="Train on each of these splits, one store each.")  # fmt: skip
+@write("--out", type=click.Path(path_type=Path),
+       help="Folder of the run, or of the runs.  [default: one below runs/]")  # fmt: skip
+@write("--baseline", type=click.Path(path_type=Path, exists=True, file_okay=False),
+       help="Another run, with which the report compares this one.")  # fmt: skip
+@DEVICE
+@hide(feature_flags)
 @together
 def train(
     stores: tuple[str, ...],
+    folder: Path,
     allow_missing: bool,
     recipe: str,
     overrides: tuple[str, ...],
     seed: int,
     seeds: int | None,
+    splits: tuple[str, ...],
     out: Path | None,
     baseline: Path | None,
     device: str,
@@ -58,42 +75,38 @@ def train(
 ) -> None:
     """Train a temporal classifier on the features of a store, or of several.
 
-    The same command again goes on where a killed training was, to the same weights. Features are
-    compared with their checksums when they are first read.
+    Instead of --store, the flags of the build name its store; `featstore build --help` lists them.
+    No video is opened. An interrupted training resumes when the same command runs again.
 
-    The store is named by --store, or found by the flags that it was built with, which reads the
-    annotations and looks whether videos have changed. Training itself opens no video.
-
-    With several stores the recipe's data.fusion says how they are joined.
-
-    --seeds and --splits leave one run each in the folder --out, with a report of all of them.
-
-    Processes that torchrun starts train one run together:
-    torchrun --standalone --nproc-per-node 2 --no-python featstore train
+    With several stores, the recipe's data.fusion says how they are joined. --seeds and --splits
+    leave one run each in --out, and a report of all of them. The processes that torchrun starts
+    train one run together.
     """
     from pipeline import api
     from pipeline.system.distributed import processes
     from pipeline.train.data.stores import open_stores
-    from pipeline.train.recipes.load import load_recipe
+    from pipeline.train.recipes.portfolio import load_recipes
 
     check = not no_check and processes().checks
-    numbers, given["splits"] = numbers_and_file(given["splits"])
+    numbers, given["split_file"] = split_numbers(splits, given["split_file"])
     if numbers or seeds is not None:
         refuse_several_runs(processes())
-        loaded = load_recipe(recipe, overrides)
+        loaded = load_recipes(recipe, overrides)
         opened = {
             split: open_stores(paths, allow_missing=allow_missing, check=check)
-            for split, paths in _find_splits(stores, given, numbers).items()
+            for split, paths in _find_splits(stores, folder, given, numbers).items()
         }
         every = range(seed, seed + (seeds or 1))
         text = train_splits(opened, loaded, every, out=out, device=device, baseline=baseline)
         say(f"report {text}")
         return
-    load_recipe(recipe, overrides)  # a mistake there is said before a store is looked for
-    store = open_stores(find_stores(stores, given), allow_missing=allow_missing, check=check)
+    load_recipes(recipe, overrides)  # a mistake there is said before a store is looked for
+    store = open_stores(
+        find_stores(stores, folder, given), allow_missing=allow_missing, check=check
+    )
     for one in store.stores:
         say(f"store  {one.path} ({one.title})")
-    folder = api.train(
+    run = api.train(
         store,
         recipe,
         overrides=overrides,
@@ -103,56 +116,93 @@ def train(
         device=device,
         log=say,
     )
-    say(f"report {folder / 'report.md'}")
+    say(f"report {run / 'report.md'}")
 
 
-@click.command()
+@command(
+    examples=(
+        "featstore evaluate runs/tcn",
+        "featstore evaluate runs/tcn --store STORE --part val",
+    ),
+)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--store", "stores", multiple=True,
-              help="A store of the same features and classes, named as for train; for a run on "
-              "several, so many in the same order.  [default: the run's own]")  # fmt: skip
-@click.option("--allow-missing", is_flag=True,
-              help="Leave out clips that some of the stores lack.")  # fmt: skip
-@click.option("--part", type=click.Choice(["train", "val", "test"]), default="test",
-              show_default=True)  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@STORE
+@FOLDER
+@ALLOW_MISSING
+@read("--part", type=click.Choice(SPLITS), default="test", show_default=True)
 @NO_CHECK
+@DEVICE
+@as_json
 def evaluate(
     run: Path,
     stores: tuple[str, ...],
+    folder: Path,
     allow_missing: bool,
     part: str,
     device: str,
     no_check: bool,
+    as_json: bool,
 ) -> None:
-    """Print the scores of a trained run on any store of the same features and classes.
+    """Score a trained run on the clips of a store.
 
-    With their confidence intervals, and how far its probabilities can be trusted.
+    Without --store, this is the store that RUN was trained on. Another store must have the same
+    features and classes. For a run on several stores, name as many in the same order.
     """
+    from pipeline.runs.files import SCORES
     from pipeline.train.data.stores import missing_clips, open_stores
     from pipeline.train.evaluate import certainty, own_store, rescore
     from pipeline.train.log import scores
 
     if stores:
         store = open_stores(
-            find_stores(stores, {}), allow_missing=allow_missing, check=not no_check
+            find_stores(stores, folder, {}), allow_missing=allow_missing, check=not no_check
         )
     else:
         store = own_store(run, check=not no_check)
-    for own in store.stores:
-        say(f"store  {own.path} ({own.title})")
+    log = log_for(as_json)
+    for each in store.stores:
+        log(f"store  {each.path} ({each.title})")
     for line in missing_clips(store):
-        say(line)
-    found = rescore(run, store, part, device=device)
-    for line in [*scores(part, found.metrics, found.loss), *certainty(run, store, part, found)]:
+        log(line)
+    predictions = rescore(run, store, part, device=device)
+    sure = certainty(run, store, part, predictions)
+    if as_json:
+        metrics = predictions.metrics
+        say_json(
+            {
+                "run": run,
+                "stores": [{"path": each.path, "key": each.key} for each in store.stores],
+                "part": part,
+                "clips": metrics.clips,
+                "classes_with_support": metrics.classes_with_support,
+                "loss": predictions.loss,
+                **{name: getattr(metrics, name) for name in SCORES},
+                "intervals": sure.intervals,
+                "temperature": sure.temperature,
+                "calibration": sure.errors,
+            }
+        )
+        return
+    for line in [*scores(part, predictions.metrics, predictions.loss), *sure.lines()]:
         say(line)
 
 
-@click.command()
+@command(examples=("featstore report runs/tcn", "featstore report runs/tcn --json"))
 @click.argument("run", type=click.Path(path_type=Path))
-def report(run: Path) -> None:
-    """Write and print the report of a run, or of a folder of runs, again from its own files."""
-    from pipeline.report.run import report as render
-    from pipeline.train.seeds import is_summary, summarise
+@as_json
+def report(run: Path, as_json: bool) -> None:
+    """Write the report of a run, or of a folder of runs, again, and print it.
 
-    say(summarise(run).read_text("utf-8") if is_summary(run) else render(run))
+    It is made of the run's files alone.
+    """
+    from pipeline.report.run import report as render
+    from pipeline.runs.files import read_metrics
+    from pipeline.train.seeds import is_summary, read_summary, summarise
+
+    several = is_summary(run)
+    text = summarise(run).read_text("utf-8") if several else render(run)
+    if as_json:
+        metrics = read_summary(run) if several else read_metrics(run)
+        say_json({"run": run, "report": run / "report.md", "metrics": metrics})
+    else:
+        say(text)

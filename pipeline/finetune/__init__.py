@@ -1,7 +1,7 @@
-"""The last blocks of an image backbone, trained frame by frame on the train part of a split.
+"""Train the last blocks of an image backbone on single frames of a split's train part.
 
-What comes of it is a weights file for ``featstore build --weights``. It says which split it has
-seen (`pipeline.build.plan.leakage`), so builds that would test on those people refuse it.
+The result is a weights file for ``featstore build --weights``. It records its split
+(`pipeline.build.plan.leakage`), so builds that would test on the same people refuse it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from models.operators import declare_missing_operators
 from pipeline.build.checks import check_weights
 from pipeline.build.extract.backbone import feature_dim, load_backbone, numerics
 from pipeline.build.extract.statistics import Statistics, measure
-from pipeline.build.plan.build_plan import Prepared, cache_of, prepare
+from pipeline.build.plan.build_plan import BuildPlan, cache_of, plan_build
 from pipeline.build.plan.leakage import METADATA, Record, read_training, record_of
 from pipeline.build.plan.options import BuildOptions
 from pipeline.build.plan.weights import SAFETENSORS
@@ -45,27 +45,27 @@ def finetune(
 ) -> Path:
     """Train the last blocks of a backbone on the frames of a split's training clips.
 
-    Frames are decoded once, as a build with the same options would see them, and kept beside `out`
-    until the end. After every epoch the val clips are classified by the mean of their frames'
-    log-probabilities; the weights of the best epoch are kept.
+    Frames are decoded once, with the preprocessing of a build with the same options, and kept next
+    to `out` until the end. After every epoch, val clips are classified by the mean of their frames'
+    log-probabilities. The weights of the best epoch are kept.
 
     Parameters
     ----------
     options : BuildOptions
-        Of the build that the weights are for: source with split, an image backbone, the weights to
-        begin from, pixels, size, fps, normalisation; ``batch_size`` is not read.
+        Options of the build that will use the weights: source with split, an image backbone, the
+        initial weights, pixels, size, fps, normalisation; ``batch_size`` is ignored.
     tuning : Tuning, optional
     out : Path
-        A ``.safetensors`` file, which must not exist. Where a finetuning of the same configuration
-        was cut off, this one goes on from its last epoch; on a CPU to the same bytes. Where it is
-        there and is of the same configuration, nothing is done.
+        A ``.safetensors`` file. An interrupted finetuning of the same configuration resumes from
+        its last epoch; on a CPU the result has the same bytes. A finished file of the same
+        configuration is skipped; another existing file is an error.
     log : callable
         Takes one line at a time.
 
     Returns
     -------
     Path
-        `out`; `pipeline.build.plan.leakage.read_training` reads what it says of itself.
+        `out`; `pipeline.build.plan.leakage.read_training` reads its record.
 
     Raises
     ------
@@ -73,117 +73,127 @@ def finetune(
         If the backbone takes windows, has too few blocks or random weights, the split lacks train
         or val, a frame does not decode, or `out` is taken.
     BusyError
-        If another process is at it.
+        If another process is writing it.
     """
     tuning = tuning or Tuning()
     _check(options, out)
     device = choose_device(options.device, options.precision)
     keep_freed_memory()
     with closing(cache_of(options.store)) as cache:
-        prepared = prepare(options, cache, log)
-        config = _configuration(prepared, tuning, device)
+        plan = plan_build(options, cache, log)
+        config = _configuration(plan, tuning, device)
         if out.exists():
             _check_same(out, config)
-            remove_unfinished(out)  # of one that was killed when only that was left to do
-            log("already finetuned: nothing to do")
+            remove_unfinished(out)  # left by a process killed before its cleanup
+            log("skipped: already finetuned")
             return out
         with unfinished_folder(out, config) as folder, seeded(tuning.seed, device):
-            statistics = measure(prepared, cache, log)
-            model = _model(prepared, tuning, device)
-            check_weights(prepared, cache)
-            frames = load_frames(prepared, statistics, folder, cache, log)
-            for line in _introduction(prepared, model, frames):
+            statistics = measure(plan.training_pixels, cache, log)
+            model = _model(plan, tuning, device)
+            check_weights(plan, cache)
+            frames = load_frames(plan, statistics, folder, cache, log)
+            for line in _introduction(plan, model, frames):
                 log(line)
             pixels = Pixels(statistics.mean, statistics.std, device)
             tuner = Tuner(model, frames, pixels, tuning, options.precision)
             standing = fit(tuner, tuning, folder / CHECKPOINT, log)
-            record = _record(prepared, config, statistics, standing)
+            record = _record(plan, config, statistics, standing)
             _write(out, model, record)
             (folder / CHECKPOINT).unlink()
     return out
 
 
 def _check(options: BuildOptions, out: Path) -> None:
-    """Refuse what needs no annotations to be refused."""
+    """Raise on options that are invalid for any annotations."""
     if options.takes_windows:
         raise InputError(
-            f"--backbone is {options.backbone}, which takes windows of frames, and single frames "
-            "are learnt from; give an image backbone."
+            f"--backbone is {options.backbone}, which takes windows of frames, but finetuning uses "
+            "single frames; pass an image backbone."
         )
     if options.weights.partition(":")[0] == "random":
         raise InputError(
-            f"--weights is {options.weights}: blocks on top of random ones learn little; give "
+            f"--weights is {options.weights}: blocks on top of random ones learn little; pass "
             "pretrained weights."
         )
     if out.suffix != SAFETENSORS:
-        raise InputError(f"--out is {out}; give a file that ends in {SAFETENSORS}.")
+        raise InputError(f"--out is {out}; pass a file name that ends in {SAFETENSORS}.")
 
 
-def _configuration(prepared: Prepared, tuning: Tuning, device: torch.device) -> dict[str, Any]:
-    """Return what decides the weights, as plain values."""
-    size = prepared.options.size
-    declare_missing_operators()  # before torchvision says its version
-    own = numerics(device, [tuning.batch_size, 3, size, size], prepared.options)
-    del own["batch_norm"]  # is not folded here
+def _configuration(plan: BuildPlan, tuning: Tuning, device: torch.device) -> dict[str, Any]:
+    """Return the settings that determine the weights, as plain values."""
+    size = plan.options.size
+    declare_missing_operators()  # before torchvision reports its version
+    environment = numerics(
+        device,
+        [tuning.batch_size, 3, size, size],
+        plan.options.precision,
+        plan.pixels.decoder,
+    )
+    del environment["batch_norm"]  # batch norm is not folded here
     return {
-        "store_key": prepared.key,
-        "features": prepared.configuration,
+        "store_key": plan.key,
+        "features": plan.configuration,
         "tuning": asdict(tuning),
-        "numerics": own | {"threads": torch.get_num_threads()},
+        "numerics": environment | {"threads": torch.get_num_threads()},
     }
 
 
 def _check_same(out: Path, config: dict[str, Any]) -> None:
-    known = read_training(out) if out.is_file() else None
-    if known is None or any(known.get(name) != config[name] for name in ("store_key", "tuning")):
+    existing = read_training(out) if out.is_file() else None
+    if existing is None or any(
+        existing.get(name) != config[name] for name in ("store_key", "tuning")
+    ):
         raise InputError(
-            f"--out is {out}, which is there and is not what this command would write; name "
-            "another file, or remove it."
+            f"--out is {out}, which exists with another configuration; name another file, or "
+            "remove it."
         )
 
 
-def _model(prepared: Prepared, tuning: Tuning, device: torch.device) -> FrameClassifier:
-    """Load the backbone, and put a classifier on it."""
-    options = prepared.options
-    backbone = load_backbone(options.backbone, prepared.weights)
+def _model(plan: BuildPlan, tuning: Tuning, device: torch.device) -> FrameClassifier:
+    """Return the backbone with a classifier on top."""
+    options = plan.options
+    backbone = load_backbone(options.backbone, plan.weights)
     dim = feature_dim(backbone, [2, 3, options.size, options.size], torch.device("cpu"))
     try:
-        model = FrameClassifier(backbone, dim, len(prepared.dataset.classes), tuning.blocks)
+        model = FrameClassifier(backbone, dim, len(plan.dataset.classes), tuning.blocks)
     except ValueError as error:
         raise InputError(
-            f"--blocks is {tuning.blocks}, and {options.backbone} cannot: {error}."
+            f"--blocks is {tuning.blocks}, but {options.backbone} does not allow it: {error}."
         ) from None
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _introduction(prepared: Prepared, model: FrameClassifier, frames: Frames) -> list[str]:
-    trained = sum(own.numel() for layer in model.layers()[1:] for own in layer)
-    total = sum(own.numel() for own in model.backbone.parameters())
+def _introduction(plan: BuildPlan, model: FrameClassifier, frames: Frames) -> list[str]:
+    trained = sum(weight.numel() for layer in model.layers()[1:] for weight in layer)
+    total = sum(weight.numel() for weight in model.backbone.parameters())
     clips = f"{frames.train} training and {len(frames.rows) - frames.train} val clips"
     blocks = f"the last {len(model.layers()) - 1} of {model.blocks} blocks"
     return [
-        f"{prepared.dataset.title}: {clips}, {len(frames.pixels)} frames",
-        f"{prepared.options.backbone}: {blocks} are trained, {trained:,} of {total:,} weights",
+        f"{plan.dataset.title}: {clips}, {len(frames.pixels)} frames",
+        f"{plan.options.backbone}: {blocks} are trained, {trained:,} of {total:,} weights",
     ]
 
 
 def _record(
-    prepared: Prepared, config: dict[str, Any], statistics: Statistics, standing: Standing
+    plan: BuildPlan, config: dict[str, Any], statistics: Statistics, standing: Standing
 ) -> Record:
-    """Return what the weights file says of itself; nothing that another run would say otherwise."""
-    source, path = prepared.options.source, prepared.weights.path
-    values = {own.name: getattr(source, own.name) for own in fields(source)}  # type: ignore[arg-type]
+    """Return the record in the weights file; it is the same in every run of the configuration."""
+    source, path = plan.options.source, plan.weights.path
+    values = {option.name: getattr(source, option.name) for option in fields(source)}  # type: ignore[arg-type]
     return {
-        **record_of(source, prepared.dataset, prepared.clips, prepared.videos),
+        **record_of(source, plan.dataset, plan.clips, plan.videos),
         "source": {"name": source.name}
-        | {name: own.name if isinstance(own, Path) else own for name, own in values.items()},
+        | {
+            name: option.name if isinstance(option, Path) else option
+            for name, option in values.items()
+        },
         **config,
         "statistics": statistics.as_json(),
         "best_epoch": standing.best_epoch,
         "history": standing.history,
         "base": {
             "name": path.name if path else "",
-            "weights": prepared.weights.identity,
+            "weights": plan.weights.identity,
             "training": read_training(path) if path else None,
         },
     }
@@ -191,6 +201,6 @@ def _record(
 
 def _write(out: Path, model: FrameClassifier, record: Record) -> None:
     state = model.backbone.network.state_dict()
-    tensors = {name: own.cpu().contiguous() for name, own in state.items()}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
     with replacing(out) as temporary:
         temporary.write_bytes(save(tensors, metadata={METADATA: json.dumps(record)}))

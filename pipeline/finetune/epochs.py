@@ -1,4 +1,4 @@
-"""How many epochs a finetuning runs, which one is kept, and what a killed one goes on from."""
+"""The finetuning loop: epochs, early stopping, the best weights and checkpoints."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from pipeline.train.checkpoint import (
 
 @dataclass(slots=True)
 class Standing:
-    """What is known after an epoch, beside what the tuner remembers itself.
+    """The progress after an epoch, without the tuner's state.
 
     Attributes
     ----------
     history : list of dict
-        One row an epoch: train_loss, val_loss, val_top1 and val_mean_class_accuracy.
+        One row per epoch: train_loss, val_loss, val_top1 and val_mean_class_accuracy.
     best_epoch : int
         Counted from 1.
     best : dict of str to Tensor
-        The weights that it left, of those that are trained.
+        The trained weights after the best epoch.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Standing:
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def ended(self, tuning: Tuning) -> str:
-        """Return why training ends here; empty where it goes on."""
+        """Return why training ends here; empty if it continues."""
         epochs = len(self.history)
         if epochs - self.best_epoch >= tuning.patience:
             return f"val mean class accuracy had not improved for {tuning.patience} epochs"
@@ -54,14 +54,14 @@ class Standing:
 
 
 def fit(tuner: Tuner, tuning: Tuning, checkpoint: Path, log: Callable[[str], None]) -> Standing:
-    """Train until the epochs or the patience end; the model keeps the weights of its best epoch.
+    """Train until `epochs` or `patience` ends it; the model keeps the weights of its best epoch.
 
     Parameters
     ----------
     tuner : Tuner
     tuning : Tuning
     checkpoint : Path
-        Written after every epoch; where it is there, training goes on from it.
+        Written after every epoch; if it exists, training resumes from it.
     log : callable
         Takes one line at a time.
 
@@ -73,12 +73,12 @@ def fit(tuner: Tuner, tuning: Tuning, checkpoint: Path, log: Callable[[str], Non
     standing = Standing()
     if checkpoint.exists():
         standing = _restore(checkpoint, tuner)
-        log(f"goes on after epoch {len(standing.history)} of a finetuning that was cut off")
+        log(f"resuming an interrupted finetuning after epoch {len(standing.history)}")
     while not standing.ended(tuning):
         began = time.perf_counter()
         try:
             _epoch(tuner, standing)
-        except InputError:  # going on would only lead here again
+        except InputError:  # resuming would hit the same error
             checkpoint.unlink(missing_ok=True)
             raise
         log(_line(standing, time.perf_counter() - began))
@@ -89,14 +89,14 @@ def fit(tuner: Tuner, tuning: Tuning, checkpoint: Path, log: Callable[[str], Non
 
 
 def _epoch(tuner: Tuner, standing: Standing) -> None:
-    """Run an epoch and note how it went."""
+    """Run an epoch and record it in `standing`."""
     train_loss = tuner.epoch(len(standing.history))
     scores, val_loss = tuner.scores()
     for part, loss in (("train", train_loss), ("val", val_loss)):
         if not math.isfinite(loss):
             raise InputError(
-                f"the {part} loss became {loss} in epoch {len(standing.history) + 1}, so there is "
-                "nothing to keep; lower --lr, or give --precision float32."
+                f"the {part} loss became {loss} in epoch {len(standing.history) + 1}; lower --lr, "
+                "or pass --precision float32."
             )
     best = max((row["val_mean_class_accuracy"] for row in standing.history), default=-math.inf)
     row = {"train_loss": train_loss, "val_loss": val_loss, "val_top1": scores.top1}
@@ -135,7 +135,7 @@ def _save(path: Path, tuner: Tuner, standing: Standing) -> None:
 
 
 def _restore(path: Path, tuner: Tuner) -> Standing:
-    """Bring a tuner to where it stood."""
+    """Restore a tuner from a checkpoint, and return the progress."""
     tensors, values = read_checkpoint(path)
     tuner.load(under("model", tensors))
     restore_optimizer(tuner.optimizer, under("optimizer", tensors), values["optimizer"])
@@ -143,5 +143,5 @@ def _restore(path: Path, tuner: Tuner) -> Standing:
     restore_generators(tuner, tuner.device, generators, values["generators"])
     if values["scaler"]:
         tuner.scaler.load_state_dict(values["scaler"])
-    best = {name: own.to(tuner.device) for name, own in under("best", tensors).items()}
+    best = {name: weight.to(tuner.device) for name, weight in under("best", tensors).items()}
     return Standing(values["history"], values["best_epoch"], best)

@@ -1,6 +1,6 @@
-"""Frames of the training and val clips, decoded once, at the size that the backbone takes.
+"""Frames of the training and val clips, decoded once at the backbone's input size.
 
-They lie in a file of bytes that is mapped, so an epoch decodes nothing and takes no memory.
+They are bytes in a mapped file, so an epoch needs no decoding and little memory.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from featstore.text import human_size
 from pipeline.build.checks import check_failures
 from pipeline.build.extract.preprocess import fit_square, pixel_values
 from pipeline.build.extract.statistics import Statistics
-from pipeline.build.plan.build_plan import Prepared
+from pipeline.build.plan.build_plan import BuildPlan
 from pipeline.build.plan.options import Fit
-from pipeline.build.plan.steps import clip_inputs
 from pipeline.system.progress import Progress
 from pipeline.system.read_ahead import read_ahead
 from pipeline.types import Ints, Log
@@ -39,17 +38,17 @@ Row = tuple[int, NDArray[np.uint8] | str]
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Decoded frames and the clips that they belong to.
+    """Decoded frames and their clips.
 
     Attributes
     ----------
     pixels : ndarray of uint8, shape (frames, 1 or 3, size, size)
-        0 to 255 stand for 0 to 1; mapped.
+        0 to 255 represent 0 to 1; mapped.
     rows : list of ndarray of int64
-        Where the frames of every clip are, training clips and then val.
+        Row indices of every clip's frames; training clips come before val clips.
     labels : ndarray of int64, shape (clips,)
     train : int
-        How many of the clips are training clips.
+        Number of training clips.
     """
 
     pixels: NDArray[np.uint8]
@@ -59,26 +58,26 @@ class Frames:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """Which frames are decoded: the rows of a clip, and every video's first row and frames."""
+class _Wanted:
+    """The frames to decode: the rows of each clip, and each video's first row and frames."""
 
     rows: dict[int, Ints]
-    wanted: dict[int, tuple[int, Ints]]
+    frames_of: dict[int, tuple[int, Ints]]
     count: int
 
 
 def load_frames(
-    prepared: Prepared, statistics: Statistics, folder: Path, cache: Cache, log: Log
+    plan: BuildPlan, statistics: Statistics, folder: Path, cache: Cache, log: Log
 ) -> Frames:
-    """Decode the frames of training and val clips into a folder, or find them there.
+    """Return the frames of training and val clips, decoded into a folder unless they are there.
 
-    Clips of which a frame does not decode are left out, as far as ``--max-failures`` allows.
+    A clip with a frame that does not decode is left out, within the limit of ``--max-failures``.
 
     Parameters
     ----------
-    prepared : Prepared
+    plan : BuildPlan
     statistics : Statistics
-        Its mean fills the borders of ``--fit pad``.
+        The mean fills the borders of ``--fit pad``.
     folder : Path
     cache : Cache
     log : callable
@@ -88,31 +87,31 @@ def load_frames(
     InputError
         If too many clips fail, the disk is too small, or a part has no clip left.
     """
-    plan = _plan(prepared)
-    path = folder / f"frames-{prepared.key[:16]}.npy"
+    wanted = _wanted_of(plan)
+    path = folder / f"frames-{plan.key[:16]}.npy"
     lost = path.with_suffix(".lost.npy")
     if not path.exists():
-        for other in folder.glob("frames-*"):  # of a command that was cut off and changed
+        for other in folder.glob("frames-*"):  # left by an interrupted command with other options
             other.unlink()
         part = path.with_suffix(".part")
-        failed = _decode(prepared, statistics, plan, part, log)
-        check_unchanged([prepared.videos[number] for number in plan.wanted], cache)
+        failed = _decode(plan, statistics, wanted, part, log)
+        check_unchanged([plan.videos[number] for number in wanted.frames_of], cache)
         np.save(lost, np.array(sorted(failed), np.int64))
-        check_failures(prepared, failed)
+        check_failures(plan, failed)
         part.replace(path)
     without = set(np.load(lost).tolist())
-    kept = {number: rows for number, rows in plan.rows.items() if number not in without}
+    kept = {number: rows for number, rows in wanted.rows.items() if number not in without}
     parts = {
-        part: [number for number in kept if prepared.clips[number].split == part]
+        part: [number for number in kept if plan.clips[number].split == part]
         for part in ("train", "val")
     }
     _check_parts(parts)
     clips = [*parts["train"], *parts["val"]]
-    classes = {name: number for number, name in enumerate(prepared.dataset.classes)}
+    classes = {name: number for number, name in enumerate(plan.dataset.classes)}
     return Frames(
         np.load(path, mmap_mode="r"),
         [kept[number] for number in clips],
-        np.array([classes[prepared.clips[number].label] for number in clips], np.int64),
+        np.array([classes[plan.clips[number].label] for number in clips], np.int64),
         len(parts["train"]),
     )
 
@@ -120,50 +119,52 @@ def load_frames(
 def _check_parts(parts: dict[str, list[int]]) -> None:
     for part, clips in parts.items():
         if not clips:
-            why = "learn from" if part == "train" else "choose the best epoch by"
             raise InputError(
-                f"The split has no {part} clip to {why}; give a split that has train and val."
+                f"The split has no {part} clips; pass a split with clips in both train and val."
             )
 
 
-def _plan(prepared: Prepared) -> _Plan:
-    """Return where every frame goes; one that clips share is decoded once."""
-    inputs, _ = clip_inputs(prepared.clips, prepared.videos, prepared.options, prepared.fps)
+def _wanted_of(plan: BuildPlan) -> _Wanted:
+    """Return the row of every frame; a frame that clips share is decoded once."""
+    inputs, _ = plan.inputs()
     by_video: dict[int, list[int]] = {}
-    for number, clip in enumerate(prepared.clips):
+    for number, clip in enumerate(plan.clips):
         if clip.split != "test" and not clip.lost:
             by_video.setdefault(clip.video, []).append(number)
     rows: dict[int, Ints] = {}
-    wanted: dict[int, tuple[int, Ints]] = {}
+    frames_of: dict[int, tuple[int, Ints]] = {}
     count = 0
-    for video, own in by_video.items():
-        frames = np.unique(np.concatenate([inputs[number][:, 0] for number in own]))
-        for number in own:
+    for video, numbers in by_video.items():
+        frames = np.unique(np.concatenate([inputs[number][:, 0] for number in numbers]))
+        for number in numbers:
             rows[number] = count + np.searchsorted(frames, inputs[number][:, 0])
-        wanted[video] = (count, frames)
+        frames_of[video] = (count, frames)
         count += len(frames)
-    return _Plan(rows, wanted, count)
+    return _Wanted(rows, frames_of, count)
 
 
 def _decode(
-    prepared: Prepared, statistics: Statistics, plan: _Plan, path: Path, log: Log
+    plan: BuildPlan, statistics: Statistics, wanted: _Wanted, path: Path, log: Log
 ) -> dict[int, str]:
-    """Write every frame, and return which clips lack one, and why."""
-    size = prepared.options.size
+    """Write every frame; return the clips with a lost frame, and the reasons."""
+    size = plan.options.size
     mean = torch.tensor(statistics.mean, dtype=torch.float32).view(-1, 1, 1)
-    # Grey frames have borders of three values where the mean has three.
-    wide = len(mean) if prepared.options.fit == "pad" else 1
-    channels = max(wide, 3 if prepared.pixels == "rgb" else 1)
-    shape = (plan.count, channels, size, size)
+    # A mean of three values gives grey frames borders of three channels.
+    wide = len(mean) if plan.options.fit == "pad" else 1
+    channels = max(wide, 3 if plan.pixels.mode == "rgb" else 1)
+    shape = (wanted.count, channels, size, size)
     _check_room(path.parent, int(np.prod(shape)))
     pixels = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     lost: dict[int, str] = {}
-    streams = (_rows(prepared, mean, video, *own) for video, own in plan.wanted.items())
+    streams = (
+        _rows(plan, mean, video, first, frames)
+        for video, (first, frames) in wanted.frames_of.items()
+    )
     with (
-        Progress("decoding", len(plan.wanted), "videos", log) as progress,
-        read_ahead(streams, threads=prepared.options.workers, most=8) as found,
+        Progress("decoding", len(wanted.frames_of), "videos", log) as progress,
+        read_ahead(streams, threads=plan.options.workers, most=8) as entries,
     ):
-        for entry in found:
+        for entry in entries:
             if entry is None:
                 progress.advance(1)
                 continue
@@ -176,24 +177,24 @@ def _decode(
     pixels.flush()
     return {
         number: next(lost[row] for row in rows.tolist() if row in lost)
-        for number, rows in plan.rows.items()
+        for number, rows in wanted.rows.items()
         if lost and not lost.keys().isdisjoint(rows.tolist())
     }
 
 
 def _rows(
-    prepared: Prepared, mean: Tensor, number: int, first: int, frames: Ints
+    plan: BuildPlan, mean: Tensor, number: int, first: int, frames: Ints
 ) -> Iterator[Row | None]:
-    """Yield the rows of one video, or why there is none, and None at its end."""
-    video, options = prepared.videos[number], prepared.options
-    places = {frame: first + place for place, frame in enumerate(frames.tolist())}
+    """Yield the rows of one video, or the reason for a lost frame; None ends the video."""
+    video, options = plan.videos[number], plan.options
+    row_of = {frame: first + position for position, frame in enumerate(frames.tolist())}
     prepare = partial(as_bytes, size=options.size, fit=options.fit, mean=mean)
-    reader = decoding(options.decoder)
-    for found in decode_all(video.path, video.index, frames, prepared.pixels, reader):
-        if isinstance(found, Lost):
-            yield from ((places[frame], found.reason) for frame in found.frames)
+    reader = decoding(plan.pixels.decoder)
+    for decoded in decode_all(video.path, video.index, frames, plan.pixels.mode, reader):
+        if isinstance(decoded, Lost):
+            yield from ((row_of[frame], decoded.reason) for frame in decoded.frames)
         else:
-            yield places[found[0]], prepare(found[1], video.index)
+            yield row_of[decoded[0]], prepare(decoded[1], video.index)
     yield None
 
 
@@ -201,7 +202,7 @@ def _rows(
 def as_bytes(
     picture: Picture | Tensor, index: VideoIndex, *, size: int, fit: Fit, mean: Tensor
 ) -> NDArray[np.uint8]:
-    """Return a frame as `pipeline.build.extract.preprocess.prepare` sees it, before mean and std.
+    """Return a frame as in `pipeline.build.extract.preprocess.prepare`, before mean and std.
 
     Parameters
     ----------
@@ -210,25 +211,25 @@ def as_bytes(
     size, fit
         See `fit_square`.
     mean : Tensor of float32, shape (1 or 3, 1, 1)
-        In 0..1; fills borders.
+        In 0..1; fills the borders.
 
     Returns
     -------
     ndarray of uint8, shape (channels, size, size)
-        0 to 255 stand for 0 to 1.
+        0 to 255 represent 0 to 1.
     """
     values, offset, span = pixel_values(picture[None], index, torch.device("cpu"))
     shares = (fit_square(values, size, fit)[0] - offset) / span
     if fit == "pad":
         shares = torch.where(shares.isnan(), mean, shares)
-    found: NDArray[np.uint8] = (255 * shares).round().clamp(0, 255).to(torch.uint8).numpy()
-    return found
+    rounded: NDArray[np.uint8] = (255 * shares).round().clamp(0, 255).to(torch.uint8).numpy()
+    return rounded
 
 
 def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"The decoded frames take {human_size(needed)}, and {folder} has {human_size(free)} "
-            "free; make room, give a smaller --size or --fps, or another place with --out."
+            f"The decoded frames need {human_size(needed)}, but {folder} has {human_size(free)} "
+            "free; free some space, lower --size or --fps, or pass another --out."
         )

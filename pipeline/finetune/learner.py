@@ -1,4 +1,4 @@
-"""Learning one epoch at a time: what is drawn, the rates, a step, and the scores of val."""
+"""The finetuning learner: sampling, learning rates, training steps and val scores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VAL_BATCH = 128
 
 
 class Tuner:
-    """A frame classifier with its optimiser and its sources of chance.
+    """A frame classifier with its optimizer and random generators.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Tuner:
     pixels : Pixels
     tuning : Tuning
     precision : {"float32", "tf32", "bf16", "fp16"}
-        Of the products; weights and losses stay in float32.
+        Precision of products; weights and losses stay in float32.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class Tuner:
         self.device = model.classifier.weight.device
         self._dtype = REDUCED.get(precision)
         allow_tf32(precision == "tf32")
-        # fp16 cannot hold small gradients: the loss is scaled up before, they down behind.
+        # fp16 underflows on small gradients: scale the loss up first, the gradients down after.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
-        # Found by their types when a checkpoint is written.
+        # Checkpoints select generators by their types.
         self.order_rng = np.random.default_rng(tuning.seed)
         self.change = torch.Generator().manual_seed(tuning.seed)
         self._draw_by = sampling_probabilities(
@@ -63,7 +63,7 @@ class Tuner:
         self.steps = math.ceil(frames.train * tuning.frames / tuning.batch_size)
 
     def epoch(self, number: int) -> float:
-        """Learn for one epoch, counted from 0, and return the mean loss."""
+        """Train for one epoch, counted from 0, and return the mean loss."""
         self.model.train()
         losses = []
         for step, (rows, labels) in enumerate(self._drawn(), start=number * self.steps):
@@ -71,20 +71,20 @@ class Tuner:
             for group, highest in zip(self.optimizer.param_groups, self._highest, strict=True):
                 group["lr"] = highest * share
             losses.append(self._step(rows, labels) * len(rows))
-        # Looked at when all steps are done: a GPU would have to catch up for every number asked.
+        # Read after the last step: reading a number makes a GPU wait.
         return float(torch.stack(losses).sum() / (self._frames.train * self._tuning.frames))
 
     def _drawn(self) -> Iterator[tuple[Ints, Ints]]:
-        """Yield the rows and labels of batches: a clip by its class, then a frame of it."""
+        """Yield the rows and labels of batches: a clip sampled by class, then one of its frames."""
         frames, count = self._frames, self._frames.train * self._tuning.frames
         clips = self.order_rng.choice(frames.train, count, p=self._draw_by)
-        places = self.order_rng.random(count)
+        positions = self.order_rng.random(count)
         for first in range(0, count, self._tuning.batch_size):
             last = first + self._tuning.batch_size
-            own = [frames.rows[clip] for clip in clips[first:last]]
+            rows_of_clips = [frames.rows[clip] for clip in clips[first:last]]
             rows = [
-                mine[int(place * len(mine))]
-                for mine, place in zip(own, places[first:last], strict=True)
+                clip_rows[int(position * len(clip_rows))]
+                for clip_rows, position in zip(rows_of_clips, positions[first:last], strict=True)
             ]
             yield np.array(rows), frames.labels[clips[first:last]]
 
@@ -104,7 +104,7 @@ class Tuner:
 
     @torch.inference_mode()
     def scores(self) -> tuple[Metrics, float]:
-        """Score the val clips by the mean of their frames' log-probabilities.
+        """Return the scores of the val clips, from the mean of their frames' log-probabilities.
 
         Returns
         -------
@@ -118,25 +118,27 @@ class Tuner:
         rows = np.unique(np.concatenate(clips))
         parts = [rows[first : first + VAL_BATCH] for first in range(0, len(rows), VAL_BATCH)]
         logs = np.concatenate([self._log_probabilities(part) for part in parts])
-        means = np.stack([logs[np.searchsorted(rows, own)].mean(axis=0) for own in clips])
-        totals = np.log(np.exp(means).sum(axis=1))  # means of logs do not add up to 1
+        means = np.stack(
+            [logs[np.searchsorted(rows, clip_rows)].mean(axis=0) for clip_rows in clips]
+        )
+        totals = np.log(np.exp(means).sum(axis=1))  # normalises the means of logs
         loss = float((totals - means[np.arange(len(labels)), labels]).mean())
         return metrics_of_predictions(labels, means.argmax(axis=1), means.shape[1]), loss
 
     def _log_probabilities(self, rows: Ints) -> NDArray[np.float64]:
         logits = self._logits(self._pixels(self._frames.pixels[rows]))
-        found: NDArray[np.float64] = logits.double().log_softmax(dim=1).cpu().numpy()
-        return found
+        log_probabilities: NDArray[np.float64] = logits.double().log_softmax(dim=1).cpu().numpy()
+        return log_probabilities
 
     def trained(self) -> dict[str, Tensor]:
-        """Return the weights that are trained, by name, as they change."""
+        """Return the trainable weights by name, without copying."""
         return {
             name: weight for name, weight in self.model.named_parameters() if weight.requires_grad
         }
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Set the weights that are trained."""
+        """Set the trainable weights."""
         for name, weight in self.trained().items():
             weight.copy_(weights[name])
 
@@ -144,30 +146,32 @@ class Tuner:
 def make_optimizer(model: FrameClassifier, tuning: Tuning) -> optim.Optimizer:
     """Return AdamW with a lower rate for every block further from the classifier.
 
-    Biases and norms, all that is no matrix, do not decay.
+    Biases and norms (parameters with fewer than two dimensions) do not decay.
     """
     groups = []
     for distance, layer in enumerate(model.layers()):
         lr = tuning.lr * tuning.layer_decay**distance
         for decays in (True, False):
-            own: list[nn.Parameter] = [one for one in layer if (one.ndim > 1) == decays]
+            parameters: list[nn.Parameter] = [
+                parameter for parameter in layer if (parameter.ndim > 1) == decays
+            ]
             decay = tuning.weight_decay if decays else 0.0
-            if own:
-                groups.append({"params": own, "lr": lr, "weight_decay": decay})
+            if parameters:
+                groups.append({"params": parameters, "lr": lr, "weight_decay": decay})
     return optim.AdamW(groups)
 
 
 def rate(step: int, warmup: float, steps: int) -> float:
-    """Return by what the highest rate is multiplied: up a line, down a cosine.
+    """Return the factor of the peak learning rate: linear warmup, then cosine decay.
 
     Parameters
     ----------
     step : int
-        From 0.
+        Counted from 0.
     warmup : float
-        Steps of the rise; may be 0.
+        Number of warmup steps; may be 0.
     steps : int
-        In all.
+        Total number of steps.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a finetuning can be told."""
+"""The options of a finetuning."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from dataclasses import dataclass, fields
 
 from featstore.errors import InputError
 
-MOST_LR = 1e30  # AdamW divides it, and float32 has to hold what comes of it
+MOST_LR = 1e30  # AdamW divides it, and float32 must hold the result
 MOST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """How the last blocks of a backbone are trained.
+    """The options of training a backbone's last blocks.
 
     Attributes
     ----------
     blocks : int
-        How many of the last blocks; see `models.frame_classifier.blocks_of`.
+        Number of last blocks to train; see `models.frame_classifier.blocks_of`.
     epochs, patience : int
-        The most there are, and how many without improvement on val end the training.
+        Maximum number of epochs, and epochs without improvement on val that end the training.
     frames : int
-        Drawn for every training clip in an epoch: a clip by its class, so that classes come equally
-        often, and a frame of it.
+        Frames drawn per training clip and epoch. A clip is sampled by class, so that classes come
+        equally often, then one of its frames.
     batch_size : int
     lr : float
-        Of the classifier, at its highest.
+        Peak learning rate of the classifier.
     layer_decay : float
-        What the rate is multiplied by from the classifier to the last block, and from block to
-        block before it.
+        Factor of the rate from the classifier to the last block, and from each block to the one
+        before it.
     warmup : float
-        Epochs in which the rates rise from 0; then they fall along a cosine.
+        Epochs of linear warmup; a cosine decay follows.
     weight_decay : float
-        AdamW's, of what is no bias and no norm.
+        Weight decay of AdamW; biases and norms do not decay.
     crop : float
-        Shortest side of the random crop that is scaled to the whole, as a share.
+        Smallest side of the random crop, as a share of the frame.
     light : float
-        By how much contrast and brightness vary at most.
+        Largest change of contrast and brightness.
     flip : bool
-        Mirror half of the frames. Off by default, for some classes are each other's mirror image.
+        Mirror half of the frames. Off by default: some classes are each other's mirror image.
     seed : int
 
     Raises
@@ -74,10 +74,10 @@ class Tuning:
             self._refuse_unless(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
         self._refuse_unless("light", 0 <= self.light < 1, "from 0 up to 1, without 1")
 
-    def _refuse_unless(self, name: str, good: bool, wanted: str) -> None:
+    def _refuse_unless(self, name: str, good: bool, requirement: str) -> None:
         if not good:
             flag = f"--{name.replace('_', '-')}"
-            raise InputError(f"{flag} is {getattr(self, name)}; it must be {wanted}.")
+            raise InputError(f"{flag} is {getattr(self, name)}; it must be {requirement}.")
 
 
-FIELDS = tuple(own.name for own in fields(Tuning))
+FIELDS = tuple(option.name for option in fields(Tuning))

@@ -1,4 +1,4 @@
-"""From bytes of frames to what a backbone takes, with random changes in training."""
+"""Turn frames into a backbone's input, with augmentation in training."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pipeline.finetune.options import Tuning
 
 
 class Pixels:
-    """Makes batches of a backbone's inputs.
+    """Normalises and augments batches of frames.
 
     Parameters
     ----------
     mean, std : sequence of float
-        Of pixels in 0..1, one value or three.
+        Statistics of pixels in 0..1, one value or three.
     device : torch.device
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
         self._device = device
         self._mean, self._std = (
-            torch.tensor(own, dtype=torch.float32, device=device).view(-1, 1, 1)
-            for own in (mean, std)
+            torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
+            for values in (mean, std)
         )
 
     def __call__(
@@ -43,14 +43,14 @@ class Pixels:
         ----------
         frames : ndarray of uint8, shape (n, 1 or 3, size, size)
         tuning : Tuning, optional
-            Says how they are changed at random; by default they are not.
+            Options of the augmentation; none by default.
         generator : torch.Generator, optional
-            On the CPU, so that a seed means the same on every device.
+            On the CPU, so that a seed gives the same changes on every device.
 
         Returns
         -------
         Tensor of float32, shape (n, 3, size, size)
-            In the order of memory that convolutions like best.
+            In channels-last memory format, the fastest for convolutions.
         """
         x = torch.from_numpy(frames).to(self._device).to(torch.float32) / 255
         if tuning is not None:
@@ -66,24 +66,24 @@ class Pixels:
 def change_place(
     x: Tensor, crop: float, *, flip: bool = False, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Scale a random crop of every frame to the whole, and mirror half of them if asked to.
+    """Return a random crop of every frame, scaled to full size; `flip` mirrors half of them.
 
     Parameters
     ----------
     x : Tensor of float32, shape (n, channels, height, width)
     crop : float
-        Shortest side of a crop, as a share; each side has its own. 1 changes nothing.
+        Smallest side of a crop, as a share; both sides are drawn separately. 1 changes nothing.
     flip : bool
     generator : torch.Generator, optional
 
     Returns
     -------
     Tensor of the same shape
-        Bilinear.
+        Interpolated bilinearly.
     """
     drawn = torch.rand(5, len(x), generator=generator)
     sides = crop + (1 - crop) * drawn[:2]
-    # Places are -1 to 1 from border to border.
+    # Coordinates run from -1 to 1 between the borders.
     centres = (1 - sides) * (2 * drawn[2:4] - 1)
     mirror = torch.where(drawn[4] < 0.5, -1.0, 1.0) if flip else torch.ones(len(x))
     theta = torch.zeros(len(x), 2, 3)
@@ -94,13 +94,14 @@ def change_place(
 
 
 def change_light(x: Tensor, light: float, *, generator: torch.Generator | None = None) -> Tensor:
-    """Change contrast around each frame's mean, and brightness; values stay in 0..1.
+    """Return frames with random contrast and brightness; values stay in 0..1.
 
     Parameters
     ----------
     x : Tensor of float32, shape (n, channels, height, width)
     light : float
-        Contrast is multiplied by 1 - light to 1 + light, brightness moved by as much of the mean.
+        Contrast is multiplied by 1 - light to 1 + light; brightness shifts by the same share of
+        the mean.
     generator : torch.Generator, optional
 
     Returns

@@ -1,1 +1,1 @@
-"""Features that other tools extracted, brought into a store."""
+"""Import features from other tools into a store."""

@@ -1,7 +1,7 @@
-"""Features that others extracted, as a store: labels, checks, key, and the rows unit by unit.
+"""Import features from other tools as a store: labels, checks, key, and rows unit by unit.
 
-`prepare_import` reads everything once, block by block, and refuses what cannot be right before
-anything is written; `import_store` then writes.
+`prepare_import` reads everything once in blocks, and refuses invalid input before anything is
+written; `import_store` then writes the store.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pipeline.ingest.files import ClipFile, files_of, refuse_unlisted
 from pipeline.ingest.plan import Imported, ImportedClip, ImportOptions, configuration
 from pipeline.sources.assemble import assemble, part_name
 from pipeline.sources.base import SPLITS, Dataset
-from pipeline.sources.columns import check_interval_columns, unused_columns
+from pipeline.sources.columns import check_interval_columns, unused_columns, with_column
 from pipeline.sources.draft import Draft
 from pipeline.sources.labels import ClassList, read_classes
 from pipeline.sources.names import normal
@@ -46,7 +46,7 @@ COLUMNS = (
 
 
 def prepare_import(options: ImportOptions, log: Log) -> Imported:
-    """Read labels and arrays, refuse what cannot be right, and compute the key.
+    """Read and check labels and arrays, and compute the key.
 
     Raises
     ------
@@ -56,10 +56,11 @@ def prepare_import(options: ImportOptions, log: Log) -> Imported:
     own_table = exported is not None and options.labels.resolve() == (
         options.source.resolve() / TABLE
     )
-    # Names in our own table are exact; in a table from a spreadsheet, blanks around them are not.
+    # Names in an exported table are exact; a spreadsheet may add blanks around names.
     rows = read_table(options.labels, ("label", "split"), strip=not own_table)
     if own_table and exported is not None and exported.escaped:
         rows = [replace(row, cells={k: of_cell(v) for k, v in row.cells.items()}) for row in rows]
+    rows = [with_column(row, "stop", "end") for row in rows]
     columns = rows[0].cells.keys()
     check_interval_columns(options.labels, columns, "stop")
     files, arrays, notes = _arrays(options, rows, exported)
@@ -88,20 +89,20 @@ def prepare_import(options: ImportOptions, log: Log) -> Imported:
 
 
 def import_store(imported: Imported, log: Log) -> dict[str, float] | None:
-    """Write the store, whole or not at all.
+    """Write the store atomically.
 
     Returns
     -------
     dict or None
-        What float16 costs, where the arrays were more precise.
+        The float16 rounding errors, if the arrays were more precise.
 
     Raises
     ------
     BusyError
-        If another process imports the same.
+        If another process is importing the same store.
     InputError
-        If a file was changed since it was read, a value does not fit into float16, or the disk is
-        too small.
+        If a file was changed since it was read, a value does not fit into float16, or the disk has
+        too little space.
     """
     from featstore.writing.unfinished import finish
 
@@ -109,7 +110,7 @@ def import_store(imported: Imported, log: Log) -> dict[str, float] | None:
     options.store.mkdir(parents=True, exist_ok=True)
     with writer_lock(options.store, imported.key):
         finish(imported.path)
-        if imported.there:  # by whoever held the lock before
+        if imported.there:  # the previous holder of the lock wrote it
             return None
         began = time.perf_counter()
         error = _write(imported, log)
@@ -132,7 +133,7 @@ def _write(imported: Imported, log: Log) -> dict[str, float] | None:
     dim = clips[0].array.dim
     layout = Layout(sizes, dim, default_chunk_rows(dim, int(sizes.sum())))
     needed = store_bytes(layout.steps, layout.dim, imported.codec.item_size)
-    # HDF5 is packed from finished files.
+    # HDF5 needs twice the space, because it is packed from finished files.
     check_room(imported.options.store, needed * (2 if imported.options.format == "hdf5" else 1))
     attributes = imported.attributes() | {"steps": layout.steps, "dim": dim, "numerics": {}}
     contents = Contents(layout, imported.columns(), attributes, imported.codec)
@@ -148,7 +149,7 @@ def _write(imported: Imported, log: Log) -> dict[str, float] | None:
     except BaseException:
         writer.discard()
         raise
-    # Of float16 arrays nothing is lost.
+    # float16 arrays are stored exactly.
     return None if all(c.array.dtype == "float16" for c in clips) else writer.float16_error()
 
 
@@ -166,24 +167,24 @@ def _rows(
 def _arrays(
     options: ImportOptions, rows: Sequence[Row], exported: Exported | None
 ) -> tuple[list[ClipFile], list[ClipArray], list[str]]:
-    """Return file and array of every row, and what to say of them."""
+    """Return the file and array of every row, and notes on them."""
     source = options.source
     if source.is_file():
         arrays = many_clips(source)
         if len(arrays) != len(rows):
             raise InputError(
-                f"{source} holds {len(arrays)} clips, and {options.labels} has {len(rows)} rows; "
-                "a row is one clip, in the order of the array."
+                f"{source} holds {len(arrays)} clips, but {options.labels} has {len(rows)} rows; "
+                "write one row per clip, in the order of the array."
             )
         named = "clip_id" in rows[0].cells
         width = len(str(len(rows)))
         ids = [row.text("clip_id") if named else f"{n:0{width}}" for n, row in enumerate(rows)]
         return [ClipFile(clip_id, source, None) for clip_id in ids], arrays, []
     if not source.is_dir():
-        raise InputError(f"{source} does not exist; name a folder of .npy files, or one .npy.")
+        raise InputError(f"{source} does not exist; pass a folder of .npy files, or one .npy.")
     if not {"file", "clip_id", "video"} & rows[0].cells.keys():
         raise InputError(
-            f"{options.labels} does not say which file is whose; add a column file, clip_id or "
+            f"{options.labels} does not name the files of clips; add a column file, clip_id or "
             "video."
         )
     files, unlisted = files_of(source, rows, options.suffix)
@@ -191,7 +192,7 @@ def _arrays(
         unlisted = [name for name in unlisted if name not in STEP_FILES]
     if unlisted and not options.allow_unlisted:
         refuse_unlisted(options.labels, unlisted)
-    notes = [f"left out: {len(unlisted)} files without a row"] if unlisted else []
+    notes = [f"skipped: {len(unlisted)} files without a row"] if unlisted else []
     return files, [one_clip(file.path) for file in files], notes
 
 
@@ -203,12 +204,12 @@ def _dataset(
     *,
     own_table: bool,
 ) -> Dataset:
-    """Check the labels, as every source has them checked."""
+    """Return the data set of the labels, checked like that of every source."""
     classes = read_classes(options.classes) if options.classes else None
     title = options.source.resolve().name.removesuffix(".npy")
     if exported is not None:
         title = exported.attributes["title"]
-        # Numbers mean nothing: the table holds the names.
+        # Integer labels are not allowed: the table holds names.
         names = tuple(map(normal, exported.classes))
         classes = classes or ClassList(names, {}, str(options.source / DESCRIPTION))
     columns = rows[0].cells.keys()
@@ -231,7 +232,7 @@ def _dataset(
 
 
 def describe_import(imported: Imported) -> Iterator[str]:
-    """Yield what a user should know before features are trained on."""
+    """Yield a description of the imported data, line by line."""
     dataset, clips = imported.dataset, imported.clips
     dim, steps = clips[0].array.dim, [clip.array.steps for clip in clips]
     span = f"{min(steps)} to {max(steps)}" if min(steps) < max(steps) else str(steps[0])
@@ -240,11 +241,11 @@ def describe_import(imported: Imported) -> Iterator[str]:
         f"{dim}, {imported.codec.dtype}"
     )
     for part in SPLITS:
-        own = [clip.annotation for clip in clips if clip.annotation.split == part]
-        subjects = len({annotation.subject for annotation in own})
-        known = f"  {subjects} subjects" if dataset.subjects_known else ""
-        yield f"  {part:5} {len(own):6} clips{known}"
+        annotations = [clip.annotation for clip in clips if clip.annotation.split == part]
+        subjects = len({annotation.subject for annotation in annotations})
+        subject_count = f"  {subjects} subjects" if dataset.subjects_known else ""
+        yield f"  {part:5} {len(annotations):6} clips{subject_count}"
     yield from (*dataset.notes, *imported.notes)
     failed = sum(clip.status != schema.STATUS_OK for clip in clips)
     if failed:
-        yield f"{failed} clips are marked as failed, and no training uses them"
+        yield f"{failed} clips are marked as failed; training skips them"

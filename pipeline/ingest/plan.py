@@ -1,4 +1,4 @@
-"""What an import is asked for, and what it is to make; nothing is read or written here."""
+"""The options and the plan of an import; nothing is read or written here."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from featstore.writing.destinations import SUFFIX_OF
 from pipeline.option_values import check_storage
 from pipeline.sources.base import SPLITS, Annotation, Dataset
 
-# The feature configuration's word for features whose extraction is not known.
+# The feature configuration of features with an unknown extraction.
 IMPORTED = "arrays"
 UNKNOWN_RANGE = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """Everything that ``featstore import`` can be told.
+    """All options of ``featstore import``.
 
     Attributes
     ----------
     source : Path
-        A folder of ``.npy`` files, one a clip, or one ``.npy`` of all clips.
-    labels : Path
-        CSV with a row a clip.
+        A folder with one ``.npy`` file per clip, or one ``.npy`` of all clips.
+        labels : Path
+        CSV with one row per clip.
     store : Path
         Folder of stores.
     name : str or None
-        Title, and what the store's name begins with.
+        Title, and prefix of the store's name.
     classes : Path or None
         Class list.
     dtype : str or None
-        None: float16 where every array is, else float32.
+        None: float16 if all arrays are float16, else float32.
     format, compression : str
     fps : Fraction or None
-        Steps a second, where no file has times.
-    suffix : str or None
-        What follows the clip id in file names.
-    allow_unlisted : bool
-        Leave files without a row out.
+        Steps per second, for clips without a file of times.
+        suffix : str or None
+        Suffix after the clip id in file names.
+        allow_unlisted : bool
+        Skip files without a row.
     """
 
     source: Path
@@ -68,16 +68,14 @@ class ImportOptions:
 
     def __post_init__(self) -> None:
         if (self.store / "zarr.json").exists():
-            raise InputError(
-                f"--store is {self.store}, which is a store; give the folder around it."
-            )
+            raise InputError(f"--stores is {self.store}, which is a store; pass its parent folder.")
         check_storage(self.format, self.compression)
         _ = Codec(self.dtype or "float32", self.compression)
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedClip:
-    """One clip of an import, its content read and found good.
+    """One clip of an import, with checked content.
 
     Attributes
     ----------
@@ -87,9 +85,9 @@ class ImportedClip:
     frame, time : ndarray, shape (steps,)
     status : int
     sha256 : str
-        Of all that the arrays say of this clip: shape, features, frames, times and status.
+        Of the clip's content: shape, features, frames, times and status.
     rounded : float
-        Largest relative error of float64 that float32 does not hold.
+        Largest relative error of rounding float64 to float32.
     """
 
     annotation: Annotation
@@ -103,17 +101,23 @@ class ImportedClip:
     rounded: float
 
     def key(self) -> ClipKey:
-        """Return what a store key covers of this clip."""
-        own = self.annotation
+        """Return the fields of this clip that a store key covers."""
+        annotation = self.annotation
         interval = (self.start, self.stop)
         return ClipKey(
-            own.clip_id, self.sha256, UNKNOWN_RANGE, *interval, own.label, own.subject, own.split
+            annotation.clip_id,
+            self.sha256,
+            UNKNOWN_RANGE,
+            *interval,
+            annotation.label,
+            annotation.subject,
+            annotation.split,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import is to make.
+    """The plan of an import.
 
     Attributes
     ----------
@@ -124,7 +128,7 @@ class Imported:
     codec : Codec
     key : str
     notes : list of str
-        What to say, besides the notes of `dataset`.
+        Notes in addition to those of `dataset`.
     """
 
     options: ImportOptions
@@ -136,17 +140,17 @@ class Imported:
 
     @property
     def path(self) -> Path:
-        """Where the store lies, or would lie."""
+        """The path of the store, whether it exists or not."""
         slug = re.sub(r"[^A-Za-z0-9_.]+", "-", self.dataset.title).strip("-.") or "imported"
         return store_path(self.options.store, slug, self.key, SUFFIX_OF[self.options.format])
 
     @property
     def there(self) -> bool:
-        """Whether the sealed store is there."""
+        """Whether the sealed store exists."""
         return is_built(self.path, self.key)
 
     def attributes(self) -> dict[str, Any]:
-        """Return the root attributes, but for the shape of the features."""
+        """Return the root attributes, without the shape of the features."""
         parts = Counter(clip.annotation.split for clip in self.clips)
         return {
             schema.SCHEMA_ATTRIBUTE: schema.VERSION,
@@ -161,28 +165,30 @@ class Imported:
         }
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Return every array but the features; every clip's content counts as one video's."""
+        """Return all arrays except features; each clip's content counts as a video."""
         clips = self.clips
-        notes = [clip.annotation for clip in clips]
-        subjects = sorted({own.subject for own in notes})
+        annotations = [clip.annotation for clip in clips]
+        subjects = sorted({annotation.subject for annotation in annotations})
         names = {"label": self.dataset.classes, "subject": tuple(subjects), "split": SPLITS}
         numbers = {
-            column: {name: number for number, name in enumerate(known)}
-            for column, known in names.items()
+            column: {name: number for number, name in enumerate(values)}
+            for column, values in names.items()
         }
         return {
-            "clip_id": np.array([own.clip_id for own in notes]),
+            "clip_id": np.array([annotation.clip_id for annotation in annotations]),
             "row_size": np.array([clip.array.steps for clip in clips], np.int64),
             "status": np.array([clip.status for clip in clips], np.int8),
             "video": np.arange(len(clips), dtype=np.int32),
             "start": np.array([clip.start for clip in clips], np.int64),
             "stop": np.array([clip.stop for clip in clips], np.int64),
             **{
-                column: np.array([known[getattr(own, column)] for own in notes])
-                for column, known in numbers.items()
+                column: np.array(
+                    [number_of[getattr(annotation, column)] for annotation in annotations]
+                )
+                for column, number_of in numbers.items()
             },
-            **{f"{column}_name": np.array(known) for column, known in names.items()},
-            "video_name": np.array([own.video for own in notes]),
+            **{f"{column}_name": np.array(values) for column, values in names.items()},
+            "video_name": np.array([annotation.video for annotation in annotations]),
             "video_sha256": np.array([clip.sha256 for clip in clips]),
             "video_range": np.array([UNKNOWN_RANGE] * len(clips)),
             "frame": np.concatenate([clip.frame for clip in clips]),
@@ -191,5 +197,5 @@ class Imported:
 
 
 def configuration(codec: Codec) -> dict[str, Any]:
-    """Return the feature configuration of imported features; their content is in the clips."""
+    """Return the feature configuration of imported features; the clips hold their hashes."""
     return {"imported": IMPORTED, "dtype": codec.dtype}

@@ -21,20 +21,20 @@ def _named(baselines: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {"nearest class mean": baselines["nearest_class_mean"], neighbours: near}
 
 
-def baseline_log(found: Mapping[str, Any]) -> list[str]:
+def baseline_log(results: Mapping[str, Any]) -> list[str]:
     """Return one log line with the baselines' scores; empty for a run without baselines.
 
     Parameters
     ----------
-    found : mapping
+    results : mapping
         The result of `pipeline.train.baselines.baselines`.
     """
-    if "skipped" in found:
-        return [found["skipped"]]
-    scores = _named(found)
+    if "skipped" in results:
+        return [results["skipped"]]
+    scores = _named(results)
     if not scores:
         return []
-    part = "val" if math.isnan(found["nearest_class_mean"]["test"]["top1"]) else "test"
+    part = "val" if math.isnan(results["nearest_class_mean"]["test"]["top1"]) else "test"
     texts = [
         f"{name} top1 {parts[part]['top1']:.3f}, mean class accuracy "
         f"{parts[part]['mean_class_accuracy']:.3f}"

@@ -11,6 +11,7 @@ from featstore.text import count_of
 from pipeline.metrics.classification import cells_of, most_confused
 from pipeline.report.baselines import baseline_lines, no_better
 from pipeline.report.markdown import SCORE_NAMES, listed, percent, plain, points, table
+from pipeline.report.portfolio import portfolio_lines
 from pipeline.report.uncertainty import calibration_lines, interval_lines
 from pipeline.runs.files import PARTS, SCORES, UNLABELLED, read_metrics
 
@@ -53,6 +54,7 @@ def report(run: Path) -> str:
         f"# {plain(metrics['recipe'])} on {plain(metrics['title'])}",
         _protocol(metrics),
         "\n".join(["## Results", "", *_results(metrics), *_beside(metrics)]),
+        *portfolio_lines(metrics.get("portfolio")),
         *_calibration(metrics),
         "\n".join(["## Observations", "", *(f"- {plain(line)}" for line in observations(metrics))]),
         "\n".join([f"## Most confused on {part}", "", *_confused(metrics[part])]),

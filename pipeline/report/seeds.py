@@ -154,10 +154,11 @@ def _runs(summary: Mapping[str, Any]) -> list[str]:
     rows = [
         [
             Markup(f"[{run['folder']}]({run['folder']}/report.md)"),
+            run.get("recipe", summary["recipe"]),
             str(run["best_epoch"]),
             *(percent(run[part][name]) for part in PARTS for name in SCORES[:2]),
         ]
         for run in summary["runs"]
     ]
     names = [f"{part} {SCORE_NAMES[name]}" for part in PARTS for name in SCORES[:2]]
-    return table(["run", "best epoch", *names], rows)
+    return table(["run", "recipe", "best epoch", *names], rows)

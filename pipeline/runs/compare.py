@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,10 +103,19 @@ def compare(groups: Sequence[Group], *, seed: int = 0) -> list[Difference]:
     Raises
     ------
     InputError
-        If the groups were not scored on the same clips with the same labels.
+        If a run is in two groups, or the groups were not scored on the same classes and the same
+        clips with the same labels.
     """
     first, *others = groups
+    _refuse_same_run(groups)
     for other in others:
+        if first.classes and other.classes and first.classes != other.classes:
+            odd = sorted(set(first.classes) ^ set(other.classes))
+            raise InputError(
+                f"{first.name} and {other.name} were trained on different class lists "
+                f"({'only one has ' + ', '.join(odd) if odd else 'in another order'}); compare "
+                "runs on the same classes"
+            )
         if differing := len(set(first.clips) ^ set(other.clips)):
             raise InputError(
                 f"{first.name} and {other.name} were not scored on the same clips: {differing} "
@@ -118,6 +128,18 @@ def compare(groups: Sequence[Group], *, seed: int = 0) -> list[Difference]:
     return results
 
 
+def _refuse_same_run(groups: Sequence[Group]) -> None:
+    names: dict[Path, str] = {}
+    for group in groups:
+        for folder in group.folders:
+            if folder in names:
+                raise InputError(
+                    f"{folder} is in {names[folder]} and in {group.name}; a run does not differ "
+                    "from itself, so name other runs"
+                )
+        names |= dict.fromkeys(group.folders, group.name)
+
+
 def difference(
     first: Group, other: Group, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Difference:
@@ -128,15 +150,15 @@ def difference(
     parts = np.column_stack([-first.shares, other.shares])  # rows sum to the difference
     units = {"clips": (clip_units(labels, parts, len(names)), 1.0)}
     if people > 1:
-        own = subject_units(labels, parts, np.array(subjects), len(names))
-        units["subjects"] = (own, widening(people))
+        by_subject = subject_units(labels, parts, np.array(subjects), len(names))
+        units["subjects"] = (by_subject, widening(people))
     scores: dict[str, dict[str, Any]] = {}
     for name, of_runs in point(units["clips"][0]).items():
         ours, theirs = -float(of_runs[: first.runs].sum()), float(of_runs[first.runs :].sum())
         scores[name] = {"first": ours, "other": theirs, "difference": theirs - ours}
         scores[name] |= {"clips": None, "subjects": None}
     rng = np.random.default_rng([seed, 1])  # independent of the clips
-    more = np.column_stack([more_of_runs(own.seen, resamples, rng) for own in (first, other)])
+    more = np.column_stack([more_of_runs(group.seen, resamples, rng) for group in (first, other)])
     for over, (drawn, factor) in units.items():
         for name, draws in resampled(drawn, resamples=resamples, seed=seed).items():
             value = scores[name]["difference"]

@@ -71,14 +71,15 @@ def new_run(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
         if out.exists():
             out.rmdir()
         folder.rename(out)
-        (unfinished / CHECKPOINT).unlink(missing_ok=True)
+        for path in checkpoints(unfinished):
+            path.unlink()
 
 
 @contextmanager
 def unfinished_folder(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
     """Yield the hidden, locked folder for the unfinished run; see `new_run`.
 
-    The folder is removed after the block unless it holds `CHECKPOINT`.
+    The folder is removed after the block unless it holds `checkpoints`.
     """
     unfinished = unfinished_of(out)
     if unfinished.is_symlink():
@@ -98,7 +99,7 @@ def unfinished_folder(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
             write_json(unfinished / CONFIG, config)
             yield unfinished
         finally:
-            if not (unfinished / CHECKPOINT).exists():
+            if not checkpoints(unfinished):
                 _remove_locked(unfinished)
 
 
@@ -122,6 +123,11 @@ def _remove_locked(folder: Path) -> None:
         folder.rmdir()
 
 
+def checkpoints(unfinished: Path) -> list[Path]:
+    """Return the states that a training left to go on from: `CHECKPOINT`, ``NAME-CHECKPOINT``."""
+    return list(unfinished.glob(f"*{CHECKPOINT}"))
+
+
 def unfinished_of(out: Path) -> Path:
     """Return the hidden folder that holds a run until it is finished."""
     return out.parent / f".{out.name}.unfinished"
@@ -130,7 +136,7 @@ def unfinished_of(out: Path) -> Path:
 def cut_off_otherwise(out: Path, config: Mapping[str, Any]) -> list[str]:
     """Return the fields in which an interrupted training differs; empty if there is none."""
     unfinished = unfinished_of(out)
-    if not (unfinished / CHECKPOINT).exists():
+    if not checkpoints(unfinished):
         return []
     try:
         there = read_object(unfinished / CONFIG)

@@ -27,6 +27,10 @@ class Group:
     ----------
     name : str
     runs : int
+    folders : tuple of Path
+        Resolved, one per run.
+    classes : tuple of str
+        The class list that all were scored on; empty where the runs have several.
     stores : frozenset of str
         The keys of the stores that the runs were trained on.
     clips : tuple of (clip id, label)
@@ -51,6 +55,8 @@ class Group:
     conditions: frozenset[str] = frozenset()
     seen: Bools
     right: Bools
+    folders: tuple[Path, ...] = ()
+    classes: tuple[str, ...] = ()
 
     @property
     def subjects(self) -> tuple[str, ...] | None:
@@ -112,7 +118,15 @@ def read_group(runs: str | Sequence[Path], part: str) -> Group:
         conditions=frozenset(_conditions(metrics)),
         seen=np.array([[row is not None for row in of_runs] for of_runs in by_clip]),
         right=np.array(right),
+        folders=tuple(folder.resolve() for folder in folders),
+        classes=_classes(metrics, part),
     )
+
+
+def _classes(metrics: Sequence[Mapping[str, Any]], part: str) -> tuple[str, ...]:
+    """Return the class list of runs, or nothing where they have several."""
+    lists = {tuple(row["class"] for row in run[part]["per_class"]) for run in metrics}
+    return lists.pop() if len(lists) == 1 else ()
 
 
 def _conditions(metrics: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -123,6 +123,24 @@ class _Baselines(_Fields):
     nearest_neighbours: _Baseline | None = None
 
 
+class _Candidate(_Fields):
+    recipe: str
+    standardise: str
+    won: bool
+    failed: str = ""
+    epochs: Count = 0
+    score: Score = None
+    top1: Score = None
+    mean_class_accuracy: Score = None
+
+
+class _Portfolio(_Fields):
+    name: str
+    protocol: str
+    why: str
+    candidates: list[_Candidate]
+
+
 class _ComparedScores(_Fields):
     top1: Score
     mean_class_accuracy: Score
@@ -168,6 +186,7 @@ class RunMetrics(_Fields):
     intervals: dict[str, _Intervals | None] = {}
     baselines: _Baselines | None = None
     baseline: _ComparedRun | None
+    portfolio: _Portfolio | None = None
     train: _TrainClips
     val: _Scores
     test: _Scores

@@ -1,4 +1,4 @@
-"""Readers of annotations. Adding one takes one module here that holds one `Source`."""
+"""Readers of annotations. To add one, add a module here with one `Source` subclass."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["Annotation", "Dataset", "Source", "sources"]
 
 
 def sources() -> dict[str, type[Source]]:
-    """Every source of this package by name, in alphabetical order.
+    """Return all sources of this package by name, in alphabetical order.
 
     Examples
     --------
     >>> list(sources())
     ['driveact', 'folders', 'lists', 'table']
     """
-    found: dict[str, type[Source]] = {}
+    by_name: dict[str, type[Source]] = {}
     for info in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{info.name}")
         for _, cls in inspect.getmembers(module, inspect.isclass):
             if issubclass(cls, Source) and not inspect.isabstract(cls):
-                found[cls.name] = cls
-    return dict(sorted(found.items()))
+                by_name[cls.name] = cls
+    return dict(sorted(by_name.items()))

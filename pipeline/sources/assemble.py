@@ -1,4 +1,4 @@
-"""From the clips that a source found to a validated data set: the rules that all sources share."""
+"""Validate the clips of a source and make a data set: the rules that all sources share."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pipeline.sources.draft import Draft, checked
 from pipeline.sources.labels import ClassList, listing
 from pipeline.sources.names import lookalike_notes
 
-VAL_SHARE = 5  # without val clips, one in this many of the training subjects becomes val
+VAL_SHARE = 5  # without val clips, one in this many training subjects moves to val
 
 
 class Fold(NamedTuple):
-    """One way to split by subject into equal folds, and the fold that is tested, from 0."""
+    """A split by subject into equal folds, and the number of the test fold, from 0."""
 
     number: int
     folds: int
@@ -35,21 +35,21 @@ def assemble(
     notes: Sequence[str] = (),
     any_character: bool = False,
 ) -> Dataset:
-    """Check the clips, fill in what is open, and make the data set.
+    """Check the clips, fill in missing fields, and return the data set.
 
     Parameters
     ----------
     drafts : sequence of Draft
-        At least one. Where one has no subject, every video becomes its own.
+        At least one. If a draft has no subject, every video counts as a subject.
     title : str
     classes : ClassList, optional
-        Labels allowed; without it the classes are the labels found, sorted.
+        Allowed labels; by default, the sorted labels of the drafts.
     fold : Fold, optional
         Split by subject; replaces the parts of the drafts.
     notes : sequence of str
-        What the source has to say besides.
+        Further notes of the source.
     any_character : bool
-        Take labels and subjects with control characters, too: those of a store.
+        Allow control characters in labels and subjects, as in a store.
 
     Raises
     ------
@@ -59,35 +59,35 @@ def assemble(
     """
     drafts = [checked(draft, any_character=any_character) for draft in drafts]
     _check_unique(drafts)
-    known = all(draft.subject is not None for draft in drafts)
-    clips = [_annotation(draft, known, classes) for draft in drafts]
-    said = list(notes)
+    subjects_known = all(draft.subject is not None for draft in drafts)
+    clips = [_annotation(draft, subjects_known, classes) for draft in drafts]
+    all_notes = list(notes)
     if fold is not None:
         parts = fold_parts([clip.subject for clip in clips], fold)
         clips = [replace(clip, split=parts[clip.subject]) for clip in clips]
         if any(draft.split for draft in drafts):
-            said.append("--folds replaces the parts that the data is sorted into.")
+            all_notes.append("--folds replaces the parts that the data is sorted into.")
     _check_filled(clips)
     if all(clip.split != "val" for clip in clips):
         clips = _take_val(clips)
-        said.append(_val_note(clips, known))
-    _check_overlap(clips, known)
+        all_notes.append(_val_note(clips, subjects_known))
+    _check_overlap(clips, subjects_known)
     names = classes.names if classes else sort_labels({clip.label for clip in clips})
     return Dataset(
         title=f"{title} {fold}" if fold else title,
         annotations=tuple(clips),
         classes=names,
-        subjects_known=known,
+        subjects_known=subjects_known,
         notes=(
-            *said,
+            *all_notes,
             *_label_notes(clips, names, listed=classes is not None),
-            *_lookalikes(clips, names, known),
+            *_lookalikes(clips, names, subjects_known),
         ),
     )
 
 
 def part_name(text: str, where: str) -> Split:
-    """The part that `text` names, whatever its case.
+    """Return the part that `text` names, ignoring case.
 
     Raises
     ------
@@ -101,28 +101,28 @@ def part_name(text: str, where: str) -> Split:
 
 
 def chosen_fold(folds: int | None, fold: int | None) -> Fold | None:
-    """The fold that ``--folds K --fold I`` chooses; None where neither was given.
+    """Return the fold of ``--folds K --fold I``; None without both.
 
     Raises
     ------
     InputError
-        If only one of the two was given, or they are out of range.
+        If only one of the two is set, or they are out of range.
     """
     if folds is None and fold is None:
         return None
     if folds is None or fold is None:
-        raise InputError("--folds K and --fold I belong together; give both")
+        raise InputError("--folds K and --fold I belong together; pass both")
     if folds < 3:
         raise InputError(
-            f"--folds {folds} is too few: test and val take one fold each, so give 3 or more"
+            f"--folds is {folds}; pass 3 or more, because test and val take one fold each"
         )
     if not 0 <= fold < folds:
-        raise InputError(f"--fold {fold} is not one of {folds} folds; give 0 to {folds - 1}")
+        raise InputError(f"--fold {fold} is not one of {folds} folds; pass 0 to {folds - 1}")
     return Fold(fold, folds)
 
 
 def assign_folds(subjects: Iterable[str], folds: int) -> dict[str, int]:
-    """Put subjects into folds of about equally many clips, always in the same way.
+    """Assign subjects deterministically to folds with about the same number of clips.
 
     Parameters
     ----------
@@ -146,8 +146,8 @@ def assign_folds(subjects: Iterable[str], folds: int) -> dict[str, int]:
             f"{folds} folds need at least {folds} subjects, but there are {len(counts)}: "
             f"{listing(sorted(counts))}"
         )
-    # Largest subject first, each into the lightest fold; among equals, the one with the fewest
-    # subjects. So every fold gets at least one.
+    # Assign the largest subject first, to the smallest fold; ties go to the fold with the fewest
+    # subjects, so every fold gets at least one.
     load = [(0, 0, fold) for fold in range(folds)]
     result = {}
     for subject in sorted(counts, key=lambda name: (-counts[name], name)):
@@ -158,20 +158,20 @@ def assign_folds(subjects: Iterable[str], folds: int) -> dict[str, int]:
 
 
 def fold_parts(subjects: Iterable[str], fold: Fold) -> dict[str, Split]:
-    """Part of each subject: test is the fold, val the next fold, train the rest."""
+    """Return the part of each subject: the fold is test, the next one val, the rest train."""
     parts: dict[int, Split] = {fold.number: "test", (fold.number + 1) % fold.folds: "val"}
     folds = assign_folds(subjects, fold.folds)
     return {subject: parts.get(number, "train") for subject, number in folds.items()}
 
 
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Labels in order: by value where all are integers, else by name."""
+    """Return labels sorted by value if all are integers, else by name."""
     names = sorted(labels)
     return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
 
 
-def _annotation(draft: Draft, known: bool, classes: ClassList | None) -> Annotation:
-    subject = draft.subject if known else None
+def _annotation(draft: Draft, subjects_known: bool, classes: ClassList | None) -> Annotation:
+    subject = draft.subject if subjects_known else None
     return Annotation(
         clip_id=draft.clip_id,
         video=draft.video,
@@ -181,7 +181,7 @@ def _annotation(draft: Draft, known: bool, classes: ClassList | None) -> Annotat
         unit=draft.unit,
         label=classes.resolve(draft.label, draft.where) if classes else draft.label,
         subject=draft.video if subject is None else subject,
-        split=draft.split or "train",  # an open part is replaced by its fold
+        split=draft.split or "train",  # the fold replaces a missing part
     )
 
 
@@ -199,17 +199,17 @@ def _check_unique(drafts: Iterable[Draft]) -> None:
 def _check_filled(clips: Sequence[Annotation]) -> None:
     for part in ("train", "test"):
         if not any(clip.split == part for clip in clips):
-            raise InputError(f"no clip is in {part}; put at least one subject there")
+            raise InputError(f"{part} has no clips; put at least one subject there")
 
 
 def _take_val(clips: list[Annotation]) -> list[Annotation]:
-    """Move a share of the training subjects to val."""
+    """Return clips with a share of the training subjects moved to val."""
     subjects = [clip.subject for clip in clips if clip.split == "train"]
     count = len(set(subjects))
     if count < 2:
         raise InputError(
-            f"there are no val clips, and train has {count} subject(s) to take them from; "
-            "name some clips as val"
+            f"there are no val clips, and train has {count} subject(s) to take them from, too few; "
+            "mark some clips as val"
         )
     folds = assign_folds(subjects, min(VAL_SHARE, count))
     return [
@@ -218,52 +218,54 @@ def _take_val(clips: list[Annotation]) -> list[Annotation]:
     ]
 
 
-def _val_note(clips: Sequence[Annotation], known: bool) -> str:
+def _val_note(clips: Sequence[Annotation], subjects_known: bool) -> str:
     val = sorted({clip.subject for clip in clips if clip.split == "val"})
     count = len({clip.subject for clip in clips if clip.split != "test"})
-    what = "subjects" if known else "videos"
+    what = "subjects" if subjects_known else "videos"
     return (
         f"There are no val clips: {len(val)} of the {count} training {what} "
-        f"were taken for val: {listing(val)}."
+        f"were moved to val: {listing(val)}."
     )
 
 
-def _check_overlap(clips: Sequence[Annotation], known: bool) -> None:
+def _check_overlap(clips: Sequence[Annotation], subjects_known: bool) -> None:
     parts: dict[str, set[str]] = {}
     for clip in clips:
         parts.setdefault(clip.subject, set()).add(clip.split)
     shared = [
-        f"{name} ({', '.join(part for part in SPLITS if part in found)})"
-        for name, found in sorted(parts.items())
-        if len(found) > 1
+        f"{name} ({', '.join(part for part in SPLITS if part in split_names)})"
+        for name, split_names in sorted(parts.items())
+        if len(split_names) > 1
     ]
     if shared:
-        what = "subjects" if known else "videos"
+        what = "subjects" if subjects_known else "videos"
         raise InputError(
             f"{what} in more than one part would leak into the test: {listing(shared)}; "
-            f"give every one of the {what} a single part"
+            f"put each of the {what} into a single part"
         )
 
 
 def _label_notes(clips: Sequence[Annotation], classes: Sequence[str], listed: bool) -> list[str]:
-    found = {part: {clip.label for clip in clips if clip.split == part} for part in SPLITS}
+    labels = {part: {clip.label for clip in clips if clip.split == part} for part in SPLITS}
     notes = []
-    untrained = [name for name in classes if name not in found["train"]]
+    untrained = [name for name in classes if name not in labels["train"]]
     if untrained:
         notes.append(f"Classes without training clips: {listing(untrained)}.")
     for part in () if listed else SPLITS:
-        others = set().union(*(found[other] for other in SPLITS if other != part))
-        if only := found[part] - others:
+        others = set().union(*(labels[other] for other in SPLITS if other != part))
+        if only := labels[part] - others:
             notes.append(f"Labels found in {part} only: {listing(sort_labels(only))}.")
     return notes
 
 
-def _lookalikes(clips: Sequence[Annotation], classes: Sequence[str], known: bool) -> list[str]:
-    """Notes on names that may be one, so that nobody trains on two of them unawares."""
+def _lookalikes(
+    clips: Sequence[Annotation], classes: Sequence[str], subjects_known: bool
+) -> list[str]:
+    """Return notes on similar names, which may mean the same class or subject."""
     parts: dict[str, set[str]] = {}
-    for clip in clips if known else ():
+    for clip in clips if subjects_known else ():
         parts.setdefault(clip.subject, set()).add(clip.split)
-    subjects = {name: ", ".join(p for p in SPLITS if p in own) for name, own in parts.items()}
+    subjects = {name: ", ".join(p for p in SPLITS if p in splits) for name, splits in parts.items()}
     return [
         *lookalike_notes("Classes", dict.fromkeys(classes, "")),
         *lookalike_notes("Subjects", subjects),

@@ -1,4 +1,4 @@
-"""What every source gives: annotated clips, classes and advice, without touching a pixel."""
+"""The result of every source: annotated clips, classes and advice; no pixel is read."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Annotation:
     Attributes
     ----------
     clip_id : str
-        Stable name of the clip, unique in its data set and the same in every view of it.
+        Stable name of the clip, unique in its data set and equal in all views of it.
     video : str
         Name of the video in the data set: a relative path with forward slashes.
     path : Path
-        Where the video, or the folder of numbered images, lies on this machine.
+        Local path of the video, or of the folder of numbered images.
     start, stop : int, float or None
         The interval ``[start, stop)`` in `unit`; both None mean the whole video.
     unit : {"frames", "seconds"}
@@ -48,29 +48,29 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """What a source read, validated, with its advice on how to read the videos.
+    """The validated clips of a source, with advice on how to read the videos.
 
     Attributes
     ----------
     title : str
-        A few words for people, such as ``driveact kinect_ir midlevel split 0``.
+        A readable title, such as ``driveact kinect_ir midlevel split 0``.
     annotations : tuple of Annotation
     classes : tuple of str
-        The class list; a label's position in it is its number. May hold classes without clips.
+        The class list; a label's position is its number. It may include classes without clips.
     subjects_known : bool
-        False where each video had to stand in for a subject.
+        False if each video counts as a subject.
     fps : float or None
         Advised sampling rate in frames per second; None means every frame.
     video_rate : float or None
-        Frame rate that the annotations assume, where the source knows it.
+        Frame rate that the annotations assume, if the source knows it.
     pixels : {"luma", "rgb"}
         Advised pixel mode.
     unit_assumed : bool
-        Whether nobody said that intervals are in frames.
+        Whether frames are only the default unit of intervals.
     min_frames : int
-        Clips with fewer video frames than this are dropped, and counted.
+        Builds skip and count clips with fewer video frames.
     notes : tuple of str
-        Warnings to show to the user, one sentence each.
+        Warnings for the user, one sentence each.
     """
 
     title: str
@@ -91,35 +91,35 @@ def option(default: Any = MISSING, *, help: str, choices: Sequence[str] | None =
     Parameters
     ----------
     default
-        Value where the flag is not given; without it the flag is required by that source.
+        Default value of the flag; without it, the source requires the flag.
     help : str
         One line for ``--help``.
     choices : sequence of str, optional
-        The values allowed.
+        The allowed values.
     """
     return field(default=default, metadata={"help": help, "choices": choices})
 
 
 class Source(ABC):
-    """A reader of one way to annotate videos.
+    """A reader of one annotation format.
 
-    A subclass is a frozen, keyword-only dataclass in a module of its own in this package: its
-    fields, made with `option`, become flags of ``featstore build``, and `read` does the work.
+    A subclass is a frozen, keyword-only dataclass in a separate module of this package. Its
+    fields, made with `option`, become flags of ``featstore build``; `read` reads the annotations.
 
     Attributes
     ----------
     name : str
-        What ``--source`` calls it.
+        Its name in ``--source``.
     dataset : str
-        The one data set that it reads, whose subjects have the same names in every view of it;
-        empty for a source of any data.
+        The data set that it reads, with equal subject names in all views; empty for a source of
+        any data.
     """
 
     name: ClassVar[str]
     dataset: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        """Refuse a value that is not among its field's choices."""
+        """Check the values of fields with choices."""
         for entry in fields(cast("Any", self)):
             choices, value = entry.metadata.get("choices"), getattr(self, entry.name)
             if choices and value is not None and value not in choices:

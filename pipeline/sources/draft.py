@@ -1,4 +1,4 @@
-"""A clip as a source finds it, before the rules that all sources share."""
+"""A clip as a source reads it, before the rules that all sources share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.sources.names import check_characters, check_utf8, normal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A clip as found: `Annotation`, with subject and part still open, and where it was found."""
+    """An unvalidated `Annotation`: subject and part are optional, and it knows its origin."""
 
     clip_id: str
     video: str
@@ -28,19 +28,19 @@ class Draft:
 
 
 def checked(draft: Draft, *, any_character: bool = False) -> Draft:
-    """Return a draft with its names in their one spelling.
+    """Return a draft with normalised names.
 
     Parameters
     ----------
     draft : Draft
     any_character : bool
-        Take labels and subjects with control characters, too.
+        Allow control characters in labels and subjects.
 
     Raises
     ------
     InputError
-        If its interval is empty, its label or subject holds control characters, or the name of its
-        file is not UTF-8.
+        If the interval is empty, the label or subject holds control characters, or the file name
+        is not UTF-8.
     """
     check_utf8(draft.path)
     _check_interval(draft)

@@ -1,4 +1,4 @@
-"""Drive&Act in its official layout."""
+"""Read Drive&Act in its official layout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from featstore.errors import InputError
 from pipeline.sources.assemble import assemble
 from pipeline.sources.base import SPLITS, Dataset, Source, Split, option
 from pipeline.sources.draft import Draft
-from pipeline.sources.labels import ClassList, listing, nearest, read_classes
+from pipeline.sources.labels import ClassList, listing, nearest_hint, read_classes
 from pipeline.sources.rows import Row, read_table
 
 SUFFIXES = {
@@ -37,7 +37,7 @@ COLUMNS = (
 )
 LAYOUTS = ("activities_3s", "iccv_activities_3s/activities_3s")
 
-# The 39 names of the unsplit midlevel file; the official splits use 34 of them.
+# The 39 labels of the unsplit midlevel file; the official splits use 34 of them.
 MIDLEVEL = (
     "closing_backpack",
     "closing_bottle",
@@ -85,9 +85,8 @@ MIDLEVEL = (
 class DriveAct(Source):
     """Clips of one view of Drive&Act, with the official splits.
 
-    The classes are the labels of the split files. A label that lives in the unsplit file only
-    becomes a class where ``--classes`` names it; its clips then join the part of their
-    participant.
+    The classes are the labels of the split files. A label that only the unsplit file has becomes a
+    class if ``--classes`` names it; its clips then belong to the part of their participant.
     """
 
     name: ClassVar[str] = "driveact"
@@ -98,7 +97,7 @@ class DriveAct(Source):
     )
     view: str = option("kinect_ir", help="Camera of Drive&Act.", choices=tuple(SUFFIXES))
     level: str = option("midlevel", help="Level of Drive&Act's annotation.", choices=LEVELS)
-    target: str = option("activity", help="What objectlevel is to tell apart.", choices=TARGETS)
+    target: str = option("activity", help="The target of objectlevel.", choices=TARGETS)
     split: int = option(0, help="Number of the split.")
     classes: Path | None = option(None, help="Class list: a file with one name per line.")
 
@@ -106,7 +105,7 @@ class DriveAct(Source):
         """Read the annotation files; see `Source.read`."""
         if self.target != "activity" and self.level != "objectlevel":
             raise InputError(
-                f"--target {self.target} exists for --level objectlevel only, not for {self.level}"
+                f"--target {self.target} needs --level objectlevel, but --level is {self.level}"
             )
         folder = self._folder()
         drafts: list[Draft] = []
@@ -136,17 +135,17 @@ class DriveAct(Source):
         for layout in LAYOUTS:
             if (self.data / layout / self.view).is_dir():
                 return self.data / layout / self.view
-        found = [
+        other_views = [
             view for view in SUFFIXES for layout in LAYOUTS if (self.data / layout / view).is_dir()
         ]
-        if found:
+        if other_views:
             raise InputError(
-                f"{self.data} has no annotations of view {self.view}, but of {listing(found)}; "
-                "each view needs its own, so get them or choose another --view"
+                f"{self.data} has no annotations of view {self.view}, only of "
+                f"{listing(other_views)}; download them or choose another --view"
             )
         raise InputError(
             f"{self.data} has no folder {LAYOUTS[0]}/{self.view} with the annotations of "
-            "Drive&Act; give its place with --data, or see data/README.md for how to get it"
+            "Drive&Act; pass its folder with --data, or see data/README.md for how to get it"
         )
 
     def _rows(self, folder: Path, kind: str) -> list[Row]:
@@ -167,8 +166,8 @@ class DriveAct(Source):
             views = {suffix: view for view, suffix in SUFFIXES.items()}
             raise InputError(
                 f"{row.where}: {file_id} belongs to view {views.get(suffix, 'unknown')}, "
-                f"not to {self.view}; every camera counts its own frames, "
-                "so use the annotation files of the view itself"
+                f"not to {self.view}; frame numbers differ by camera, so use the annotation files "
+                f"of {self.view}"
             )
         video = f"{self.view}/{file_id}.mp4"
         return Draft(
@@ -191,15 +190,15 @@ class DriveAct(Source):
     def _outside_splits(
         self, folder: Path, drafts: Sequence[Draft], classes: ClassList
     ) -> list[Draft]:
-        """Clips of the classes asked for that the split files do not have."""
-        wanted = set(classes.names) - {draft.label for draft in drafts}
-        if not wanted:
+        """Return the clips of requested classes that the split files do not have."""
+        missing = set(classes.names) - {draft.label for draft in drafts}
+        if not missing:
             return []
         parts = {draft.subject: draft.split for draft in drafts}
         return [
             replace(draft, split=parts[draft.subject])
             for draft in self._drafts(self._rows(folder, ""), "train")
-            if draft.label in wanted and draft.subject in parts
+            if draft.label in missing and draft.subject in parts
         ]
 
 
@@ -209,7 +208,7 @@ def _check_official(drafts: Sequence[Draft], classes: ClassList | None) -> None:
         if name not in MIDLEVEL:
             raise InputError(
                 f'{classes.origin if classes else ""}: class "{name}" is not among '
-                f'{official.origin}; the nearest name is "{nearest(name, MIDLEVEL)}"'
+                f"{official.origin}{nearest_hint(name, MIDLEVEL)}"
             )
     for draft in drafts:
         official.resolve(draft.label, draft.where)

@@ -1,4 +1,4 @@
-"""Naming videos and telling them from other files; no video is opened here."""
+"""Name videos, and tell them from other files; no video is opened here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VIDEO_SUFFIXES = frozenset((
     ".ts", ".webm", ".wmv", ".y4m",
 ))
 # fmt: on
-# Left in folders by operating systems, as are names that begin with a dot. @eaDir holds thumbnails.
+# Files that operating systems add to folders, besides names with a leading dot.
 LEFT_BY_SYSTEMS = frozenset(("@eadir", "__macosx", "desktop.ini", "thumbs.db"))
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 
@@ -20,7 +20,7 @@ _UCF101 = re.compile(r"v_.+_(g\d+)_c\d+")
 
 
 def locate(root: Path, text: str) -> tuple[str, Path]:
-    """Name and place of a video that is stated relative to `root`, or absolutely.
+    """Return the name and path of a video; `text` is relative to `root`, or absolute.
 
     Examples
     --------
@@ -28,7 +28,7 @@ def locate(root: Path, text: str) -> tuple[str, Path]:
     'b.mp4'
     """
     name = posixpath.normpath(text)
-    # The name of a video inside the data set must not depend on where the data set lies.
+    # The name of a video must not depend on the location of the data set.
     if name.startswith("/"):
         base = posixpath.normpath(root.absolute().as_posix())
         if Path(name).is_relative_to(base):
@@ -37,7 +37,7 @@ def locate(root: Path, text: str) -> tuple[str, Path]:
 
 
 def without_suffix(video: str) -> str:
-    """Name of a video without its extension; a folder of images may have dots in its name.
+    """Return a video's name without its extension; keep dots in the name of an image folder.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def without_suffix(video: str) -> str:
 
 
 def is_visible(name: str) -> bool:
-    """Tell whether a file or folder is the user's: neither hidden nor left behind by a system.
+    """Tell whether a file or folder is the user's: not hidden, and not added by a system.
 
     Examples
     --------
@@ -60,12 +60,12 @@ def is_visible(name: str) -> bool:
 
 
 def visible_entries(folder: Path) -> list[Path]:
-    """Return the sorted files and folders in a folder that are visible; see `is_visible`."""
+    """Return the sorted visible files and folders in a folder; see `is_visible`."""
     return sorted(entry for entry in folder.iterdir() if is_visible(entry.name))
 
 
 def is_image_folder(path: Path) -> bool:
-    """Whether `path` is a folder of numbered images, which counts as a video."""
+    """Tell whether `path` is a folder of numbered images, which counts as a video."""
     return path.is_dir() and any(
         entry.suffix.casefold() in IMAGE_SUFFIXES and re.search(r"\d", entry.stem)
         for entry in visible_entries(path)
@@ -73,7 +73,7 @@ def is_image_folder(path: Path) -> bool:
 
 
 def group_of(video: str) -> str | None:
-    """Group of a video named as in UCF101, which stands for its subject.
+    """Return the group in a UCF101 file name, which counts as the subject.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Videos sorted into one folder per class."""
+"""Read videos from one folder per class."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipeline.sources.labels import listing, read_classes
 
 @dataclass(frozen=True, kw_only=True)
 class Folders(Source):
-    """Whole videos in ``DIR/{train,val,test}/<class>/`` or, to be split by folds, ``DIR/<class>/``.
+    """Whole videos in ``DIR/{train,val,test}/<class>/``, or ``DIR/<class>/`` to split by folds.
 
     A folder of numbered images is a video. The group in UCF101's file names is the subject.
     """
@@ -48,15 +48,15 @@ class Folders(Source):
                     skipped.append(entry.relative_to(self.data).as_posix())
         if not drafts:
             raise InputError(
-                f"{self.data} holds no video in its class folders; "
-                f"known are folders of numbered images and {listing(sorted(VIDEO_SUFFIXES))}"
+                f"{self.data} holds no video in its class folders; use folders of numbered images "
+                f"or {listing(sorted(VIDEO_SUFFIXES))}"
             )
         return assemble(
             drafts,
             title=self.data.resolve().name,
             classes=read_classes(self.classes) if self.classes else None,
             fold=fold,
-            notes=[f"Not videos, left out: {listing(skipped)}."] if skipped else (),
+            notes=[f"Skipped, not videos: {listing(skipped)}."] if skipped else (),
         )
 
     def _class_folders(self, fold: Fold | None) -> Iterator[tuple[Split | None, Path]]:
@@ -67,15 +67,15 @@ class Folders(Source):
         if not parts:
             if fold is None:
                 raise InputError(
-                    f"{self.data} has no folders train, val and test; give --folds K --fold I"
+                    f"{self.data} has no folders train, val and test; pass --folds K --fold I"
                 )
             yield from ((None, folder) for folder in top)
             return
         if len(parts) < len(top):
             others = [entry.name for entry in top if entry.name not in SPLITS]
             raise InputError(
-                f"{self.data} holds {listing(others)} beside {listing(parts)}; "
-                "only train, val and test may stand there, so rename or move the others"
+                f"{self.data} holds {listing(others)} in addition to {listing(parts)}; only "
+                "train, val and test are allowed, so rename or move the others"
             )
         for split in SPLITS:
             if split in parts:

@@ -1,8 +1,7 @@
-"""Class lists: reading them, looking labels up, and naming the nearest one."""
+"""Read class lists, look labels up, and suggest the nearest name."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -10,26 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.errors import InputError
+from featstore.text import nearest_name
 from pipeline.sources.names import check_characters, printable
 from pipeline.sources.rows import read_lines
 
 _NUMBERED = re.compile(r"(\d+)\s+(\S.*)")
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The most similar of `names`, whatever the case; there must be at least one.
+def nearest_hint(name: str, names: Iterable[str]) -> str:
+    """Return a hint to put at the end of a message; empty where no name is near.
 
     Examples
     --------
-    >>> nearest("Eatin", ["drinking", "eating"])
-    'eating'
+    >>> nearest_hint("Eatin", ["drinking", "eating"]), nearest_hint("xyz", ["eating"])
+    ('; the nearest name is "eating"', '')
     """
-    folded = {candidate.casefold(): candidate for candidate in names}
-    return folded[difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.0)[0]]
+    near = nearest_name(name, names)
+    return f'; the nearest name is "{near}"' if near else ""
 
 
 def listing(names: Collection[str], limit: int = 20) -> str:
-    """`names` in one line, cut after `limit` of them.
+    """Return the first `limit` names in one line, and the number of the others.
 
     Examples
     --------
@@ -42,15 +42,15 @@ def listing(names: Collection[str], limit: int = 20) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ClassList:
-    """The labels allowed, in the order of their numbers.
+    """The allowed labels, in the order of their numbers.
 
     Attributes
     ----------
     names : tuple of str
     numbers : mapping of int to str
-        What an integer label stands for; empty where integers mean nothing.
+        The names of integer labels; empty if integers are not allowed.
     origin : str
-        Where the list comes from, for messages.
+        The origin of the list, for messages.
     """
 
     names: tuple[str, ...]
@@ -58,12 +58,12 @@ class ClassList:
     origin: str
 
     def resolve(self, label: str, where: str) -> str:
-        """Name of a label that is a name or an integer.
+        """Return the name of a label, which is a name or an integer.
 
         Raises
         ------
         InputError
-            If `label` is neither; `where` says in which row it was found.
+            If `label` is neither; `where` is its file and row.
         """
         if label in self.names:
             return label
@@ -75,13 +75,12 @@ class ClassList:
                 f"which holds {min(self.numbers)} to {max(self.numbers)}"
             )
         raise InputError(
-            f'{where}: label "{label}" is not in {self.origin}; '
-            f'the nearest name is "{nearest(label, self.names)}"'
+            f'{where}: label "{label}" is not in {self.origin}{nearest_hint(label, self.names)}'
         )
 
 
 def read_classes(path: Path) -> ClassList:
-    """Read a class list: one name per line (numbered from 0), or ``1 Name`` on every line.
+    """Return a class list from a file: one name per line (from 0), or ``1 Name`` on every line.
 
     Raises
     ------
@@ -93,7 +92,7 @@ def read_classes(path: Path) -> ClassList:
     lines = [line for _, line in numbered]
     matches = [_NUMBERED.fullmatch(line) for line in lines]
     pairs = [(int(match[1]), match[2]) for match in matches if match]
-    # A plain name may start with a number, so only a file numbered throughout counts as one.
+    # A plain name may start with a number, so numbers only count if every line has one.
     if len(pairs) < len(lines):
         pairs = list(enumerate(lines))
     for (_, name), (row, _) in zip(pairs, numbered, strict=True):

@@ -1,4 +1,4 @@
-"""Text files that list videos and labels, one file per part."""
+"""Read text files that list videos and labels, one file per part."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from pipeline.sources.rows import Row, read_lines, read_table
 KINETICS = ("label", "youtube_id", "time_start", "time_end")
 
 _SUFFIXES = "|".join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES))
-# A path may hold spaces and commas, and so may a label: the video's extension parts them.
+# Paths and labels may hold spaces and commas, so the video's extension separates them.
 _SUFFIX = re.compile(rf"(?:{_SUFFIXES})(?=$|[\s,;])", re.IGNORECASE)
-# Lists of TSN and mmaction2 say how many frames a video has before they say its label.
+# Lists of TSN and mmaction2 have the number of frames between path and label.
 _COUNTED = re.compile(r"\d+[\s,;]+\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lists(Source):
-    """Whole videos from lists such as those of UCF101, HMDB51, Jester and Kinetics.
+    """Whole videos from lists, such as those of UCF101, HMDB51, Jester and Kinetics.
 
-    A line is ``path label``, ``path,label``, ``path;label``, or a path alone, whose folder is the
-    label. A label is a name, or an integer that ``--classes`` resolves. A list of TSN or mmaction2
-    has ``path frames label`` on every line. Kinetics' own CSV files are known by their header.
+    A line is ``path label``, ``path,label``, ``path;label``, or only a path with the label as its
+    folder. A label is a name, or an integer that ``--classes`` resolves. A list of TSN or mmaction2
+    has ``path frames label`` on every line. Kinetics' CSV files are detected by their header.
     """
 
     name: ClassVar[str] = "lists"
 
     data: Path = option(help="Folder to which the paths in the lists are relative.")
     train_list: Path = option(help="List of the training videos.")
-    val_list: Path | None = option(None, help="List of the val videos; else taken from train.")
+    val_list: Path | None = option(None, help="List of the val videos; by default from train.")
     test_list: Path = option(help="List of the test videos.")
     classes: Path | None = option(None, help="Class list: a file with one name per line.")
 
@@ -75,12 +75,12 @@ class Lists(Source):
         if _parse(lines[0][1], self.data) in _HEADERS:
             lines = lines[1:]
         parsed = [_parse(line, self.data) for _, line in lines]
-        if parsed and all(_is_counted(*own, self.data) for own in parsed):
-            parsed = [_without_count(*own) for own in parsed]
-            notes.append(f"{file.name}: lines are taken as path, number of frames, label.")
+        if parsed and all(_is_counted(*entry, self.data) for entry in parsed):
+            parsed = [_without_count(*entry) for entry in parsed]
+            notes.append(f"{file.name}: lines are read as path, number of frames, label.")
         return [
-            self._draft(line, *own, f"{file} row {number}", split)
-            for (number, line), own in zip(lines, parsed, strict=True)
+            self._draft(line, *entry, f"{file} row {number}", split)
+            for (number, line), entry in zip(lines, parsed, strict=True)
         ]
 
     def _draft(self, line: str, text: str, label: str | None, where: str, split: Split) -> Draft:
@@ -121,12 +121,12 @@ _HEADERS = {(path, label) for path in ("path", "video", "file") for label in ("l
 
 
 def _parse(line: str, folder: Path) -> tuple[str, str | None]:
-    """Path and label of a line; without a label, None."""
+    """Return the path and label of a line; None if it has no label."""
     ends = [match.end() for match in _SUFFIX.finditer(line) if match.start()]
     if ends:
         end = ends[0] if len(ends) == 1 else _end_of_path(line, ends, folder)
         return line[:end], line[end:].lstrip(" \t,;") if line[end:] else None
-    # No extension: a folder of images, and the first separator counts.
+    # No extension: a folder of images, so split at the first separator.
     for separator in (";", ","):
         if separator in line:
             path, label = line.split(separator, 1)
@@ -136,7 +136,7 @@ def _parse(line: str, folder: Path) -> tuple[str, str | None]:
 
 
 def _end_of_path(line: str, ends: Sequence[int], folder: Path) -> int:
-    """Return where a path ends that may have an extension in its middle: the longest there is."""
+    """Return the end of a path with several extensions: that of the longest existing path."""
     for end in reversed(ends):
         if on_disk(folder / line[:end], line[:end]).exists():
             return end
@@ -144,7 +144,7 @@ def _end_of_path(line: str, ends: Sequence[int], folder: Path) -> int:
 
 
 def _is_counted(path: str, label: str | None, folder: Path) -> bool:
-    """Whether a number of frames may stand between path and label."""
+    """Tell whether a number of frames may be between path and label."""
     if label is None or _COUNTED.fullmatch(label):
         return label is not None
     name, _, count = path.rpartition(" ")
@@ -158,13 +158,13 @@ def _without_count(path: str, label: str | None) -> tuple[str, str]:
 
 
 def _without_list(drafts: Sequence[Draft]) -> list[Draft]:
-    """Make integer labels comparable; beside names, as in UCF101's lists, they would not be."""
+    """Return drafts for lists without ``--classes``; refuse a mix of integer labels and names."""
     numbers = [draft for draft in drafts if draft.label.isdecimal()]
     names = [draft for draft in drafts if not draft.label.isdecimal()]
     if numbers and names:
         raise InputError(
             f"{numbers[0].where} has the label {numbers[0].label} and {names[0].where} has "
-            f'"{names[0].label}": give --classes FILE, which says what the numbers mean '
+            f'"{names[0].label}"; pass --classes FILE with the names of the numbers '
             "(UCF101: classInd.txt)"
         )
     return [replace(draft, label=str(int(draft.label))) for draft in numbers] or names

@@ -1,4 +1,4 @@
-"""Names of labels, subjects, clips and files: one spelling for each, or a sentence why not."""
+"""Normalise and check the names of labels, subjects, clips and files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 
 from featstore.errors import InputError
 
-# Control characters, among them all that end a line somewhere.
+# Control characters, including all line breaks.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def normal(text: str) -> str:
-    r"""Return the one spelling of a name: Unicode's normal form C.
+    r"""Return a name in Unicode's normal form C.
 
     macOS writes an accented letter as two characters, Linux and spreadsheets as one.
 
@@ -27,7 +27,7 @@ def normal(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return a name with the bytes escaped that are not UTF-8.
+    r"""Return a name with escapes for bytes that are not UTF-8.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def printable(text: str) -> str:
 
 
 def check_utf8(path: Path) -> None:
-    """Refuse a path that is not UTF-8: no store and no table can hold its name.
+    """Refuse a path that is not UTF-8, because stores and tables cannot hold its name.
 
     Raises
     ------
@@ -55,17 +55,17 @@ def check_characters(what: str, name: str, where: str) -> None:
     Raises
     ------
     InputError
-        `where` says in which row the name was found, and `what` what it names.
+        `where` is the file and row of the name, and `what` the kind of name.
     """
     if hit := _CONTROL.search(name):
         kind = "a line break" if len(f"a{hit[0]}b".splitlines()) > 1 else "a control character"
         raise InputError(
-            f"{where}: {what} {name!a} holds {kind} ({ascii(hit[0])[1:-1]}); take it out."
+            f"{where}: {what} {name!a} holds {kind} ({ascii(hit[0])[1:-1]}); remove it."
         )
 
 
 def lookalikes(names: Iterable[str]) -> list[list[str]]:
-    """Return the groups of names that differ only by case, blanks or invisible characters.
+    """Return groups of names that differ only in case, blanks or invisible characters.
 
     Examples
     --------
@@ -84,14 +84,14 @@ def _shape(name: str) -> str:
 
 
 def on_disk(path: Path, name: str) -> Path:
-    """Return where a file lies whose name a table may spell in another normal form.
+    """Return the path of a file on disk; its Unicode form may differ from that in the table.
 
     Parameters
     ----------
     path : Path
-        Where the file lies by its name.
+        Path of the file as the table spells it.
     name : str
-        The part of the path that the table names; the part before is taken as it is.
+        The part of the path from the table; the part before it is not changed.
 
     Raises
     ------
@@ -101,38 +101,38 @@ def on_disk(path: Path, name: str) -> Path:
     if name.isascii():
         return path
     count = len(PurePosixPath(name).parts)
-    found = Path(*path.parts[:-count]) if count < len(path.parts) else Path(path.anchor)
-    for part in path.parts[len(found.parts) :]:
-        found = found / part if part.isascii() else _entry(found, part)
-    return found
+    existing = Path(*path.parts[:-count]) if count < len(path.parts) else Path(path.anchor)
+    for part in path.parts[len(existing.parts) :]:
+        existing = existing / part if part.isascii() else _entry(existing, part)
+    return existing
 
 
 def _entry(folder: Path, name: str) -> Path:
     try:
         same = sorted(e for e in folder.iterdir() if normal(e.name) == normal(name))
-    except OSError:  # not there, or not to be listed
+    except OSError:  # missing, or not listable
         return folder / name
     if len(same) > 1:
         raise InputError(
-            f"{folder} has {len(same)} entries called {name}, which differ only in how Unicode "
-            f"writes accents: {', '.join(ascii(entry.name) for entry in same)}; rename one."
+            f"{folder} has {len(same)} entries named {name} in different Unicode forms: "
+            f"{', '.join(ascii(entry.name) for entry in same)}; rename one."
         )
     return same[0] if same else folder / name
 
 
 def lookalike_notes(what: str, parts: Mapping[str, str]) -> list[str]:
-    """Return a note for every group of names that look alike.
+    """Return a note for every group of similar names.
 
     Parameters
     ----------
     what : str
-        What they name, such as ``Subjects``.
+        Kind of names, such as ``Subjects``.
     parts : mapping of str to str
-        Name to what to say of it, such as its part; may be empty.
+        Remark for each name, such as its part; may be empty.
     """
     return [
-        f"{what} differ only by case or blanks: "
+        f"{what} differ only in case or blanks: "
         + ", ".join(f'"{name}"' + (f" ({parts[name]})" if parts[name] else "") for name in group)
-        + "; if they are one, write them alike."
+        + "; if they are the same, spell them the same."
         for group in lookalikes(parts)
     ]

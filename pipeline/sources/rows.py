@@ -1,9 +1,8 @@
-"""Text files and tables with a header, as editors, spreadsheets and pandas write them."""
+"""Read text files and CSV tables from editors, spreadsheets and pandas."""
 
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import re
 from collections import Counter
@@ -12,27 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.errors import InputError
+from featstore.text import nearest_name
 from pipeline.sources.names import normal
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _LINE_END = re.compile("\r\n|\r|\n")
-# Excel reads and writes the separator in a line of its own.
+# Excel reads and writes the separator in a separate first line.
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a CSV file, knowing where it stands.
+    """One row of a CSV file, with its position.
 
     Attributes
     ----------
     file : Path
     number : int
-        The line of the file in which the row begins, from 1, as editors count.
+        The first line of the row in the file, from 1, as in editors.
     cells : dict of str to str
-        Lower-case column names to values, both without surrounding whitespace.
+        Values by lower-case column name, both stripped.
     """
 
     file: Path
@@ -41,17 +41,17 @@ class Row:
 
     @property
     def where(self) -> str:
-        """File and row, to start a message with."""
+        """The file and row, for the start of a message."""
         return f"{self.file} row {self.number}"
 
     def text(self, column: str) -> str:
-        """Value of `column`, which must not be empty."""
+        """Return the value of `column`, which must not be empty."""
         if not self.cells[column]:
             raise InputError(f'{self.where}: column "{column}" is empty; fill it in')
         return self.cells[column]
 
     def number_in(self, column: str) -> float:
-        """Value of `column` as a finite number."""
+        """Return the value of `column` as a finite number."""
         value = self.text(column)
         try:
             number = float(value)
@@ -63,7 +63,7 @@ class Row:
         return number
 
     def whole_number_in(self, column: str, remedy: str = "correct it") -> int:
-        """Value of `column` as an integer; ``12.0`` is one."""
+        """Return the value of `column` as an integer; ``12.0`` is allowed."""
         number = self.number_in(column)
         if not number.is_integer():
             raise InputError(f"{self.where}: {column} {number} is not a whole number; {remedy}")
@@ -71,12 +71,12 @@ class Row:
 
 
 def read_text(path: Path) -> str:
-    """Content of a UTF-8 file, or of a UTF-16 file with byte order mark, in Unicode's form C.
+    """Return the text of a UTF-8 file, or UTF-16 with byte order mark, in Unicode's form C.
 
     Raises
     ------
     InputError
-        If it is missing, unreadable, in another encoding or without any text.
+        If it is missing, unreadable, empty or in another encoding.
     """
     try:
         data = path.read_bytes()
@@ -104,31 +104,30 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Lines of a text file that are not blank, with their numbers from 1."""
+    """Return the non-blank lines of a text file, with their numbers from 1."""
     lines = enumerate(_LINE_END.split(read_text(path)), start=1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
 def read_table(path: Path, required: Sequence[str], *, strip: bool = True) -> list[Row]:
-    """Rows of a CSV file with a header; blank rows are left out.
+    """Return the rows of a CSV file with a header; skip blank rows.
 
-    Columns without a name are left out where they are empty, and where they come first, as
-    pandas writes an index.
+    Skip unnamed columns if they are empty, or if they come first, like an index from pandas.
 
     Parameters
     ----------
     path : Path
-        Separated by commas, semicolons or tabs: by what the header has most of, or by what a
-        first line ``sep=;`` says.
+        Separated by commas, semicolons or tabs: by the most frequent one in the header, or as a
+        first line ``sep=;`` states.
     required : sequence of str
-        Columns that must be there.
-    strip : bool
-        Take off the whitespace around values.
+        Required columns.
+        strip : bool
+        Strip the whitespace around values.
 
     Raises
     ------
     InputError
-        If the file cannot be read, has no rows, lacks a column or has rows of another length.
+        If the file cannot be read, has no rows, lacks a column, or a row has another length.
     """
     records = _records(path, read_text(path), strip=strip)
     header = [name.casefold() for name in records[0][1]]
@@ -140,7 +139,7 @@ def read_table(path: Path, required: Sequence[str], *, strip: bool = True) -> li
 
 
 def _records(path: Path, text: str, *, strip: bool) -> list[tuple[int, list[str]]]:
-    """Return the records that are not blank, with the lines in which they begin."""
+    """Return the non-blank records, each with its first line number."""
     separator, skipped = _separator(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     records, line = [], 1
@@ -158,28 +157,28 @@ def _records(path: Path, text: str, *, strip: bool) -> list[tuple[int, list[str]
 
 
 def _separator(text: str) -> tuple[str, int]:
-    """Return what separates cells, and up to which line the file says only that."""
+    """Return the cell separator, and the number of the ``sep=`` line, 0 without one."""
     for number, line in enumerate(_LINE_END.split(text), start=1):
-        if said := _SEPARATOR_LINE.fullmatch(line):
-            return said[1], number
+        if match := _SEPARATOR_LINE.fullmatch(line):
+            return match[1], number
         if line.strip(" ,;\t"):
             return max(",;\t", key=line.count), 0
     return ",", 0
 
 
 def _row(path: Path, number: int, header: Sequence[str], cells: list[str]) -> Row:
-    named = max(place for place, name in enumerate(header, start=1) if name)
+    named = max(position for position, name in enumerate(header, start=1) if name)
     more = any(cells[len(header) :])
     if len(cells) < named or more:
         raise InputError(
             f"{path} row {number} has {len(cells)} values where the header has "
             f"{len(header)} columns; "
-            + ("remove what is too much, or quote it" if more else "complete the row")
+            + ("remove or quote the extra values" if more else "complete the row")
         )
-    for place, (name, cell) in enumerate(zip(header, cells, strict=False)):
-        if cell and not name and place:
+    for position, (name, cell) in enumerate(zip(header, cells, strict=False)):
+        if cell and not name and position:
             raise InputError(
-                f'{path} row {number} has "{cell}" in column {place + 1}, which has no name; '
+                f'{path} row {number} has "{cell}" in column {position + 1}, which has no name; '
                 "name the column in the header, or empty it"
             )
     return Row(
@@ -193,7 +192,6 @@ def _check_columns(path: Path, columns: list[str], required: Sequence[str]) -> N
         raise InputError(f'{path} has the column "{twice[0]}" twice; rename one of them')
     for name in required:
         if name not in columns:
-            close = difflib.get_close_matches(name, columns, n=1, cutoff=0.0)
-            raise InputError(
-                f'{path} has no column "{name}"; the nearest is "{close[0]}": rename or add it'
-            )
+            near = nearest_name(name, columns)
+            hint = f'the nearest is "{near}": rename or add it' if near else "add it"
+            raise InputError(f'{path} has no column "{name}"; {hint}')

@@ -1,4 +1,4 @@
-"""Intervals in a CSV file: one row per clip."""
+"""Read clips from a CSV file with one row per clip."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import ClassVar, Literal
 from featstore.errors import InputError
 from pipeline.sources.assemble import Fold, assemble, chosen_fold, part_name
 from pipeline.sources.base import Dataset, Source, Split, option
-from pipeline.sources.columns import check_interval_columns, unused_columns
+from pipeline.sources.columns import check_interval_columns, unused_columns, with_column
 from pipeline.sources.draft import Draft
 from pipeline.sources.files import locate, without_suffix
-from pipeline.sources.labels import listing, nearest, read_classes
+from pipeline.sources.labels import listing, nearest_hint, read_classes
 from pipeline.sources.rows import Row, read_table
 
 OPTIONAL = ("subject", "split", "clip_id")
@@ -25,39 +25,41 @@ COLUMNS = ("video", "label", "start", "end", *OPTIONAL)
 class Table(Source):
     """Clips from a CSV file with the columns ``video,start,end,label,subject,split``.
 
-    A column ``stop`` is read as ``end``. Videos are found relative to the CSV's folder. Without
-    ``start,end`` a row is a whole video; without ``subject`` every video is its own subject.
+    A column ``stop`` means ``end``. Paths of videos are relative to the CSV's folder. Without
+    ``start,end`` a row is a whole video; without ``subject`` every video counts as a subject.
     """
 
     name: ClassVar[str] = "table"
 
     data: Path = option(help="The CSV file with one row per clip.")
-    splits: Path | None = option(None, help="CSV file from subject to train, val or test.")
+    split_file: Path | None = option(None, help="CSV file from subject to train, val or test.")
     split: int | None = option(None, help="Number of the split: N of the column split_N.")
     folds: int | None = option(None, help="Split by subject into this many folds.")
     fold: int | None = option(None, help="Fold that becomes test, from 0; the next becomes val.")
     unit: str | None = option(
         None,
-        help="Unit of start and end in a table (default: frames).",
+        help="Unit of start and end in a table.  [default: frames]",
         choices=("frames", "seconds"),
     )
     classes: Path | None = option(None, help="Class list: a file with one name per line.")
 
     def read(self) -> Dataset:
         """Read the table; see `Source.read`."""
-        rows = [_with_end(row) for row in read_table(self.data, ("video", "label"))]
+        rows = [
+            with_column(row, "end", "stop") for row in read_table(self.data, ("video", "label"))
+        ]
         columns = rows[0].cells.keys()
         check_interval_columns(self.data, columns, "end")
         fold = chosen_fold(self.folds, self.fold)
         parts = self._parts(columns, fold)
         notes = unused_columns(columns, COLUMNS, OPTIONAL)
         if "split" in columns and (parts is not None or fold is not None):
-            flag = "--splits" if fold is None else "--folds"
+            flag = "--split-file" if fold is None else "--folds"
             notes.append(f"{flag} replaces the column split of {self.data.name}.")
-        places = cache(partial(locate, self.data.parent))  # clips share videos
+        locate_video = cache(partial(locate, self.data.parent))  # clips share videos
         title = f"{self.data.resolve().parent.name} {self.data.stem}"
         dataset = assemble(
-            [self._draft(row, parts, places) for row in rows],
+            [self._draft(row, parts, locate_video) for row in rows],
             title=title if self.split is None else f"{title} split {self.split}",
             classes=read_classes(self.classes) if self.classes else None,
             fold=fold,
@@ -66,17 +68,19 @@ class Table(Source):
         return replace(dataset, unit_assumed=self.unit is None)
 
     def _parts(self, columns: Collection[str], fold: Fold | None) -> Mapping[str, Split] | None:
-        """Part of each subject, where a file says it, after checking that one way is chosen."""
-        if self.split is not None and self.splits is None:
-            raise InputError(f"--split {self.split} needs --splits FILE with subject,split_N")
-        if self.splits is not None and fold is not None:
-            raise InputError(f"--splits {self.splits} and --folds exclude each other; give one")
-        if self.splits is not None:
-            return read_splits(self.splits, self.split)
+        """Return the part of each subject from ``--split-file``; check the choice of the split."""
+        if self.split is not None and self.split_file is None:
+            raise InputError(f"--split {self.split} needs --split-file FILE with subject,split_N")
+        if self.split_file is not None and fold is not None:
+            raise InputError(
+                f"--split-file {self.split_file} and --folds exclude each other; pass one"
+            )
+        if self.split_file is not None:
+            return read_splits(self.split_file, self.split)
         if fold is None and "split" not in columns:
             raise InputError(
-                f"{self.data} does not say which clips are train, val and test: add a column "
-                "split, or give --splits FILE (subject to part), or --folds K --fold I"
+                f"{self.data} does not say which clips are train, val and test; add a column "
+                "split, or pass --split-file FILE (subject to part), or --folds K --fold I"
             )
         return None
 
@@ -84,9 +88,9 @@ class Table(Source):
         self,
         row: Row,
         parts: Mapping[str, Split] | None,
-        places: Callable[[str], tuple[str, Path]],
+        locate_video: Callable[[str], tuple[str, Path]],
     ) -> Draft:
-        video, path = places(row.text("video"))
+        video, path = locate_video(row.text("video"))
         subject = row.text("subject") if "subject" in row.cells else None
         split: Split | None = None
         if parts is not None:
@@ -113,14 +117,14 @@ class Table(Source):
     def _part_of(self, subject: str, parts: Mapping[str, Split], row: Row) -> Split:
         if subject not in parts:
             raise InputError(
-                f'{row.where}: subject "{subject}" is not in {self.splits}; '
-                f'the nearest is "{nearest(subject, parts)}"'
+                f'{row.where}: subject "{subject}" is not in {self.split_file}'
+                f"{nearest_hint(subject, parts)}"
             )
         return parts[subject]
 
 
 def read_splits(path: Path, number: int | None) -> dict[str, Split]:
-    """Read which part each subject belongs to.
+    """Return the part of each subject from a CSV file.
 
     Parameters
     ----------
@@ -132,7 +136,7 @@ def read_splits(path: Path, number: int | None) -> dict[str, Split]:
     Raises
     ------
     InputError
-        If the column is not there, a subject occurs twice or a part is unknown.
+        If the column is missing, a subject occurs twice, or a part is unknown.
     """
     rows = read_table(path, ("subject",))
     column = "split" if number is None else f"split_{number}"
@@ -148,16 +152,6 @@ def read_splits(path: Path, number: int | None) -> dict[str, Split]:
             raise InputError(f'{row.where}: subject "{subject}" was listed before; keep one row')
         parts[subject] = part_name(row.cells[column], row.where)
     return parts
-
-
-def _with_end(row: Row) -> Row:
-    """Return a row whose column ``stop``, as stores and their exports have it, is ``end``."""
-    if "stop" not in row.cells:
-        return row
-    if "end" in row.cells:
-        raise InputError(f'{row.file} has the columns "end" and "stop"; remove one of them')
-    cells = {"end" if name == "stop" else name: cell for name, cell in row.cells.items()}
-    return replace(row, cells=cells)
 
 
 def _interval(row: Row, unit: Literal["frames", "seconds"]) -> tuple[float | None, float | None]:

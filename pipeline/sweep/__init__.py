@@ -1,14 +1,14 @@
-"""Many trainings of a recipe with other values of its fields, of which val chooses the best.
+"""Hyperparameter search: train a recipe with many values of its fields, and let val choose.
 
 ::
 
-    OUT/sweep.json    what is searched, on which store
-    OUT/study.db      every trial, in Optuna's own tables
+    OUT/sweep.json    the search space and the store
+    OUT/study.db      every trial, in Optuna's tables
     OUT/trials.csv    the same as a table
     OUT/best.yaml     the winner, a recipe
     OUT/figures/      history, importance
     OUT/report.md
-    OUT/final/        the run of the winner, the only one that looks at test
+    OUT/final/        the winner's run, the only one that uses test
 """
 
 from pipeline.sweep.search import Winner, final, sweep

@@ -1,4 +1,4 @@
-"""What a sweep leaves for people: a table, the winner as a recipe, two figures and a report."""
+"""A sweep's report, table and figures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipeline.report.markdown import SCORE_NAMES, percent, plain, table
 from pipeline.runs.files import write_csv
 from pipeline.sweep.space import Space
 from pipeline.sweep.study import Row, best_score, ranked
-from pipeline.sweep.trial import best_of, is_better
 from pipeline.system.progress import human_time
+from pipeline.train.trial import best_of, is_better
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,18 +37,18 @@ def write_outputs(
     title: str,
     seed: int,
 ) -> None:
-    """Write every file but the recipe.
+    """Write every output file except the recipe.
 
     Parameters
     ----------
     out : Path
     space : Space
     rows : sequence of Row
-        The trials that have ended, of which one at least is complete.
+        The ended trials; at least one is complete.
     importance : mapping of str to float
-        By field; empty where it cannot be told.
+        Importance by field; empty if unknown.
     title : str
-        Of the store.
+        The store's title.
     seed : int
     """
     monitor = space.base.train.monitor
@@ -71,39 +71,39 @@ def write_outputs(
 
 
 def summary(rows: Sequence[Row], monitor: str, seed: int) -> list[str]:
-    """Say how the scores came about, one sentence an entry."""
+    """Return how the scores were obtained, one sentence per entry."""
     states = Counter(row.state for row in rows)
     counts = f"{states['complete']} complete, {states['pruned']} pruned, {states['fail']} failed"
     spent = human_time(sum(row.seconds for row in rows))
     reasons = list(dict.fromkeys(row.why for row in rows if row.why))
     return [
-        f"{count_of(len(rows), 'trial')}: {counts}; {spent} of training in all.",
-        f"A score is the {name_of(monitor)} on val of a trial's best epoch. Every trial was "
-        f"trained with seed {seed}.",
-        f"The winner's score is the best of {count_of(len(rows), 'look')} at val, so it flatters. "
-        "No trial looked at test: `--final` does, once, with the winner.",
+        f"{count_of(len(rows), 'trial')}: {counts}; {spent} of training in total.",
+        f"A score is the {name_of(monitor)} on val in a trial's best epoch. Every trial used seed "
+        f"{seed}.",
+        f"The winner is the best of {count_of(len(rows), 'trial')} on val, so its score is biased "
+        "upwards. No trial used test; `--final` tests the winner once.",
         *(f"Failed: {plain(reason)}." for reason in reasons),
     ]
 
 
 def name_of(monitor: str) -> str:
-    """Name what is monitored as people do."""
+    """Return the display name of a monitored score."""
     return SCORE_NAMES.get(monitor, monitor)
 
 
 def shown(score: float, monitor: str) -> str:
-    """Give a score as people read it: in percent, but for losses."""
+    """Return a score as text: a percentage, or a plain number for a loss."""
     return f"{score:.3f}" if monitor == "loss" else percent(score)
 
 
 def _cells(row: Row, monitor: str) -> dict[str, Any]:
     """Return a trial as a row of the table."""
-    has = bool(row.scores)
+    scored = bool(row.scores)
     return {
         "trial": row.number,
         "state": row.state,
-        f"val_{monitor}": best_score(row, monitor) if has else "",
-        "best_epoch": best_of(row.scores, monitor) + 1 if has else "",
+        f"val_{monitor}": best_score(row, monitor) if scored else "",
+        "best_epoch": best_of(row.scores, monitor) + 1 if scored else "",
         "epochs": len(row.scores),
         "seconds": row.seconds,
         **row.values,
@@ -112,7 +112,7 @@ def _cells(row: Row, monitor: str) -> dict[str, Any]:
 
 
 def _best(space: Space, rows: Sequence[Row], monitor: str) -> list[str]:
-    """Tabulate the best trials."""
+    """Return the table of the best trials."""
     header = ["trial", f"val {name_of(monitor)}", "best epoch", "seconds", *space.fields]
     cells = [
         [
@@ -126,19 +126,21 @@ def _best(space: Space, rows: Sequence[Row], monitor: str) -> list[str]:
 
 
 def history(rows: Sequence[Row], monitor: str) -> Figure:
-    """Draw the score of every trial in turn, and the best so far."""
+    """Draw the score of every trial in order, and the best so far."""
     from matplotlib.ticker import MaxNLocator
 
     figure = _figure(8, 3.8)
     axes = figure.subplots()
     for state, colour, marker, label in (
         ("complete", BLUE, "o", "complete"),
-        ("pruned", GREY, "x", "pruned, best until then"),
+        ("pruned", GREY, "x", "pruned, best so far"),
     ):
-        own = [row for row in rows if row.state == state]
-        if own:
-            scores = [best_score(row, monitor) for row in own]
-            axes.plot([row.number for row in own], scores, marker, color=colour, ms=4, label=label)
+        in_state = [row for row in rows if row.state == state]
+        if in_state:
+            scores = [best_score(row, monitor) for row in in_state]
+            axes.plot(
+                [row.number for row in in_state], scores, marker, color=colour, ms=4, label=label
+            )
     numbers, best = _best_so_far(rows, monitor)
     axes.step(numbers, best, where="post", color=ORANGE, label=f"best, {shown(best[-1], monitor)}")
     axes.set(title="Trials", xlabel="trial", ylabel=f"val {name_of(monitor)}")
@@ -148,7 +150,7 @@ def history(rows: Sequence[Row], monitor: str) -> Figure:
 
 
 def _best_so_far(rows: Sequence[Row], monitor: str) -> tuple[list[int], list[float]]:
-    """Return where the best score of complete trials changes, and to what; up to the last trial."""
+    """Return the trials where the best complete score changes, and the scores."""
     numbers: list[int] = []
     best: list[float] = []
     for row in rows:
@@ -160,19 +162,19 @@ def _best_so_far(rows: Sequence[Row], monitor: str) -> tuple[list[int], list[flo
 
 
 def importance_of(importance: Mapping[str, float], monitor: str) -> Figure:
-    """Draw the importance of every field, the most important one first."""
+    """Draw the importance of every field, most important first."""
     figure = _figure(7, 1.4 + 0.35 * len(importance))
     axes = figure.subplots()
     order = sorted(importance, key=lambda name: importance[name], reverse=True)
     shares = [importance[name] for name in order]
-    places = np.arange(len(order))
-    axes.barh(places, shares, color=BLUE, height=0.65)
-    for place, share in zip(places.tolist(), shares, strict=True):
-        axes.text(share + 0.01, place, percent(share), va="center", fontsize=8)
-    axes.set_yticks(places, order)
+    positions = np.arange(len(order))
+    axes.barh(positions, shares, color=BLUE, height=0.65)
+    for position, share in zip(positions.tolist(), shares, strict=True):
+        axes.text(share + 0.01, position, percent(share), va="center", fontsize=8)
+    axes.set_yticks(positions, order)
     axes.tick_params(axis="y", labelsize=8, length=0)
     axes.set(xlim=(0, 1.12), ylim=(len(order) - 0.4, -0.6), xlabel="share (fANOVA)")
-    axes.set_title(f"What decides val {name_of(monitor)}", fontsize=11)
+    axes.set_title(f"Importance for val {name_of(monitor)}", fontsize=11)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""A sweep from its beginning to its end, and the one look at test. Read it from top to bottom."""
+"""Run a sweep, then test its winner once. Read it from top to bottom."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from pipeline.runs.folder import LOCK, locked
 from pipeline.sweep.report import name_of, shown, write_outputs
 from pipeline.sweep.space import Space
 from pipeline.sweep.study import Row, Study, best_score, open_study, ranked
-from pipeline.sweep.trial import Outcome, Task
 from pipeline.sweep.workers import here, in_processes, on_dask
 from pipeline.train.data.checks import checked_parts
 from pipeline.train.learner import device_of
 from pipeline.train.recipes.load import Recipe, load_recipe
 from pipeline.train.train import train
+from pipeline.train.trial import Outcome, Task
 from pipeline.types import Log
 
 CONFIG, STUDY, BEST, FINAL = "sweep.json", "study.db", "best.yaml", "final"
-# The recipe that looks at test, there from before it does.
+# The recipe of the final test, written before the test starts.
 CHOSEN = "final.yaml"
 
 
@@ -42,7 +42,7 @@ class Winner:
         Also in ``OUT/best.yaml``.
     trial : int
     score : float
-        What the recipe monitors, on val, in the trial's best epoch.
+        The recipe's monitored score on val, in the trial's best epoch.
     """
 
     recipe: Recipe
@@ -62,29 +62,29 @@ def sweep(
     device: str = "auto",
     log: Log = print,
 ) -> Winner:
-    """Train a recipe with other values of its fields, again and again, and keep the best by val.
+    """Train a recipe with many values of its fields, and return the best on val.
 
-    Values are chosen by Optuna's tree-structured Parzen estimator; after 4, 12, 36, ... epochs a
-    trial goes on if it is among the best third. No trial touches test.
+    Optuna's tree-structured Parzen estimator chooses the values. After 4, 12, 36, ... epochs a
+    trial continues only if it is in the best third. No trial uses test.
 
     Parameters
     ----------
     store : Store
     space : Space
     out : Path
-        The folder of the sweep. One that is there goes on, up to `trials`; trials that were cut
-        off are repeated.
+        The folder of the sweep. An existing sweep resumes, up to `trials`; interrupted trials are
+        repeated.
     trials : int, optional
-        How many in all; by default as the space says.
+        Total number of trials; by default the space's.
     workers : int
         Processes on this machine. With several, each has one thread, and reads a mapped store
         without copying it; the calling program needs ``if __name__ == "__main__":``.
     dask : str, optional
-        Make trials on a cluster instead, see `pipeline.system.dask_cluster.Cluster`.
+        Run trials on a cluster instead, see `pipeline.system.dask_cluster.Cluster`.
     seed : int
-        Of every training, and of the choice of trials.
+        Seed of every training and of the sampler.
     device : str
-        ``auto`` takes a GPU where there is one; else a name that torch knows.
+        ``auto`` uses a GPU if there is one; other values are torch device names.
     log : callable
         Takes one line at a time.
 
@@ -95,20 +95,20 @@ def sweep(
     Raises
     ------
     InputError
-        If the recipe does not fit the store, `out` holds another sweep or one whose winner has
-        seen test, Optuna is not installed, or no trial is complete.
+        If the recipe does not fit the store, `out` holds another sweep or one whose winner was
+        already tested, Optuna is not installed, or no trial is complete.
     BusyError
-        If another process is at `out`.
+        If another process is writing `out`.
 
     Notes
     -----
-    With one worker, store, space, seed and machine decide the trials, also where the sweep was
-    killed in between. With several, it matters who is ready first.
+    With one worker, the store, space, seed and machine determine the trials, even if the sweep is
+    killed and resumed. With several workers, the trials also depend on the order of completion.
     """
     checked_parts(store, space.base)
     device_of(space.base, device)
     if workers > 1 and dask is not None:
-        raise InputError(f"--workers is {workers} and --dask {dask}; give one of the two")
+        raise InputError(f"--workers is {workers} and --dask {dask}; pass only one of them")
     if trials is not None and trials < 1:
         raise InputError(f"trials is {trials}; it must be 1 or more")
     out.mkdir(parents=True, exist_ok=True)
@@ -117,8 +117,8 @@ def sweep(
         with open_study(out / STUDY, space, seed=seed) as study:
             count = space.trials if trials is None else trials
             _check_not_over(out, study, count)
-            if cut_off := study.repeat_cut_off():
-                log(f"trials cut off, to be repeated: {cut_off}")
+            if interrupted := study.repeat_cut_off():
+                log(f"interrupted trials to repeat: {interrupted}")
             search = _Search(store, space, study, count, seed=seed, device=device, log=log)
             if dask is not None:
                 outcomes = on_dask(search.tasks(), store, dask, log)
@@ -126,7 +126,7 @@ def sweep(
                 outcomes = in_processes(search.tasks(), store, workers)
             else:
                 outcomes = here(search.tasks(), store)
-            with closing(outcomes):  # an interrupt ends the workers at once
+            with closing(outcomes):  # an interrupt ends the workers immediately
                 for outcome in outcomes:
                     search.note(outcome)
             return _finish(out, store, space, study, seed)
@@ -134,7 +134,7 @@ def sweep(
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """Gives out trials, up to a number of them, and takes their outcomes."""
+    """Hands out a limited number of trials, and records their outcomes."""
 
     store: Store
     space: Space
@@ -146,12 +146,12 @@ class _Search:
     log: Log
 
     def tasks(self) -> Iterator[Task]:
-        """Yield trials, each chosen when it is asked for."""
+        """Yield trials, each sampled on demand."""
         while self.study.begun < self.count:
             number, values = self.study.ask()
             try:
                 recipe = self.space.recipe(values)
-            except InputError as error:  # each value fits, but not with the others
+            except InputError as error:  # the values conflict with each other
                 self.note(Outcome(number=number, state="fail", why=str(error)))
                 continue
             yield Task(
@@ -164,10 +164,10 @@ class _Search:
             )
 
     def note(self, outcome: Outcome) -> None:
-        """Keep what a trial found, and say it."""
+        """Record a trial's outcome and log it."""
         row = self.study.tell(outcome)
         rows = self.study.rows()
-        line = f"trial {row.number}: {self._said(row)}"
+        line = f"trial {row.number}: {self._describe(row)}"
         if best := ranked(rows, self._monitor):
             score = shown(best_score(best[0], self._monitor), self._monitor)
             line += f"; best {score} of trial {best[0].number}"
@@ -177,7 +177,7 @@ class _Search:
     def _monitor(self) -> str:
         return self.space.base.train.monitor
 
-    def _said(self, row: Row) -> str:
+    def _describe(self, row: Row) -> str:
         if row.state == "fail":
             return f"failed: {row.why}"
         word = "" if row.state == "complete" else "pruned, "
@@ -187,12 +187,12 @@ class _Search:
 
 
 def final(store: Store, out: Path, *, device: str = "auto", log: Log = print) -> Path:
-    """Train the winner of a sweep as an ordinary run, and look at test; only the first time.
+    """Train the winner of a sweep as a normal run and test it, only the first time.
 
     Parameters
     ----------
     store : Store
-        That of the sweep.
+        The sweep's store.
     out : Path
         The folder of the sweep.
     device : str
@@ -206,9 +206,9 @@ def final(store: Store, out: Path, *, device: str = "auto", log: Log = print) ->
     Raises
     ------
     InputError
-        If `out` holds no sweep with a winner, or one of another store.
+        If `out` holds no sweep with a winner, or a sweep on another store.
     BusyError
-        If another process is at `out`.
+        If another process is writing `out`.
     """
     if _config_of(out) is None or not (out / BEST).is_file():
         raise InputError(f"{out}: holds no sweep with a winner; run the sweep first")
@@ -220,43 +220,43 @@ def final(store: Store, out: Path, *, device: str = "auto", log: Log = print) ->
                 f"({store.key[:12]})"
             )
         if (out / FINAL).exists():
-            log(f"{out}: the winner has been evaluated on test before, and is not again")
+            log(f"{out}: skipped, the winner was already evaluated on test")
             return out / FINAL
-        if not (out / CHOSEN).exists():  # else it was cut off, and goes on
-            new = out / f".{CHOSEN}"
-            shutil.copyfile(out / BEST, new)
-            new.replace(out / CHOSEN)
+        if not (out / CHOSEN).exists():  # otherwise resume the interrupted run
+            temporary = out / f".{CHOSEN}"
+            shutil.copyfile(out / BEST, temporary)
+            temporary.replace(out / CHOSEN)
         recipe = load_recipe(out / CHOSEN)
         return train(store, recipe, out=out / FINAL, seed=config["seed"], device=device, log=log)
 
 
 def _check_same(out: Path, store: Store, space: Space, seed: int) -> None:
-    """Refuse a folder that holds another sweep; note in an empty one what this one is.
+    """Raise if the folder holds another sweep; write the configuration into an empty folder.
 
     Raises
     ------
     InputError
     """
-    ours = {"store": store.key, "seed": seed, **space.as_dict()}
-    theirs = _config_of(out)
-    if theirs is None and any(path.name != LOCK for path in out.iterdir()):
+    config = {"store": store.key, "seed": seed, **space.as_dict()}
+    existing = _config_of(out)
+    if existing is None and any(path.name != LOCK for path in out.iterdir()):
         raise InputError(f"--out {out}: holds other files and no sweep; name another folder")
-    if theirs is None:
-        write_json(out / CONFIG, ours)
-    elif changed := differences(theirs, json.loads(json.dumps(ours))):
+    if existing is None:
+        write_json(out / CONFIG, config)
+    elif changed := differences(existing, json.loads(json.dumps(config))):
         raise InputError(
-            f"--out {out}: holds a sweep of another configuration ({'; '.join(changed)}); go on "
-            "with that one, or name another folder"
+            f"--out {out}: holds a sweep of another configuration ({'; '.join(changed)}); resume "
+            "that one, or name another folder"
         )
 
 
 def _config_of(out: Path) -> dict[str, Any] | None:
-    """Return what a folder's sweep is, or None where there is none.
+    """Return the configuration of a folder's sweep, or None if there is no sweep.
 
     Raises
     ------
     InputError
-        If that cannot be read.
+        If the configuration cannot be read.
     """
     try:
         return read_object(out / CONFIG)
@@ -267,7 +267,7 @@ def _config_of(out: Path) -> dict[str, Any] | None:
 
 
 def _check_not_over(out: Path, study: Study, count: int) -> None:
-    """Refuse more trials once test has been looked at.
+    """Raise if more trials are requested after the winner was tested.
 
     Raises
     ------
@@ -275,13 +275,13 @@ def _check_not_over(out: Path, study: Study, count: int) -> None:
     """
     if study.begun < count and (out / CHOSEN).exists():
         raise InputError(
-            f"--out {out}: its winner has been evaluated on test, so no more trials are chosen "
-            f"({study.begun} are there, {count} asked for); name another folder"
+            f"--out {out}: its winner was already evaluated on test, so it takes no more trials "
+            f"({study.begun} exist, {count} requested); name another folder"
         )
 
 
 def _finish(out: Path, store: Store, space: Space, study: Study, seed: int) -> Winner:
-    """Write what the sweep found."""
+    """Write the sweep's outputs and return the winner."""
     rows, monitor = study.rows(), space.base.train.monitor
     best = ranked(rows, monitor)
     if not best:

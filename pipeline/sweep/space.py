@@ -1,4 +1,4 @@
-"""What a sweep searches: a recipe and ranges of its fields, read from YAML and checked.
+"""The search space of a sweep: a recipe and ranges of its fields, read from YAML and checked.
 
 ::
 
@@ -21,16 +21,15 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from featstore.errors import InputError
-from pipeline.train.recipes import DEFAULT
 from pipeline.train.recipes.load import Recipe, check_names, load_recipe, recipe_of, validated
 from pipeline.yaml_text import read_yaml, short
 
-# Fields that decide what is compared, or nothing at all.
+# Fields that have no effect, or that would make trials incomparable.
 REFUSED = {
-    "name": "it decides nothing",
-    "train.monitor": "it is what trials are compared by",
-    "head.num_classes": "it is the store's",
-    "head.kind": "every head has fields of its own; make a sweep for each",
+    "name": "it has no effect",
+    "train.monitor": "trials are compared by it",
+    "head.num_classes": "the store determines it",
+    "head.kind": "every head has its own fields; run one sweep per head",
 }
 
 
@@ -39,15 +38,15 @@ class _Section(BaseModel):
 
 
 class Range(_Section):
-    """Numbers from `low` to `high`, both included; integers where the field takes only those.
+    """Numbers from `low` to `high`, inclusive; integers if the field takes only integers.
 
     Attributes
     ----------
     low, high : float or int
     log : bool
-        Draw evenly by order of magnitude.
+        Sample uniformly on a log scale.
     step : float or int or None
-        Only multiples of it above `low`.
+        Restrict values to `low` plus multiples of `step`.
     """
 
     low: float
@@ -57,7 +56,7 @@ class Range(_Section):
 
 
 class Choices(_Section):
-    """Some values.
+    """A list of values.
 
     Attributes
     ----------
@@ -69,25 +68,25 @@ class Choices(_Section):
 
 
 class _File(_Section):
-    recipe: str = DEFAULT
+    recipe: str = "tcn"
     trials: PositiveInt = 100
     space: Annotated[dict[str, Any], Field(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """What a sweep searches; made by `load_space` or `space_of`.
+    """The search space of a sweep; created by `load_space` or `space_of`.
 
     Attributes
     ----------
     label : str
-        Where it comes from.
+        The origin of the space, for messages.
     base : Recipe
-        It gives the fields that are not searched.
+        The recipe of the fields that are not searched.
     trials : int
-        How many to make.
+        Number of trials.
     fields : mapping of str to Range or Choices
-        By their names in recipes, such as ``train.lr``.
+        Searched fields by their recipe names, such as ``train.lr``.
     """
 
     label: str
@@ -102,21 +101,21 @@ class Space:
         ----------
         values : mapping
         name : str, optional
-            Of the recipe; by default that of the base.
+            The recipe's name; by default that of the base.
 
         Raises
         ------
         InputError
-            If a value does not fit, or values do not go together.
+            If a value is invalid, or values conflict.
         """
         tree = self.base.model_dump() | ({} if name is None else {"name": name})
         for field, value in values.items():
-            section, _, own = field.rpartition(".")
-            tree[section][own] = value
+            section, _, option = field.rpartition(".")
+            tree[section][option] = value
         return recipe_of(tree, self.label)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what decides the trials, as plain values."""
+        """Return the settings that determine the trials, as plain values."""
         fields = {name: options.model_dump() for name, options in self.fields.items()}
         return {"recipe": self.base.model_dump(), "space": fields}
 
@@ -131,7 +130,7 @@ def load_space(path: str | Path) -> Space:
     Raises
     ------
     InputError
-        If it is not such a file, or as `space_of`.
+        If the file is missing or malformed; see also `space_of`.
     """
     try:
         tree = read_yaml(Path(path))
@@ -143,20 +142,20 @@ def load_space(path: str | Path) -> Space:
 
 
 def space_of(tree: Mapping[str, Any], label: str = "the space") -> Space:
-    """Return the space that plain values say.
+    """Return the space of plain values.
 
     Parameters
     ----------
     tree : mapping
-        ``space`` and, unless they are the default one and 100, ``recipe`` and ``trials``.
+        ``space``, and optionally ``recipe`` (by default the default recipe) and ``trials`` (100).
     label : str
-        Where they come from, for messages.
+        The origin of the values, for messages.
 
     Raises
     ------
     InputError
         If the recipe, a field or a value is unknown or malformed. The ends of every range and all
-        choices are tried, each in a recipe, so that no trial fails of them.
+        choices are checked, each in a recipe, so that no trial fails on them.
 
     Examples
     --------
@@ -164,10 +163,10 @@ def space_of(tree: Mapping[str, Any], label: str = "the space") -> Space:
     >>> space.base.name, space.trials, space.recipe({"train.lr": 0.005}).train.lr
     ('tcn', 100, 0.005)
     """
-    given = validated(_File, tree, label)
-    base = load_recipe(given.recipe)
-    fields = {name: _options(base, name, own, label) for name, own in given.space.items()}
-    space = Space(label=label, base=base, trials=given.trials, fields=fields)
+    file = validated(_File, tree, label)
+    base = load_recipe(file.recipe)
+    fields = {name: _options(base, name, entry, label) for name, entry in file.space.items()}
+    space = Space(label=label, base=base, trials=file.trials, fields=fields)
     for name, options in fields.items():
         ends = options.choices if isinstance(options, Choices) else [options.low, options.high]
         for value in ends:
@@ -175,62 +174,64 @@ def space_of(tree: Mapping[str, Any], label: str = "the space") -> Space:
     return space
 
 
-def _options(base: Recipe, name: str, given: Any, label: str) -> Range | Choices:
+def _options(base: Recipe, name: str, options: Any, label: str) -> Range | Choices:
     if name in REFUSED:
-        raise InputError(f"{label}: {name} cannot be searched, for {REFUSED[name]}")
-    check_names({name: str(given)}, label, kind=base.head.kind)
-    place = f"{label}: {name}"
-    if not isinstance(given, Mapping):
+        raise InputError(f"{label}: {name} cannot be searched: {REFUSED[name]}")
+    check_names({name: str(options)}, label, kind=base.head.kind)
+    where = f"{label}: {name}"
+    if not isinstance(options, Mapping):
         raise InputError(
-            f"{place} is {short(given)}; give {{low: ..., high: ...}} or {{choices: [...]}}"
+            f"{where} is {short(options)}; give {{low: ..., high: ...}} or {{choices: [...]}}"
         )
-    if "choices" in given:
-        return _choices(given, place)
-    return _range(base, name, given, label)
+    if "choices" in options:
+        return _choices(options, where)
+    return _range(base, name, options, label)
 
 
-def _choices(given: Mapping[str, Any], place: str) -> Choices:
-    found = validated(Choices, given, place)
-    for number, value in enumerate(found.choices):
+def _choices(options: Mapping[str, Any], where: str) -> Choices:
+    choices = validated(Choices, options, where)
+    for number, value in enumerate(choices.choices):
         if not isinstance(value, bool | int | float | str | None):
-            raise InputError(f"{place}: {short(value)} is no number, string, true, false or null")
-        if value in found.choices[:number]:
-            raise InputError(f"{place}: {short(value)} is among the choices twice; leave one out")
-    return found
+            raise InputError(
+                f"{where}: {short(value)} is not a number, string, true, false or null"
+            )
+        if value in choices.choices[:number]:
+            raise InputError(f"{where}: {short(value)} is among the choices twice; remove one")
+    return choices
 
 
-def _range(base: Recipe, name: str, given: Mapping[str, Any], label: str) -> Range:
-    place = f"{label}: {name}"
-    found = validated(Range, given, place)
-    low, high, step = found.low, found.high, found.step
+def _range(base: Recipe, name: str, options: Mapping[str, Any], label: str) -> Range:
+    where = f"{label}: {name}"
+    numbers = validated(Range, options, where)
+    low, high, step = numbers.low, numbers.high, numbers.step
     if not low < high:
-        raise InputError(f"{place}: low is {low:g} and high {high:g}; low must be the smaller one")
-    if found.log and (low <= 0 or step is not None):
+        raise InputError(f"{where}: low is {low:g} and high is {high:g}; low must be smaller")
+    if numbers.log and (low <= 0 or step is not None):
         what = f"low is {low:g}, and must be above 0" if low <= 0 else "step has no meaning"
-        raise InputError(f"{place}: with log, {what}")
+        raise InputError(f"{where}: with log, {what}")
     if step is not None and (Fraction(str(high)) - Fraction(str(low))) % Fraction(str(step)):
         raise InputError(
-            f"{place}: no number of steps of {step:g} leads from {low:g} to {high:g}; change one"
+            f"{where}: high {high:g} is not low {low:g} plus multiples of step {step:g}; change one"
         )
     if float in (kinds := _kinds(base, name)):
-        return found
+        return numbers
     if not kinds:
-        raise InputError(f"{place} takes no numbers; give {{choices: [...]}}")
+        raise InputError(f"{where} does not take numbers; give {{choices: [...]}}")
     ends = {"low": low, "high": high, "step": 1.0 if step is None else step}
     for end, value in ends.items():
         if not value.is_integer():
-            raise InputError(f"{place}: {end} is {value:g}, and the field takes integers")
+            raise InputError(f"{where}: {end} is {value:g}, but the field takes integers")
     whole = {end: int(value) for end, value in ends.items()}
-    return found.model_copy(update=whole if not found.log else whole | {"step": None})
+    return numbers.model_copy(update=whole if not numbers.log else whole | {"step": None})
 
 
 def _kinds(base: Recipe, name: str) -> set[Any]:
-    """Return which of int and float a field takes."""
-    section, _, own = name.rpartition(".")
-    waiting = [type(getattr(base, section)).model_fields[own].annotation]
-    found: set[Any] = set()
+    """Return the subset of int and float that a field takes."""
+    section, _, option = name.rpartition(".")
+    waiting = [type(getattr(base, section)).model_fields[option].annotation]
+    kinds: set[Any] = set()
     while waiting:
         annotation = waiting.pop()
         waiting += get_args(annotation)
-        found |= {annotation} & {int, float} if isinstance(annotation, type) else set()
-    return found
+        kinds |= {annotation} & {int, float} if isinstance(annotation, type) else set()
+    return kinds

@@ -1,7 +1,7 @@
-"""Who makes the trials: this process, several on this machine, or workers on Dask.
+"""Run trials in this process, in several processes on this machine, or on Dask workers.
 
-Each takes tasks one after the other as it has room, so that the next trial can be chosen by what
-the last ones have found, and yields outcomes in the order in which they are ready.
+Each function takes a task whenever a worker is free, so the next trial can use the latest outcomes.
+Outcomes are yielded in the order of completion.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from itertools import islice
 import torch
 
 from featstore import InputError, Store, remote
-from pipeline.sweep.trial import Outcome, Task, call, run
 from pipeline.system.dask_cluster import Cluster
 from pipeline.system.processes import worker_processes
+from pipeline.train.trial import Outcome, Task, call, run
 from pipeline.types import Log
 
-CALL = "pipeline.sweep.trial:call"
+CALL = "pipeline.train.trial:call"
 CALL_ON_ONE_THREAD = "pipeline.sweep.workers:call_on_one_thread"
 
 
 def here(tasks: Iterable[Task], store: Store) -> Generator[Outcome, None, None]:
-    """Make trials in this process, on a store that is open."""
+    """Return the outcomes of trials that run in this process on an open store."""
     return (run(store, task) for task in tasks)
 
 
 def in_processes(tasks: Iterable[Task], store: Store, count: int) -> Generator[Outcome, None, None]:
-    """Make trials in new processes, each of one thread, that end with this one.
+    """Yield the outcomes of trials in new single-threaded processes, which end with this one.
 
     Raises
     ------
     InputError
-        If one of them is killed.
+        If a worker is killed.
     FeatstoreError
-        If one of them cannot read the store.
+        If a worker cannot read the store.
     """
     waiting, pickled = iter(tasks), pickle.dumps(store)
     with worker_processes(count) as pool:
@@ -55,13 +55,13 @@ def in_processes(tasks: Iterable[Task], store: Store, count: int) -> Generator[O
                     running |= submit(islice(waiting, 1))
         except BrokenProcessPool:
             raise InputError(
-                "a worker process was killed, perhaps for want of memory; run the same command "
-                f"with fewer --workers than {count}: it goes on"
+                "a worker process was killed, possibly out of memory; run the same command with "
+                f"fewer --workers than {count} to resume"
             ) from None
 
 
 def call_on_one_thread(job: tuple[bytes, Task]) -> Outcome:
-    """Make a trial in a worker process that shares its machine with others."""
+    """Run a trial in a worker process that shares its machine with others."""
     torch.set_num_threads(1)
     return call(job)
 
@@ -69,7 +69,7 @@ def call_on_one_thread(job: tuple[bytes, Task]) -> Outcome:
 def on_dask(
     tasks: Iterable[Task], store: Store, spec: str, log: Log
 ) -> Generator[Outcome, None, None]:
-    """Make trials on the workers of a cluster, see `pipeline.system.dask_cluster.Cluster`."""
+    """Yield the outcomes of trials on a cluster; see `pipeline.system.dask_cluster.Cluster`."""
     pickled = pickle.dumps(store)
     with Cluster(spec, log) as cluster:
         for _, outcome in cluster.map(CALL, ((pickled, task) for task in tasks)):

@@ -1,7 +1,7 @@
-"""Workers on Dask: connecting to them, and calling a function on many of them.
+"""Connect to Dask workers, and call a function on many of them.
 
-Nothing here knows what the function does. The workers find it in their own installation, see
-`featstore.remote`; only its argument and its result travel.
+The function can be anything. Workers import it from their installation, see `featstore.remote`;
+only its argument and its result are sent.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_CONNECT = 30
 SECONDS_TO_ANSWER = 120
 SECONDS_BETWEEN_LINES = 60.0
-# Calls that wait at each thread of a worker, so that none is ever idle.
+# Calls queued for each worker thread, so that no thread is ever idle.
 WAITING = 2
-# A call is started a second time where workers are idle and it takes this many times the median.
+# A call is started again if workers are idle and it takes this many times the median.
 STRAGGLES = 3.0
 SECONDS_TO_STRAGGLE = 30.0
 
 
 @dataclass(slots=True)
 class _Call:
-    """A call that runs, perhaps on several workers."""
+    """A running call, perhaps on several workers."""
 
     number: int
     payload: bytes
@@ -50,13 +50,13 @@ class _Call:
 
 
 class Cluster:
-    """Workers, connected to when the first call is made.
+    """Dask workers; connects on the first call.
 
     Parameters
     ----------
     spec : str
-        ``local:N`` starts N processes here, one for each GPU where there are some; anything else is
-        the address of a scheduler, such as ``tcp://host:8786``, or a scheduler file.
+        ``local:N`` starts N processes here, one per GPU if there are GPUs; anything else is the
+        address of a scheduler, such as ``tcp://host:8786``, or a scheduler file.
     log : callable
     """
 
@@ -77,7 +77,7 @@ class Cluster:
         traceback: TracebackType | None,
     ) -> None:
         if self._connected is not None:
-            with suppress(Exception):  # the connection may be what failed
+            with suppress(Exception):  # the connection may have failed
                 self._connected.close(timeout=5)
         if self._local is not None:
             with suppress(Exception):
@@ -94,7 +94,7 @@ class Cluster:
         if not self._spec.startswith(LOCAL):
             self._connected = _connect(Client, address_of(self._spec), self._spec)
         else:
-            # Dask sets variables of this process for those that it starts, and leaves them so.
+            # Dask sets environment variables for its processes here, and does not restore them.
             self._environment = dict(os.environ)
             with held_interrupts():
                 self._local = local_cluster(int(self._spec.removeprefix(LOCAL)))
@@ -110,12 +110,12 @@ class Cluster:
         Raises
         ------
         FeatstoreError
-            If it ends with one, or the scheduler is gone.
+            If the function raises one, or the scheduler is lost.
         """
         return next(self.map(target, [argument]))[1]
 
     def everywhere(self, target: str, argument: Any) -> list[Any]:
-        """Call a function on every worker that is there now; those that keep silent are left out.
+        """Call a function on every connected worker; skip workers that do not answer.
 
         Raises
         ------
@@ -136,34 +136,33 @@ class Cluster:
                 for address in self._client.nthreads()
             ]
         answers, end = [], time.monotonic() + SECONDS_TO_ANSWER
-        for own in futures:
-            with suppress(Exception):  # of a worker that is gone or hangs, which `map` can bear
-                answers.append(own.result(timeout=max(0.1, end - time.monotonic())))
+        for future in futures:
+            with suppress(Exception):  # a lost or hanging worker, which `map` tolerates
+                answers.append(future.result(timeout=max(0.1, end - time.monotonic())))
         with _asking(self._spec):
-            self._client.cancel([own for own in futures if own.status == "pending"])
+            self._client.cancel([future for future in futures if future.status == "pending"])
         return [remote.result(answer) for answer in answers]
 
     def map(self, target: str, arguments: Iterable[Any]) -> Iterator[tuple[int, Any]]:
-        """Call a function on workers, a bounded number of times at once.
+        """Call a function on workers, with a limited number of concurrent calls.
 
         Parameters
         ----------
         target : str
             See `featstore.remote.call`.
         arguments : iterable
-            Taken one after the other, as workers have room.
+            Consumed one by one, as workers have room.
 
         Yields
         ------
         number : int
-            Place among the arguments; results come in the order in which they are ready.
+            Position among the arguments; results come in the order of completion.
         result : object
 
         Raises
         ------
         FeatstoreError
-            If a call ends with one, workers die with a call again and again, or the scheduler is
-            gone.
+            If a call raises one, a call kills workers repeatedly, or the scheduler is lost.
         """
         waiting = enumerate(arguments)
         calls: dict[int, _Call] = {}
@@ -195,24 +194,26 @@ class Cluster:
                     for call in watch.stragglers(calls.values(), durations):
                         start(call)
                     continue
-                found = next((own for own in calls.values() if future in own.futures), None)
-                if found is None:  # a second start of a call that has ended
+                completed = next(
+                    (candidate for candidate in calls.values() if future in candidate.futures), None
+                )
+                if completed is None:  # the duplicate of a finished call
                     continue
                 answer = watch.answer(future)
-                del calls[found.number]
-                durations.append(time.monotonic() - found.since)
-                for other in found.futures:
+                del calls[completed.number]
+                durations.append(time.monotonic() - completed.since)
+                for other in completed.futures:
                     other.release()
-                yield found.number, answer
+                yield completed.number, answer
         finally:
             left = [future for call in calls.values() for future in call.futures]
             if left:
-                with suppress(Exception):  # also where the scheduler is gone
+                with suppress(Exception):  # the scheduler may be lost
                     self._client.cancel(left, asynchronous=False)
 
 
 class _Watch:
-    """What is known of the workers while calls run."""
+    """Watch the workers while calls run."""
 
     def __init__(self, client: Client, spec: str, log: Log) -> None:
         self._client, self._spec, self._log = client, spec, log
@@ -220,7 +221,7 @@ class _Watch:
         self._said = time.monotonic()
 
     def room(self) -> int:
-        """Return how many calls may be on their way at once."""
+        """Return the limit of concurrent calls."""
         now = time.monotonic()
         if now - self._asked > SECONDS_BETWEEN_LOOKS:
             with _asking(self._spec):
@@ -228,7 +229,7 @@ class _Watch:
         return max(1, WAITING * self._threads)
 
     def look(self) -> None:
-        """Say so where no worker is there, and stop where the scheduler is gone."""
+        """Log if there is no worker, and raise if the scheduler is lost."""
         if self._client.status != "running":
             raise _gone(self._spec)
         now = time.monotonic()
@@ -237,27 +238,29 @@ class _Watch:
             self._said = now
 
     def stragglers(self, calls: Iterable[_Call], durations: list[float]) -> list[_Call]:
-        """Return a call to start once more, where all that is left is waited for."""
+        """Return a slow call to start again, if all other work is done."""
         calls = list(calls)
         if not durations or self._threads <= len(calls):
             return []
         patience = max(SECONDS_TO_STRAGGLE, STRAGGLES * statistics.median(durations))
         now = time.monotonic()
-        return [own for own in calls if len(own.futures) == 1 and now - own.since > patience][:1]
+        return [call for call in calls if len(call.futures) == 1 and now - call.since > patience][
+            :1
+        ]
 
     def answer(self, future: Future) -> Any:
-        """Return the result of a call that has ended."""
+        """Return the result of a finished call."""
         from distributed import KilledWorker
 
         try:
             with _asking(self._spec):
-                found = future.result()
+                reply = future.result()
         except KilledWorker as error:
             raise InputError(
-                f"Workers died again and again with the same work ({error}); look at their logs, "
-                "and whether they have enough memory."
+                f"The same work killed several workers ({error}); check their logs and their "
+                "memory."
             ) from None
-        return remote.result(found)
+        return remote.result(reply)
 
 
 def _connect(client: Callable[..., Client], address: Any, spec: str) -> Client:
@@ -265,16 +268,16 @@ def _connect(client: Callable[..., Client], address: Any, spec: str) -> Client:
         return client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"--dask is {spec!r}, and no scheduler answers there ({error}); start one with "
-            "`dask scheduler`, or give local:N."
+            f"--dask is {spec!r}, but no scheduler answers there ({error}); start one with "
+            "`dask scheduler`, or pass local:N."
         ) from None
 
 
 @contextmanager
 def _asking(spec: str) -> Iterator[None]:
-    """Say that the scheduler is gone where a request to it fails.
+    """Raise that the scheduler is lost if a request to it fails.
 
-    What a called function ends with is none of these, see `featstore.remote.call`.
+    Errors of a called function are returned differently, see `featstore.remote.call`.
     """
     from distributed.client import CancelledError, ClosedClientError
 
@@ -286,6 +289,6 @@ def _asking(spec: str) -> Iterator[None]:
 
 def _gone(spec: str) -> InputError:
     return InputError(
-        f"The scheduler at {spec} is gone; start it and its workers again, and run the same "
-        "command: it goes on from the finished units."
+        f"The scheduler at {spec} is gone; start it and its workers again, then run the same "
+        "command to resume from the finished units."
     )

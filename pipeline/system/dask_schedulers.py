@@ -1,4 +1,4 @@
-"""What ``--dask`` names: processes of this machine, a scheduler's address, or its file."""
+"""Parse ``--dask``: local processes, a scheduler's address, or its file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def check_spec(spec: str) -> None:
-    """Refuse what cannot be meant by ``--dask``.
+    """Refuse an invalid value of ``--dask``.
 
     Raises
     ------
@@ -24,21 +24,21 @@ def check_spec(spec: str) -> None:
     """
     count = spec.removeprefix(LOCAL)
     if spec.startswith(LOCAL) and not (count.isdecimal() and int(count)):
-        raise InputError(f"--dask is {spec!r}; give the number of processes, such as local:2.")
+        raise InputError(f"--dask is {spec!r}; pass the number of processes, such as local:2.")
     if not spec.startswith(LOCAL) and "://" not in spec and not Path(spec).is_file():
         raise InputError(
-            f"--dask is {spec!r}, and there is no such scheduler file; give local:N, an address "
+            f"--dask is {spec!r}, but there is no such scheduler file; pass local:N, an address "
             "such as tcp://host:8786, or the file that `dask scheduler --scheduler-file` wrote."
         )
 
 
 def address_of(spec: str) -> str:
-    """Return the address that ``--dask`` gives, or that a scheduler file holds.
+    """Return the address in ``--dask`` or in its scheduler file.
 
     Raises
     ------
     InputError
-        If the file is none.
+        If the file is not a scheduler file.
     """
     if not Path(spec).is_file():
         return spec
@@ -46,25 +46,25 @@ def address_of(spec: str) -> str:
         return str(read_object(Path(spec))["address"])
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
-            f"--dask is {spec!r}, which is no scheduler file; give the one that `dask scheduler "
+            f"--dask is {spec!r}, which is not a scheduler file; pass the one that `dask scheduler "
             "--scheduler-file` wrote."
         ) from None
 
 
 def visible_gpus(count: int) -> list[str]:
-    """Return how to name each GPU that this process may use, for a process of its own.
+    """Return the CUDA_VISIBLE_DEVICES name of each GPU of this process, for one process each.
 
     Parameters
     ----------
     count : int
-        How many torch sees: CUDA stops at the first name that it does not know.
+        Number of GPUs that torch sees: CUDA stops at the first unknown name.
     """
     names = os.environ.get(VISIBLE, ",".join(map(str, range(count)))).split(",")
     return [name.strip() for name in names][:count]
 
 
 def local_cluster(processes: int) -> Any:
-    """Start a scheduler and processes on this machine, sharing its processors and GPUs."""
+    """Start a scheduler and processes that share this machine's processors and GPUs."""
     import dask
     import torch
     from distributed import Nanny, Scheduler
@@ -73,8 +73,8 @@ def local_cluster(processes: int) -> Any:
     threads = max(1, processors() // processes)
     gpus = visible_gpus(torch.cuda.device_count())
 
-    # Read when a process starts. Dask's own values would return memory at once that the next
-    # forward needs again; see `pipeline.system.memory`.
+    # Read at the start of a process. Dask's defaults would release memory that the next forward
+    # needs again; see `pipeline.system.memory`.
     early = {"MALLOC_ARENA_MAX": 1, "MALLOC_MMAP_MAX_": 0, "MALLOC_TRIM_THRESHOLD_": 2**31 - 1}
     early |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     quiet = {"silence_logs": logging.ERROR}
@@ -94,7 +94,7 @@ def local_cluster(processes: int) -> Any:
         "cls": Scheduler,
         "options": {"host": LOOPBACK, "dashboard_address": f"{LOOPBACK}:0"},
     }
-    # A profiler that looks at the stacks a hundred times a second costs a thirtieth of the time.
+    # Dask's profiler samples stacks a hundred times per second, which costs 3 % of the time.
     profile = "distributed.worker.profile.enabled"
     with dask.config.set({"distributed.nanny.pre-spawn-environ": early, profile: False}):
         return SpecCluster(workers=workers, scheduler=scheduler, **quiet)

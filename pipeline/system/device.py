@@ -1,4 +1,4 @@
-"""The device that a command computes on."""
+"""Choose the device of a command, and check its precision."""
 
 from __future__ import annotations
 
@@ -10,55 +10,61 @@ from featstore.errors import InputError
 from pipeline.system.precision import Precision
 
 PROCESSOR = Path("/proc/cpuinfo")  # Linux
-# What processors that multiply in bfloat16 say of themselves.
+# Flags of processors that multiply in bfloat16.
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+# Devices of torch that this project has never computed on.
+UNSUPPORTED = ("mps", "xpu", "hpu", "vulkan")
 AMPERE = (8, 0)  # the first that computes in tf32 and bf16
 
 
 def choose_device(
-    name: str, precision: Precision = "float32", *, said: str = "--precision"
+    name: str, precision: Precision = "float32", *, option: str = "--precision"
 ) -> torch.device:
-    """Return the device that ``--device`` names; ``auto`` is a GPU where there is one.
+    """Return the device of ``--device``; ``auto`` is a GPU if there is one.
 
-    `said` is where the precision was, for messages.
+    `option` is the option that set the precision, for messages.
 
     Raises
     ------
     InputError
-        If torch knows no such device, cannot use it here, or it does not compute in this precision.
+        If the device is unknown or unusable here, or does not support the precision.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.partition(":")[0] in UNSUPPORTED:
+        raise InputError(
+            f"--device is {name!r}, which is not supported; give auto, cpu, cuda or cuda:N."
+        )
     try:
         sample = torch.zeros(1, device=name)
         sample.cpu()  # meta has no values
-    except (RuntimeError, AssertionError, ImportError) as error:  # torch raises any
+    except (RuntimeError, AssertionError, ImportError) as error:  # torch raises any of these
         reason = str(error).partition("\n")[0]
-        known = "auto, cpu, cuda or cuda:N" if torch.cuda.is_available() else "auto or cpu"
+        usable = "auto, cpu, cuda or cuda:N" if torch.cuda.is_available() else "auto or cpu"
         raise InputError(
-            f"--device is {name!r}, which cannot be used here ({reason}); give {known}."
+            f"--device is {name!r}, which cannot be used here ({reason}); pass {usable}."
         ) from None
     device = sample.device
-    check_precision(precision, device, said=said)
+    check_precision(precision, device, option=option)
     return device
 
 
 def check_precision(
-    precision: Precision, device: torch.device, *, said: str = "--precision"
+    precision: Precision, device: torch.device, *, option: str = "--precision"
 ) -> None:
-    """Refuse a precision that a device does not compute in.
+    """Refuse a precision that a device does not support.
 
     Raises
     ------
     InputError
     """
-    given = f"{said} is {precision}, "
+    start = f"{option} is {precision}, "
     if device.type == "cpu" and precision in ("tf32", "fp16"):
-        raise InputError(f"{given}which needs a GPU; give bf16 or float32, or another --device.")
+        raise InputError(f"{start}which needs a GPU; pass bf16 or float32, or another --device.")
     if device.type == "cpu" and precision == "bf16" and not has_bf16():
         raise InputError(
-            f"{given}and this processor has no instructions for it (AVX512_BF16, AMX), so it would "
-            f"be slower than float32; leave {said} out."
+            f"{start}but this processor has no instructions for it (AVX512_BF16, AMX), so it would "
+            f"be slower than float32; omit {option}."
         )
     if (
         device.type == "cuda"
@@ -66,7 +72,7 @@ def check_precision(
         and torch.cuda.get_device_capability(device) < AMPERE
     ):
         name = torch.cuda.get_device_name(device)
-        raise InputError(f"{given}which {name} does not have; give fp16 or float32.")
+        raise InputError(f"{start}which {name} does not support; pass fp16 or float32.")
 
 
 def has_bf16() -> bool:

@@ -1,8 +1,8 @@
-"""One training by several processes, as ``torchrun`` starts them.
+"""Train with several processes, as ``torchrun`` starts them.
 
-Every process makes the same batches from the same generators, noise and mixup included, and gives
-its own clips of each to the head: of n processes number r takes every n-th clip from the r-th on.
-So each clip is learnt from once, and the gradients of all sum to those of the whole batch.
+Every process makes the same batches from the same generators, including noise and mixup. Rank r of
+n processes then passes every n-th clip, starting at the r-th, to the head. So each clip is used
+once, and the gradients of all processes sum to those of the whole batch.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ LAUNCHED = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """One process among those that train together; by default it is alone.
+    """One process of a training; by default the only one.
 
     Attributes
     ----------
     rank : int
-        Its number, from 0 on. Number 0 says and writes what a process that is alone would.
+        Its number, from 0. Rank 0 logs and writes files.
     count : int
-        How many there are.
+        Number of processes.
     """
 
     rank: int = 0
@@ -42,34 +42,34 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that says and writes things."""
+        """Whether this process logs and writes files."""
         return self.rank == 0
 
     @property
     def checks(self) -> bool:
-        """Whether this one compares features with their checksums, for all on this machine."""
+        """Whether this process checks the features, for all processes on this machine."""
         return self.count == 1 or int(os.environ.get("LOCAL_RANK", "0")) == 0
 
     @property
     def here(self) -> int:
-        """How many of them share this machine."""
+        """Number of processes on this machine."""
         return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.count > 1 else 1
 
     def own(self, clips: int) -> tuple[slice, int]:
-        """Divide a batch.
+        """Return this process's share of a batch.
 
         Parameters
         ----------
         clips : int
-            Of the whole batch.
+            Number of clips in the whole batch.
 
         Returns
         -------
         rows : slice
-            Those of this process.
+            The rows of this process.
         weight : int
-            1, or 0 where there are fewer clips than processes and none is left for this one. It
-            then computes the first, for all have to take part, and adds nothing.
+            1, or 0 if there is no clip for this process. It then computes the first clip, because
+            all processes must take part, and adds nothing.
 
         Examples
         --------
@@ -81,17 +81,17 @@ class Processes:
         return slice(1), 0
 
     def replica(self, head: nn.Module) -> nn.Module:
-        """Return a head whose gradients become the mean over processes; itself, for one."""
+        """Return a head with gradients averaged over processes; the same head for one process."""
         return head if self.count == 1 else DistributedDataParallel(head)
 
     def total(self, tensor: Tensor) -> Tensor:
-        """Sum a tensor over processes."""
+        """Return the sum of a tensor over processes."""
         if self.count > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def of_first(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the array that process 0 has: what is decided by it is decided alike."""
+        """Return the array of rank 0, so that all processes decide alike."""
         if self.count == 1:
             return values
         tensor = torch.from_numpy(values).to(_device())
@@ -99,17 +99,17 @@ class Processes:
         return tensor.cpu().numpy()
 
     def all(self, value: bool) -> bool:
-        """Whether something holds in every process."""
+        """Tell whether `value` is true in every process."""
         if self.count == 1:
             return value
         return int(self.total(torch.tensor(int(value), device=_device()))) == self.count
 
     def meet(self) -> None:
-        """Wait until every process has come here."""
+        """Wait until every process reaches this call."""
         self.all(True)
 
     def check_equal(self, epochs: int) -> None:
-        """Refuse processes that do not go on from the same epoch.
+        """Check that all processes resume from the same epoch.
 
         Raises
         ------
@@ -117,18 +117,18 @@ class Processes:
         """
         if not self.all(epochs == int(self.of_first(np.array([epochs], np.float64))[0])):
             raise InputError(
-                "the processes do not see the same checkpoint; the folder of the run (--out) has "
-                "to be one that all of them share"
+                "the processes do not see the same checkpoint; put the run folder (--out) on a "
+                "disk that all of them share"
             )
 
     def seed_dropout(self, order: np.random.Generator) -> None:
-        """Give every process its own chance for an epoch.
+        """Seed dropout differently in every process for an epoch.
 
         Parameters
         ----------
         order : numpy.random.Generator
-            Of the order of clips. Where it stands differs by epoch and is kept in checkpoints; it
-            is not moved.
+            Generator of the clip order. Its state differs by epoch and is stored in checkpoints;
+            it is not changed.
         """
         if self.count > 1:
             state = int(deepcopy(order).integers(2**63))
@@ -137,7 +137,7 @@ class Processes:
 
 
 def processes() -> Processes:
-    """Return this process among those of torch's process group; alone where there is none."""
+    """Return this process in torch's process group; a single process without a group."""
     if dist.is_available() and dist.is_initialized():
         return Processes(dist.get_rank(), dist.get_world_size())
     return Processes()
@@ -145,18 +145,18 @@ def processes() -> Processes:
 
 @contextmanager
 def process_group(device: str = "auto") -> Iterator[Processes]:
-    """Train together with the other processes that ``torchrun`` started, within the block.
+    """Join the processes that ``torchrun`` started, within the block.
 
     Parameters
     ----------
     device : str
-        As for `pipeline.train.train.train`. On GPUs every process takes its own, over NCCL; on
-        CPUs they speak over gloo.
+        As for `pipeline.train.train.train`. Every process uses a different GPU, with NCCL; on CPUs
+        they communicate with gloo.
 
     Yields
     ------
     Processes
-        Alone, where ``torchrun`` did not start this process or started no other.
+        A single process, if ``torchrun`` did not start this process or started no other.
 
     Raises
     ------
@@ -179,8 +179,8 @@ def process_group(device: str = "auto") -> Iterator[Processes]:
             raise
         reason = str(error).strip().partition("\n")[0]
         raise FeatstoreError(
-            f"process {os.environ['RANK']} lost another one of this training ({reason}); that one "
-            "says why. The same command goes on after the last whole epoch"
+            f"process {os.environ['RANK']} lost another process of this training ({reason}), which "
+            "reports the cause; run the same command to resume after the last complete epoch"
         ) from error
     finally:
         if dist.is_initialized():
@@ -188,26 +188,26 @@ def process_group(device: str = "auto") -> Iterator[Processes]:
 
 
 def _take_gpu(device: str) -> None:
-    """Make the GPU of this process its current one, which ``cuda`` then means."""
+    """Make the GPU of this process the current one, so that ``cuda`` means it."""
     local, here = (int(os.environ.get(f"LOCAL_{name}", "0")) for name in ("RANK", "WORLD_SIZE"))
     if ":" in device and here > 1:
         raise InputError(
-            f"--device is {device!r}, which is one GPU for {here} processes; give cuda, and each "
-            "takes its own"
+            f"--device is {device!r}, which is one GPU for {here} processes; pass cuda, so that "
+            "each uses a different one"
         )
-    if local >= (found := torch.cuda.device_count()):
+    if local >= (gpus := torch.cuda.device_count()):
         raise InputError(
-            f"torchrun started {here} processes on this machine, which has {found} GPUs; start one "
-            "for each, or give --device cpu"
+            f"torchrun started {here} processes on this machine, which has {gpus} GPUs; start one "
+            "process per GPU, or pass --device cpu"
         )
     torch.cuda.set_device(device if ":" in device else local)
 
 
 def _device() -> torch.device:
-    """Return where tensors have to be that processes exchange."""
+    """Return the device for tensors that processes exchange."""
     return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
 
 def _is_lost(error: RuntimeError) -> bool:
-    """Whether an error says that another process is gone; gloo's have no type of their own."""
+    """Tell whether an error means a lost process; gloo's errors have no separate type."""
     return isinstance(error, dist.DistError) or "gloo" in str(error)

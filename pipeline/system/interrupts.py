@@ -1,4 +1,4 @@
-"""Ctrl-C, held back while processes start that must not see it."""
+"""Delay Ctrl-C while starting processes that must not receive it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from types import FrameType
 
 @contextmanager
 def held_interrupts() -> Iterator[None]:
-    """Hold an interrupt back until the block ends, and start processes that never see one.
+    """Delay interrupts until the block ends, and block them in processes started in it.
 
-    A terminal interrupts a whole group of processes. Threads and processes that start in the block
-    have the signal blocked, so only this process ends, and ends the others.
+    A terminal interrupts a whole process group. Threads and processes that start in the block have
+    the signal blocked, so only this process handles it, and it ends the others.
 
     Raises
     ------
@@ -30,7 +30,9 @@ def held_interrupts() -> Iterator[None]:
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)
 
-    before = signal.signal(signal.SIGINT, note)  # a thread of another library may take the signal
+    before = signal.signal(
+        signal.SIGINT, note
+    )  # a thread of another library may receive the signal
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,4 +1,4 @@
-"""Where memory comes from: what is freed is kept, and what lasts lies apart."""
+"""Configure glibc's allocator for large, short-lived blocks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import ctypes
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep large blocks that are freed, for all threads in one place.
+    """Make glibc reuse large freed blocks, in one arena for all threads.
 
-    A forward frees and takes hundreds of megabytes. By default each block is mapped and unmapped
-    anew, and half of the processor's time goes into clearing pages. In the arenas that threads have
-    otherwise, blocks above 64 MB are so whatever is said, and what one frees the others do not
-    find. Threads that were there before keep their arenas, so this is called early. Does nothing
-    with another C library.
+    A forward allocates and frees hundreds of megabytes. By default, each block is mapped and
+    unmapped again, and clearing pages takes half of the processor's time. In per-thread arenas,
+    blocks above 64 MB are always mapped, whatever the setting, and threads cannot reuse each
+    other's memory. Existing threads keep their arenas, so call this early. Does nothing with
+    another C library.
     """
     mmap_max, trim_threshold, arena_max = -4, -1, -8  # M_MMAP_MAX and so on of malloc.h
     try:

@@ -1,4 +1,4 @@
-"""Telling that memory ran out, and what to lower; without importing torch."""
+"""Detect out-of-memory errors, and say which option to lower; without importing torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from featstore.text import human_size
 
-# As torch's allocators for CPUs say it, on Linux and elsewhere.
+# Messages of torch's CPU allocators, on Linux and elsewhere.
 PHRASES = ("allocate memory", "not enough memory", "DefaultCPUAllocator")
 TRAINING = "train.batch_size, data.steps or the size of the head with --set"
 LOWER = {
@@ -21,30 +21,30 @@ LOWER = {
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out."""
+    """Tell whether an error means that memory ran out."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in PHRASES)
 
 
 def sentence(command: str, error: BaseException) -> str:
-    """Return what to say to a user.
+    """Return the error message for a user.
 
     Parameters
     ----------
     command : str
-        Of ``featstore``.
+        Command of ``featstore``.
     error : BaseException
-        Of which `is_out_of_memory` is True.
+        An error for which `is_out_of_memory` is true.
 
     Examples
     --------
     >>> sentence("stats", RuntimeError("you tried to allocate 4000000 bytes"))
-    'featstore stats ran out of memory (4.00 MB were asked for); lower --workers.'
+    'featstore stats ran out of memory (requested 4.00 MB); lower --workers.'
     """
     asked = re.search(r"allocate (\d+) bytes", str(error))
     reason = str(error).strip().partition("\n")[0].rstrip(".")
     if asked:
-        reason = f"{human_size(int(asked[1]))} were asked for"
+        reason = f"requested {human_size(int(asked[1]))}"
     lower = LOWER.get(command, "what it works on at once")
     return f"featstore {command} ran out of memory{reason and f' ({reason})'}; lower {lower}."

@@ -1,4 +1,4 @@
-"""Names of the precisions that a backbone or a training computes in."""
+"""Names of the precisions of a backbone or a training."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Worker processes that end with the process that started them.
+"""Start worker processes that end with their parent process.
 
-This module imports nothing heavy: a worker watches its parent before it loads its own work.
+This module imports nothing heavy: a worker watches its parent before it loads its work.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def worker_processes(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield new processes, which are killed where the block raises or this process dies.
+    """Yield new processes; kill them if the block raises or this process dies.
 
-    They are spawned and not forked: a caller with threads (torch, PyAV) must not be copied while
-    one of them holds a lock.
+    They are spawned, not forked: a fork of a process with threads (torch, PyAV) could copy a held
+    lock.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def worker_processes(count: int) -> Iterator[ProcessPoolExecutor]:
     with ProcessPoolExecutor(count, mp_context=context, initializer=_watch_parent) as pool:
         try:
             yield pool
-        except BaseException:  # also an interrupt: what they are at would else be waited for
+        except BaseException:  # also an interrupt: do not wait for running work
             for process in set(multiprocessing.active_children()) - others:
                 process.kill()
             raise
@@ -40,7 +40,7 @@ def _watch_parent() -> None:
 
 
 def _end_with_parent() -> None:
-    """Wait for the process that started this one; where it is killed, nobody else would tell."""
+    """Exit when the parent process ends, even if it is killed."""
     if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
         os._exit(1)

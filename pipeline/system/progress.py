@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, a plain line a minute elsewhere."""
+"""Show progress: a bar on a terminal, otherwise one line per minute."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ SECONDS_BETWEEN_LINES = 60.0
 
 
 class Progress:
-    """Count towards a total and show it, with frames a second and the time left.
+    """Count towards a total, and show frames per second and the remaining time.
 
     Parameters
     ----------
     title : str
-        What is going on.
+        Name of the task.
     total : int
-        Units in all.
+        Total number of units.
     unit : str
-        Plural name of what is counted.
+        Plural name of the units.
     log : callable
-        Takes the plain lines.
+        Called with each line.
     """
 
     def __init__(self, title: str, total: int, unit: str, log: Callable[[str], None]) -> None:
@@ -48,7 +48,7 @@ class Progress:
             self._bar.close()
 
     def advance(self, done: int, frames: int = 0) -> None:
-        """Count `done` more units, and `frames` more frames behind them."""
+        """Add `done` units and `frames` frames."""
         self._done += done
         self._frames += frames
         now = time.monotonic()
@@ -72,7 +72,7 @@ class Progress:
 
 
 def human_time(seconds: float) -> str:
-    """Return a duration in the two largest units that it has.
+    """Return a duration in its two largest units.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Run iterators in threads, a bounded number of items ahead of their one reader."""
+"""Run iterators in threads, a limited number of items ahead of a single reader."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ SECONDS_BETWEEN_LOOKS = 0.1
 def read_ahead(
     streams: Iterable[Iterable[Item]], *, threads: int = 1, most: int = 2
 ) -> Iterator[Iterator[Item]]:
-    """Give one iterator over the items of all streams, in order, produced in threads.
+    """Return one iterator over the items of all streams, in order, produced in threads.
 
     Parameters
     ----------
     streams : iterable of iterables
-        Each is run in a thread of its own. An exception that one raises is raised again in the
-        reader, behind the items before it.
+        Each runs in a separate thread. The reader raises the exception of a stream after the items
+        before it.
     threads : int
-        Streams run at once.
+        Number of streams to run at once.
     most : int
-        Items of each that wait at most.
+        Most buffered items per stream.
     """
     stop = threading.Event()
     running: deque[_Runner[Item]] = deque()
@@ -58,7 +58,7 @@ def read_ahead(
 
 
 class _Runner(Generic[Item]):
-    """One stream in a thread, its items in a queue."""
+    """One stream in a thread, with a queue of its items."""
 
     def __init__(self, stream: Iterable[Item], most: int, stop: threading.Event) -> None:
         self._stream, self._stop = stream, stop
@@ -82,11 +82,11 @@ class _Runner(Generic[Item]):
                 if not self._put((item, None)):
                     return
             self._put((END, None))
-        except BaseException as error:  # handed to the reader, whatever it is
+        except BaseException as error:  # raised again in the reader
             self._put((END, error))
 
     def _put(self, item: Any) -> bool:
-        """Wait for room; return False where nobody reads any more."""
+        """Put an item when there is room; return False if the reader has stopped."""
         while not self._stop.is_set():
             try:
                 self._queue.put(item, timeout=SECONDS_BETWEEN_LOOKS)

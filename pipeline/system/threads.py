@@ -1,4 +1,4 @@
-"""How the system shares processors among threads."""
+"""Control how threads share the processors."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any
 
 
 def processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def computes() -> None:
-    """Tell Linux that the calling thread computes and that nobody waits for its answers.
+    """Schedule the calling thread as batch work (SCHED_BATCH).
 
-    It then waits for its turn instead of taking the processor of a thread that computes as well,
-    whose data it would push out of the caches. Its share of the time stays the same.
+    It then waits for its turn instead of preempting another computing thread and evicting its data
+    from the caches. Its share of the time stays the same.
     """
-    with suppress(AttributeError, OSError):  # another system, or one that forbids it
+    with suppress(AttributeError, OSError):  # not Linux, or not permitted
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def turns(threads: int | None) -> AbstractContextManager[Any]:
-    """Return what a thread enters to compute, so that no more than `threads` do at once.
+    """Return a context manager that lets at most `threads` threads compute at once.
 
-    Threads that share a processor take it from each other every few milliseconds, and each finds
-    the caches full of another's data: that costs a tenth of the time.
+    Threads that share a processor preempt each other every few milliseconds and evict each other's
+    data from the caches, which costs a tenth of the time.
 
     Parameters
     ----------
     threads : int or None
-        None for as many as there are.
+        None for no limit.
     """
     return nullcontext() if threads is None else Semaphore(threads)

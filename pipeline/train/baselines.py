@@ -1,17 +1,18 @@
-"""What features are worth before anything is trained: two classifiers without weights.
+"""Training-free baselines: two classifiers without weights.
 
-A clip is the mean over time of what the head sees of it: standardised, and resampled where the
-recipe says so; less the mean of the training clips, at length 1, as in Wang et al., "SimpleShot:
-revisiting nearest-neighbor classification for few-shot learning", 2019. Of a clip that is
-standardised by itself that would be zero; there it is the mean of the features as they are.
+A clip is represented by the mean over time of the head's input: standardised, and resampled if the
+recipe resamples. The mean of the training clips is subtracted, and the result scaled to length 1,
+as in Wang et al., "SimpleShot: revisiting nearest-neighbor classification for few-shot learning",
+2019. Standardising each clip by itself would make that mean zero, so those recipes use the raw
+features here.
 
     nearest class mean    the class whose training clips have the nearest mean: Mensink et al.,
                           "Distance-based image classification: generalizing to new classes at
                           near-zero cost", TPAMI 2013
-    nearest neighbours    the vote of the k nearest training clips; of several k the one with the
-                          best mean class accuracy on val
+    nearest neighbours    the vote of the k nearest training clips, with the k that has the best
+                          mean class accuracy on val
 
-Distances are Euclidean; clips are of length 1, so cosine distances have the same order.
+Distances are Euclidean. Clips have length 1, so cosine distances give the same order.
 """
 
 from __future__ import annotations
@@ -36,32 +37,32 @@ Floats = npt.NDArray[np.float32]
 
 NEIGHBOURS = (1, 5, 20)
 MOST_CLIPS = 50_000  # every clip is compared with every training clip
-_BATCH = 256  # clips that are read at once
-_CELLS = 2**20  # of the table of votes
+_BATCH = 256  # clips read at once
+_CELLS = 2**20  # cells of the table of votes
 
 
 def baselines(store: Store, recipe: Recipe, *, device: str = "auto") -> dict[str, Any]:
-    """Score what needs no training on a store, as a run of a recipe shows it.
+    """Return the scores of training-free baselines on a store, as a run of the recipe reports them.
 
     Parameters
     ----------
     store : Store
     recipe : Recipe
-        Of which only ``data`` matters: how features are standardised and resampled.
+        Only ``data`` is used: how features are standardised and resampled.
     device : str
-        Where features are standardised.
+        The device that standardises features.
 
     Returns
     -------
     dict
         ``nearest_class_mean`` and ``nearest_neighbours``, each with the scores of ``val`` and
-        ``test`` as fractions (NaN without clips); the second also with its ``k``. Or ``skipped``
-        alone, with a sentence.
+        ``test`` as fractions (NaN without clips). The second also has ``k``. If they were not
+        computed, only ``skipped``, with the reason.
 
     Raises
     ------
     InputError
-        As `pipeline.train.data.checks.checked_parts`.
+        See `pipeline.train.data.checks.checked_parts`.
     """
     parts, where = checked_parts(store, recipe), choose_device(device)
     standardise = standardiser(store, recipe.data.standardise, parts["train"], device=where)
@@ -70,7 +71,7 @@ def baselines(store: Store, recipe: Recipe, *, device: str = "auto") -> dict[str
 
 
 def baselines_of(feed: Feed, parts: Parts, recipe: Recipe) -> dict[str, Any]:
-    """Score what needs no training on the batches that a head is given; see `baselines`.
+    """Return the baselines' scores on the batches that a head gets; see `baselines`.
 
     Parameters
     ----------
@@ -83,29 +84,33 @@ def baselines_of(feed: Feed, parts: Parts, recipe: Recipe) -> dict[str, Any]:
         feed = Feed(feed.store, feed.device, steps=recipe.data.steps)
     labels, total = feed.store.labels, sum(map(len, parts.values()))
     if total > MOST_CLIPS:
-        return _skipped(f"there are {total:,} clips, and that is done for up to {MOST_CLIPS:,}")
-    clips = {part: pooled(feed, own) for part, own in parts.items()}
-    if not all(np.isfinite(own).all() for own in clips.values()):
+        return _skipped(f"there are {total:,} clips, more than the limit of {MOST_CLIPS:,}")
+    clips = {part: pooled(feed, clips_of_part) for part, clips_of_part in parts.items()}
+    if not all(np.isfinite(clips_of_part).all() for clips_of_part in clips.values()):
         return _skipped("some features are not finite")
     centre = clips["train"].mean(axis=0)
-    units = {part: at_length_one(own - centre) for part, own in clips.items()}
-    known, own = units["train"], labels[parts["train"]]
+    units = {part: at_length_one(clips_of_part - centre) for part, clips_of_part in clips.items()}
+    train_units, clips_of_part = units["train"], labels[parts["train"]]
     classes = len(feed.store.classes)
 
-    def scores(found: Mapping[str, Ints]) -> dict[str, Metrics]:
+    def scores(predicted: Mapping[str, Ints]) -> dict[str, Metrics]:
         return {
-            part: metrics_of_predictions(labels[parts[part]], found[part], classes)
+            part: metrics_of_predictions(labels[parts[part]], predicted[part], classes)
             for part in PARTS
         }
 
-    means = scores({part: nearest_class_mean(known, own, units[part]) for part in PARTS})
-    near = {part: own[_nearest(known, units[part], max(NEIGHBOURS))] for part in PARTS}
+    means = scores(
+        {part: nearest_class_mean(train_units, clips_of_part, units[part]) for part in PARTS}
+    )
+    near = {
+        part: clips_of_part[_nearest(train_units, units[part], max(NEIGHBOURS))] for part in PARTS
+    }
     votes = {
         k: scores({part: most_votes(near[part][:, :k], classes) for part in PARTS})
         for k in NEIGHBOURS
-        if k <= len(known)
+        if k <= len(train_units)
     }
-    # The smallest of those that are equally good.
+    # Ties go to the smallest k.
     best = max(votes, key=lambda k: (votes[k]["val"].mean_class_accuracy, -k))
     return {
         "nearest_class_mean": _as_dicts(means),
@@ -114,7 +119,7 @@ def baselines_of(feed: Feed, parts: Parts, recipe: Recipe) -> dict[str, Any]:
 
 
 def pooled(feed: Feed, clips: Ints) -> Floats:
-    """Average each clip over its steps; float32 (n, dim), in the order given."""
+    """Return each clip's mean over its steps; float32 (n, dim), in the order of `clips`."""
     means = [np.zeros((0, feed.store.dim), np.float32)]
     for batch in feed.batches(clips, _BATCH):
         valid = batch.mask[..., None]
@@ -124,7 +129,7 @@ def pooled(feed: Feed, clips: Ints) -> Floats:
 
 
 def at_length_one(rows: Floats) -> Floats:
-    """Divide rows by their length; a row of zeros stays."""
+    """Return the rows divided by their length; a row of zeros stays zero."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     units: Floats = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
     return units
@@ -141,7 +146,7 @@ def nearest_class_mean(known: Floats, labels: Ints, queries: Floats) -> Ints:
     Returns
     -------
     int64 array (n,)
-        Classes that have clips only.
+        Only classes that have clips.
 
     Examples
     --------
@@ -151,13 +156,13 @@ def nearest_class_mean(known: Floats, labels: Ints, queries: Floats) -> Ints:
     """
     classes = np.unique(labels)
     means = np.stack([known[labels == one].mean(axis=0) for one in classes])
-    # Not NearestCentroid, which refuses a single class and warns of features that do not vary.
-    found: Ints = classes[_nearest(means, queries, 1)[:, 0]]
-    return found
+    # Not NearestCentroid: it refuses a single class and warns of constant features.
+    predicted: Ints = classes[_nearest(means, queries, 1)[:, 0]]
+    return predicted
 
 
 def most_votes(labels: Ints, classes: int) -> Ints:
-    """Return the most frequent label of every row, the smallest of several.
+    """Return the most frequent label of every row; ties go to the smallest label.
 
     Parameters
     ----------
@@ -172,29 +177,29 @@ def most_votes(labels: Ints, classes: int) -> Ints:
     winners = np.empty(len(labels), np.int64)
     rows = max(1, _CELLS // classes)  # a table of all clips by thousands of classes is too large
     for first in range(0, len(labels), rows):
-        own = labels[first : first + rows]
-        counts = np.zeros((len(own), classes), np.int64)
-        for column in own.T:
-            counts[np.arange(len(own)), column] += 1
+        block = labels[first : first + rows]
+        counts = np.zeros((len(block), classes), np.int64)
+        for column in block.T:
+            counts[np.arange(len(block)), column] += 1
         winners[first : first + rows] = counts.argmax(axis=1)
     return winners
 
 
 def _nearest(known: Floats, queries: Floats, count: int) -> Ints:
-    """Return the nearest rows of `known`, nearest first; int64 (n, count or all there are)."""
+    """Return the nearest rows of `known`, nearest first; int64 (n, at most count)."""
     from sklearn.neighbors import NearestNeighbors  # takes a second to import
 
     count = min(count, len(known))
     if not len(queries):
         return np.zeros((0, count), np.int64)
     search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(known)
-    found: Ints = search.kneighbors(queries, return_distance=False)
-    return found
+    indices: Ints = search.kneighbors(queries, return_distance=False)
+    return indices
 
 
-def _as_dicts(found: Mapping[str, Metrics]) -> dict[str, dict[str, float]]:
-    return {part: metrics.scores for part, metrics in found.items()}
+def _as_dicts(metrics_by_part: Mapping[str, Metrics]) -> dict[str, dict[str, float]]:
+    return {part: metrics.scores for part, metrics in metrics_by_part.items()}
 
 
 def _skipped(why: str) -> dict[str, Any]:
-    return {"skipped": f"Baselines without training were not computed: {why}."}
+    return {"skipped": f"Training-free baselines were not computed: {why}."}

@@ -1,7 +1,7 @@
-"""Where a training stands after an epoch: tensors as safetensors, all else as JSON beside them.
+"""The checkpoint after an epoch: tensors as safetensors, everything else as JSON.
 
-One file holds both, the JSON in its metadata, and is replaced by rename, so a killed process leaves
-the state of its last epoch. Nothing is pickled.
+One file holds both, the JSON in its metadata. It is replaced by a rename, so a killed process
+leaves the state of its last epoch. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], values: Json) -> None:
-    """Write a checkpoint; `path` is never there in part.
+    """Write a checkpoint atomically.
 
     Parameters
     ----------
@@ -34,20 +34,20 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], values: Json) ->
     values : dict
         Strict JSON.
     """
-    # Clones, for parameters may be views of one storage, which the format does not have.
-    own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    # Clones: parameters may be views of one storage, which the format does not support.
+    cloned = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     part = path.with_suffix(".part")
-    part.write_bytes(save(own, metadata={"values": json.dumps(values, allow_nan=False)}))
+    part.write_bytes(save(cloned, metadata={"values": json.dumps(values, allow_nan=False)}))
     part.replace(path)
 
 
 def read_checkpoint(path: Path) -> tuple[Tensors, Json]:
-    """Read what `write_checkpoint` wrote.
+    """Return the tensors and values of a checkpoint.
 
     Raises
     ------
     InputError
-        If it is not whole, as after a power cut.
+        If the file is damaged, for example after a power failure.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -55,17 +55,17 @@ def read_checkpoint(path: Path) -> tuple[Tensors, Json]:
             return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"{path}: cannot be read ({error}); delete the folder {path.parent} to train anew"
+            f"{path}: cannot be read ({error}); delete the folder {path.parent} to start again"
         ) from None
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
-    """Put a prefix before names; `under` takes it away."""
+    """Return the tensors with a prefix before their names; `under` removes it."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return the tensors whose names have a prefix, without it."""
+    """Return the tensors under a prefix, with the prefix removed."""
     start = f"{prefix}."
     return {
         name.removeprefix(start): tensor
@@ -75,18 +75,18 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
 
 
 def optimizer_state(optimizer: optim.Optimizer) -> tuple[Tensors, Json]:
-    """Return what an optimiser remembers."""
+    """Return an optimizer's state."""
     state = optimizer.state_dict()
     tensors = {
         f"{number}.{name}": tensor
-        for number, own in state["state"].items()
-        for name, tensor in own.items()
+        for number, state_of_weight in state["state"].items()
+        for name, tensor in state_of_weight.items()
     }
     return tensors, {"param_groups": state["param_groups"]}
 
 
 def restore_optimizer(optimizer: optim.Optimizer, tensors: Tensors, values: Json) -> None:
-    """Undo `optimizer_state`."""
+    """Restore the state from `optimizer_state`."""
     state: dict[int, Tensors] = {}
     for key, tensor in tensors.items():
         number, _, name = key.partition(".")
@@ -95,9 +95,9 @@ def restore_optimizer(optimizer: optim.Optimizer, tensors: Tensors, values: Json
 
 
 def generator_state(owner: object, device: torch.device) -> tuple[Tensors, Json]:
-    """Return the state of every generator: torch's own, and those that are attributes of `owner`.
+    """Return the state of torch's global generators and of the generators in `owner`'s attributes.
 
-    Found by their types, so that none is forgotten when another one is added.
+    Attributes are selected by type, so a new generator is always saved.
     """
     tensors, values = {"torch": torch.get_rng_state()}, {}
     if device.type == "cuda":
@@ -111,7 +111,7 @@ def generator_state(owner: object, device: torch.device) -> tuple[Tensors, Json]
 
 
 def restore_generators(owner: object, device: torch.device, tensors: Tensors, values: Json) -> None:
-    """Undo `generator_state`."""
+    """Restore the state from `generator_state`."""
     torch.set_rng_state(tensors["torch"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(tensors["cuda"], device)

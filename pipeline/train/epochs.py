@@ -1,4 +1,4 @@
-"""How many epochs run and which one is kept."""
+"""The training loop: epochs, early stopping, the best weights and checkpoints."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """How a training went.
+    """The outcome of a training.
 
     Attributes
     ----------
@@ -49,11 +49,11 @@ class Fitted:
     stopped : {"patience", "epochs"}
         Why training ended.
     history : list of dict
-        One row an epoch.
+        One row per epoch.
     resumed : int
-        How many of them ran in a process before this one.
+        Number of epochs that ran in earlier processes.
     val : Predictions
-        Of the best epoch.
+        The val predictions of the best epoch.
     """
 
     best_epoch: int
@@ -65,7 +65,7 @@ class Fitted:
 
 @dataclass(slots=True)
 class _Standing:
-    """What is known after an epoch, besides what learner and schedule remember themselves."""
+    """The progress after an epoch, without the state of the learner and the schedule."""
 
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
@@ -82,7 +82,7 @@ def fit(
     checkpoint: Path | None = None,
     after_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Fitted:
-    """Train until the epochs or the patience end; the head keeps the weights of its best epoch.
+    """Train until `epochs` or `patience` ends it; the head keeps the weights of its best epoch.
 
     Parameters
     ----------
@@ -91,9 +91,9 @@ def fit(
     log : callable
         Takes one line at a time.
     checkpoint : Path, optional
-        Written after every epoch; where it is there, training goes on from it.
+        Written after every epoch; if it exists, training resumes from it.
     after_epoch : callable, optional
-        Takes each row of the history; what it raises ends the training.
+        Takes each row of the history; an exception from it ends the training.
 
     Raises
     ------
@@ -104,42 +104,42 @@ def fit(
     schedule, standing = Schedule(options, learner.optimizer), _Standing()
     if checkpoint is not None and checkpoint.exists():
         standing = _restore(checkpoint, learner, schedule, val_clips)
-        log(f"goes on after epoch {len(standing.history)} of a training that was cut off")
+        log(f"resuming an interrupted training after epoch {len(standing.history)}")
     resumed, group = len(standing.history), processes()
     group.check_equal(resumed)
-    checkpoint = checkpoint if group.first else None  # the first one writes for all
+    checkpoint = checkpoint if group.first else None  # only the first process writes
     while len(standing.history) < options.epochs and not _ran_out(standing, options):
         try:
             score = _epoch(learner, val_clips, standing)
-        except InputError:  # going on would only lead here again
+        except InputError:  # resuming would hit the same error
             if checkpoint is not None:
                 checkpoint.unlink(missing_ok=True)
             raise
         last = len(standing.history)
         log(progress(standing.history[-1], options) + (" *" * (standing.best_epoch == last)))
         schedule.step(score)
-        if after_epoch is not None:
-            after_epoch(standing.history[-1])
         if checkpoint is not None:
             _save(checkpoint, learner, schedule, standing)
+        if after_epoch is not None:
+            after_epoch(standing.history[-1])
     learner.head.load_state_dict(standing.best_weights)
     return Fitted(
         best_epoch=standing.best_epoch,
         stopped="patience" if _ran_out(standing, options) else "epochs",
         history=standing.history,
         resumed=resumed,
-        val=cast(Predictions, standing.best_val),  # the first epoch is better than none
+        val=cast(Predictions, standing.best_val),  # set by the first epoch
     )
 
 
 def _ran_out(standing: _Standing, options: Train) -> bool:
-    """Whether the patience has ended."""
+    """Return whether the patience is exhausted."""
     waited = len(standing.history) - max(standing.best_epoch, options.min_epochs)
     return options.patience is not None and waited >= options.patience
 
 
 def _epoch(learner: Learner, val_clips: Clips, standing: _Standing) -> float:
-    """Run an epoch, note how it went, and return how good it was: higher is better."""
+    """Run an epoch, record it in `standing`, and return its score; higher is better."""
     started, waited = time.perf_counter(), learner.waited
     epoch = len(standing.history) + 1
     lr = learner.optimizer.param_groups[0]["lr"]
@@ -165,7 +165,7 @@ def _epoch(learner: Learner, val_clips: Clips, standing: _Standing) -> float:
 def _row(
     epoch: int, lr: float, loss: float, mass: float, val: Predictions, *, mixed: bool
 ) -> dict[str, Any]:
-    """Make a row of the history; its columns say whether `mass` is an accuracy."""
+    """Return a row of the history; its column names say whether `mass` is an accuracy."""
     train_score, scores = "train_target_mass" if mixed else "train_top1", val.metrics
     row = {"epoch": epoch, "lr": lr, "train_loss": loss, train_score: mass, "val_loss": val.loss}
     return row | {f"val_{key}": getattr(scores, key) for key in SCORES}
@@ -174,9 +174,8 @@ def _row(
 def _check_finite(epoch: int, part: str, loss: float) -> None:
     if not math.isfinite(loss):
         raise InputError(
-            f"the {part} loss became {loss} in epoch {epoch}, so there is nothing to keep; "
-            "lower train.lr, set train.clip_norm to 1.0, or look for features that are not "
-            "finite"
+            f"the {part} loss became {loss} in epoch {epoch}; lower train.lr, set "
+            "train.clip_norm to 1.0, or check the features for values that are not finite"
         )
 
 
@@ -202,7 +201,7 @@ def _save(path: Path, learner: Learner, schedule: Schedule, standing: _Standing)
 
 
 def _restore(path: Path, learner: Learner, schedule: Schedule, val_clips: Clips) -> _Standing:
-    """Bring learner and schedule to where they stood."""
+    """Restore the learner and the schedule from a checkpoint, and return the progress."""
     tensors, values = read_checkpoint(path)
     learner.head.load_state_dict(under("head", tensors))
     restore_optimizer(learner.optimizer, under("optimizer", tensors), values["optimizer"])

@@ -1,8 +1,9 @@
-"""Score a trained run on the clips of a store: its own, or any of the same features and classes."""
+"""Score a trained run on the store it was trained on, or one with the same features and classes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from featstore import InputError, Store
 from featstore.errors import StoreNotFoundError
 from featstore.keys import differences
 from featstore.manage.titles import without_number
+from featstore.text import count_of
 from models.heads import Head
 from pipeline.metrics.bootstrap import intervals
 from pipeline.metrics.calibration import errors_at
@@ -32,7 +34,7 @@ from pipeline.yaml_text import read_yaml, short
 
 
 def rescore(run: Path, store: Store, part: str, *, device: str = "auto") -> Predictions:
-    """Classify one part of a store by the weights that a run kept.
+    """Return predictions of a run's weights on one part of a store.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ def rescore(run: Path, store: Store, part: str, *, device: str = "auto") -> Pred
     store : Store
     part : {"train", "val", "test"}
     device : str
-        ``auto`` takes a GPU where there is one; else a name that torch knows.
+        ``auto`` uses a GPU if there is one; other values are torch device names.
 
     Returns
     -------
@@ -50,47 +52,81 @@ def rescore(run: Path, store: Store, part: str, *, device: str = "auto") -> Pred
     Raises
     ------
     InputError
-        If `run` is not the folder of a run, the part has no clips or some with features that are
-        not finite, or the store's features or classes are not those that the run was trained on;
-        the message names the clips or the field.
+        If `run` is not the folder of a run, the part has no clips, features are not finite, or
+        the store's features or classes differ from the training's. The message names the clips or
+        the field.
     """
     metrics, config = read_metrics(run), read_config(run)
     refuse_other_features(store, metrics["features"], config["store"])
     clips = store.split(part)
     if not len(clips):
-        raise InputError(f"{store.path} has no usable {part} clips; give another --part")
+        raise InputError(f"{store.path} has no usable {part} clips; pass another --part")
     where = choose_device(device)
     recipe = recipe_of(config["recipe"], str(run / "config.yaml"))
     head = _load_head(run, recipe, store).to(where)
     standardise = _standardise(run, recipe, store, config["store"], where)
     feed = Feed(store, where, steps=recipe.data.steps, standardise=standardise)
-    found = predict(head, feed, clips, batch_size=recipe.train.batch_size)
-    refuse_non_finite(found, store)
-    return found
+    predictions = predict(head, feed, clips, batch_size=recipe.train.batch_size)
+    refuse_non_finite(predictions, store)
+    return predictions
 
 
-def certainty(run: Path, store: Store, part: str, found: Predictions) -> list[str]:
-    """Say how sure the scores and probabilities are that `rescore` found, in a line each.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certainty:
+    """How sure the scores and probabilities of `rescore` are.
+
+    Attributes
+    ----------
+    intervals : dict
+        As `pipeline.metrics.bootstrap.intervals` gives them.
+    errors : dict
+        As `pipeline.metrics.calibration.errors_at` gives them.
+    temperature : float or None
+        Fitted on the run's val, it scales the probabilities.
+    subjects_known : bool
+    unlabelled : str
+        What of the part was used without its labels; empty for nothing.
+    """
+
+    intervals: dict[str, Any]
+    errors: dict[str, float]
+    temperature: float | None
+    subjects_known: bool
+    unlabelled: str
+
+    def lines(self) -> list[str]:
+        """Return this for people, in a line each."""
+        people = "subjects" if self.subjects_known else "videos"
+        lines = certainty_lines(self.intervals, self.errors, self.temperature, people)
+        return [*lines, self.unlabelled] if self.unlabelled else lines
+
+
+def certainty(run: Path, store: Store, part: str, predictions: Predictions) -> Certainty:
+    """Return how sure the scores and probabilities are that `rescore` returned.
 
     Parameters
     ----------
     run : Path
-        Whose temperature, fitted on its own val, scales the probabilities.
+        The run; its temperature, fitted on its val clips, scales the probabilities.
     store : Store
     part : {"train", "val", "test"}
-    found : Predictions
+    predictions : Predictions
     """
     metrics = read_metrics(run)
-    right, classes = found.predicted == found.labels, len(store.classes)
-    people = store.subjects[found.clips]
-    bounds = cast(dict[str, Any], intervals(found.labels, right, people, classes=classes))
+    right, classes = predictions.predicted == predictions.labels, len(store.classes)
+    subjects = store.subjects[predictions.clips]
+    bounds = cast(dict[str, Any], intervals(predictions.labels, right, subjects, classes=classes))
     temperature = metrics.get("calibration", {}).get("temperature")
-    errors = errors_at(temperature or 1.0, found.log_probabilities, found.labels)
-    known = "subjects" if store.subjects_known else "videos"
-    lines = certainty_lines(bounds, errors, temperature, known)
-    if part != "train" and (whose := UNLABELLED.get(metrics.get("standardise", "none"))):
-        lines.append(f"unlabelled {part} data: used; features are standardised by {whose}")
-    return lines
+    whose = UNLABELLED.get(metrics.get("standardise", "none"))
+    return Certainty(
+        intervals=bounds,
+        errors=errors_at(temperature or 1.0, predictions.log_probabilities, predictions.labels),
+        temperature=temperature,
+        subjects_known=store.subjects_known,
+        unlabelled=f"unlabelled {part} data: used; features are standardised by {whose}"
+        if whose and part != "train"
+        else "",
+    )
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -99,7 +135,7 @@ def read_config(run: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If there is none, or it is not one of a run.
+        If the file is missing, or is not a run's.
     """
     path = run / "config.yaml"
     try:
@@ -112,59 +148,60 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def own_store(run: Path, *, check: bool = False) -> Store:
-    """Open the store that a run was trained on, or its stores as one.
+    """Open the store that a run was trained on; several stores are opened as one.
 
     Parameters
     ----------
     run : Path
     check : bool
-        As for `featstore.open`.
+        See `featstore.open`.
 
     Raises
     ------
     InputError
-        If it is not where it was.
+        If the store is no longer at its path.
     """
     trained = read_config(run)["store"]
     paths = trained["path"] if isinstance(trained["path"], list) else [trained["path"]]
     try:
-        # What was missing was allowed then.
+        # The training allowed the missing clips.
         return open_stores(paths, allow_missing=True, check=check)
     except StoreNotFoundError:
         raise InputError(
             f"the run's own store is no longer at {' or '.join(paths)} "
-            f"(key {trained['key'][:12]}); name a store with --store"
+            f"(key {trained['key'][:12]}); pass a store with --store"
         ) from None
 
 
 def refuse_other_features(
     store: Store, features: Mapping[str, Any], trained: Mapping[str, Any]
 ) -> None:
-    """Refuse a store whose features mean something else than those of the training.
+    """Raise if a store's features or classes differ from those of the training.
 
     Parameters
     ----------
     store : Store
     features : mapping
-        The feature configuration of the store that was trained on.
+        The feature configuration of the training's store.
     trained : mapping
-        What ``config.yaml`` says of that store.
+        The ``store`` section of the run's ``config.yaml``.
 
     Raises
     ------
     InputError
     """
-    known, given = len(features.get("fused", [""])), len(store.stores)
-    if known != given:
+    trained_count, store_count = len(features.get("fused", [""])), len(store.stores)
+    if trained_count != store_count:
+        times = {1: "once", 2: "twice"}.get(trained_count, f"{trained_count} times")
         raise InputError(
-            f"the run was trained on {known} store{'s' * (known > 1)}, and {given} "
-            f"{'are' if given > 1 else 'is'} given; name as many with --store, in the same order"
+            f"the run was trained on {count_of(trained_count, 'store')} but got {store_count}; "
+            f"pass --store {times}, in the same order"
         )
     _refuse_other_order(store, trained)
     changed = differences(features, store.attributes.get("features", {}))
     if not changed and moments(store) != trained.get("statistics"):
         changed = [
-            f"mean and std of the pixels: {trained.get('statistics')} -> {moments(store)}; fix "
+            f"mean and std of the pixels: {trained.get('statistics')} -> {moments(store)}; set "
             "them with --normalise when you build"
         ]
     if not changed and store.dim != trained["features"]:
@@ -173,39 +210,40 @@ def refuse_other_features(
         raise InputError(
             f"{store.path} has other features than the run was trained on: {'; '.join(changed)}"
         )
-    ours, theirs = list(trained["classes"]), list(store.classes)
-    if ours != theirs:
-        odd = sorted(set(ours) ^ set(theirs))
+    trained_classes, classes = list(trained["classes"]), list(store.classes)
+    if trained_classes != classes:
+        odd = sorted(set(trained_classes) ^ set(classes))
         raise InputError(
-            f"{store.path} has other classes than the run was trained on: {len(ours)} -> "
-            f"{len(theirs)}, {'in one only: ' + ', '.join(odd) if odd else 'in another order'}"
+            f"{store.path} has other classes than the run was trained on: {len(trained_classes)} "
+            f"-> {len(classes)}, {'in one only: ' + ', '.join(odd) if odd else 'in another order'}"
         )
 
 
 def _refuse_other_order(store: Store, trained: Mapping[str, Any]) -> None:
-    """Refuse the stores of the training in another order, or the same data of another split so.
+    """Raise if the stores are those of the training, or other splits of them, in another order.
 
-    Where all of them have features of one kind, such as views by one backbone, nothing else tells.
+    If all stores have the same kind of features, such as views by one backbone, only this check
+    notices the order.
     """
-    known, given = (own.get("stores", []) for own in (trained, named_stores(store)))
-    for name in (lambda own: own["key"], lambda own: without_number(own["title"])):
-        ours, theirs = list(map(name, known)), list(map(name, given))
-        if ours == theirs:
+    trained_stores, stores = (named.get("stores", []) for named in (trained, named_stores(store)))
+    for name in (lambda named: named["key"], lambda named: without_number(named["title"])):
+        before, now = list(map(name, trained_stores)), list(map(name, stores))
+        if before == now:
             return
-        if sorted(ours) == sorted(theirs):
-            first, then = (
-                ", ".join(f"{own['title']} ({own['key'][:12]})" for own in stores)
-                for stores in (known, given)
+        if sorted(before) == sorted(now):
+            first, second = (
+                ", ".join(f"{named['title']} ({named['key'][:12]})" for named in members)
+                for members in (trained_stores, stores)
             )
             raise InputError(
-                f"the run was trained on stores in the order {first}, and given are {then}; name "
-                "them with --store in the order of the training"
+                f"the run was trained on stores in the order {first} but got {second}; pass "
+                "--store in the order of the training"
             )
 
 
 def _load_head(run: Path, recipe: Recipe, store: Store) -> Head:
     path = run / "weights.safetensors"
-    with torch.random.fork_rng([]):  # the first weights are drawn, and then replaced
+    with torch.random.fork_rng([]):  # initial weights are drawn, then replaced
         head = make_head(store, recipe)
     try:
         head.load_state_dict(load_file(path))
@@ -217,7 +255,7 @@ def _load_head(run: Path, recipe: Recipe, store: Store) -> Head:
 def _standardise(
     run: Path, recipe: Recipe, store: Store, trained: Mapping[str, Any], device: torch.device
 ) -> Standardiser | None:
-    """Standardise as in training."""
+    """Return the standardiser of the training for the clips of a store."""
     how = recipe.data.standardise
     if how == "none" or store.key == trained["key"]:
         return standardiser(store, how, store.split("train"), device=device)

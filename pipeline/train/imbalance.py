@@ -1,9 +1,9 @@
-"""What class counts say about weights, sampling and priors. A recipe uses one of them, or none.
+"""Class weights, sampling and priors against imbalance. A recipe uses at most one of them.
 
 With n clips of a class:
 
-    inverse                 weight 1 / n: classes count alike
-    sqrt                    weight 1 / sqrt(n): half way there, as in Mahajan et al., "Exploring
+    inverse                 weight 1 / n: all classes count equally
+    sqrt                    weight 1 / sqrt(n): a compromise, as in Mahajan et al., "Exploring
                             the limits of weakly supervised pretraining", ECCV 2018
     effective               weight (1 - beta) / (1 - beta^n): Cui et al., "Class-balanced loss
                             based on effective number of samples", CVPR 2019
@@ -33,7 +33,7 @@ RULES: dict[str, Rule] = {"": "inverse", "_sqrt": "sqrt", "_effective": "effecti
 def class_weights(
     labels: Labels, classes: int, *, rule: Rule = "inverse", beta: float = 0.999
 ) -> Floats:
-    """Weigh every class by its number of clips.
+    """Return a weight for every class from its number of clips.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def class_weights(
     classes : int
     rule : {"inverse", "sqrt", "effective"}
     beta : float
-        Only read with effective: 0 weighs all alike, towards 1 it becomes the inverse.
+        Used by effective only: 0 gives equal weights, values near 1 approach the inverse.
 
     Returns
     -------
@@ -71,7 +71,9 @@ def class_weights(
 def sampling_probabilities(
     labels: Labels, classes: int, *, rule: Rule = "inverse", beta: float = 0.999
 ) -> Floats:
-    """Draw clips by the weights of their classes: with the inverse, every class equally often.
+    """Return each clip's sampling probability from its class weight.
+
+    With the inverse rule every class is drawn equally often.
 
     Parameters
     ----------
@@ -79,12 +81,12 @@ def sampling_probabilities(
         Labels of the training clips.
     classes : int
     rule, beta
-        As in `class_weights`.
+        See `class_weights`.
 
     Returns
     -------
     float64 array (n,)
-        The probability of every clip; the sum is 1.
+        Sums to 1.
 
     Examples
     --------
@@ -99,9 +101,9 @@ def sampling_probabilities(
 def log_priors(labels: Labels, classes: int) -> Floats:
     """Return the log of every class's share of the clips, centred.
 
-    A constant makes no difference to a softmax, so the mean over the classes that have clips is
-    taken off. A class without clips has no prior. It gets 0 and so learns as a class of average
-    size: training pushes it down, and nothing becomes infinite.
+    A softmax ignores constants, so the mean over the classes that have clips is subtracted. A class
+    without clips gets 0 and so counts as a class of average size: training lowers its logit, and
+    nothing becomes infinite.
 
     Parameters
     ----------
@@ -127,7 +129,7 @@ def log_priors(labels: Labels, classes: int) -> Floats:
 
 
 def draw_by(options: Train, labels: Labels, classes: int) -> Floats | None:
-    """Return the probability of every training clip that a recipe asks for.
+    """Return the recipe's sampling probability of every training clip.
 
     Parameters
     ----------
@@ -139,7 +141,7 @@ def draw_by(options: Train, labels: Labels, classes: int) -> Floats | None:
     Returns
     -------
     float64 array (n,) or None
-        None where each clip is to come once.
+        None if each clip comes once.
     """
     if not options.imbalance.startswith("sampler"):
         return None
@@ -148,7 +150,7 @@ def draw_by(options: Train, labels: Labels, classes: int) -> Floats | None:
 
 
 def of_classes(options: Train, labels: Labels, classes: int) -> Floats | None:
-    """Return the one number a class that the loss of a recipe needs.
+    """Return the number per class that the recipe's loss uses.
 
     Parameters
     ----------
@@ -160,8 +162,8 @@ def of_classes(options: Train, labels: Labels, classes: int) -> Floats | None:
     Returns
     -------
     float64 array (classes,) or None
-        Weights for class weights, what is added to the logits for balanced softmax and logit
-        adjustment, None for the others.
+        Class weights, or the logit offsets of balanced softmax and logit adjustment; None for the
+        other strategies.
     """
     if options.imbalance.startswith("class_weights"):
         rule = RULES[options.imbalance.removeprefix("class_weights")]
@@ -174,7 +176,7 @@ def of_classes(options: Train, labels: Labels, classes: int) -> Floats | None:
 
 
 def classes_without_clips(labels: Labels, classes: tuple[str, ...]) -> list[str]:
-    """Name the classes that no clip of `labels` belongs to.
+    """Return the names of the classes without clips in `labels`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What learns: a head with its loss, optimizer, batches and sources of chance."""
+"""The learner: a head with its loss, optimizer, batches and random generators."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from featstore.reading.store import Store
+from models.heads.pooling import MeanPool, blank
 from models.losses import adjusted, cross_entropy, focal, soft_targets
 from pipeline.metrics.predictions import Predictions
 from pipeline.system.device import choose_device
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def make_head(store: Store, recipe: Recipe) -> Head:
-    """Make the head that a recipe asks for; with ``data.fusion: logits``, one for each store.
+    """Return the recipe's head; with ``data.fusion: logits``, one head per store.
 
     Parameters
     ----------
@@ -48,22 +49,23 @@ def make_head(store: Store, recipe: Recipe) -> Head:
     classes = len(store.classes)
     if recipe.data.fusion != "logits" or len(store.stores) == 1:
         return build_head(features=store.dim, classes=classes, **options)
-    sizes = [own.dim for own in store.stores]
+    sizes = [member.dim for member in store.stores]
     return LateFusion([build_head(features=n, classes=classes, **options) for n in sizes], sizes)
 
 
 def device_of(recipe: Recipe, name: str) -> torch.device:
-    """Return the device of a name, see `choose_device`, if it computes as a recipe asks for.
+    """Return the device of that name if it supports the recipe's precision; see `choose_device`.
 
     Raises
     ------
     InputError
+        If the device does not exist or lacks the precision.
     """
-    return choose_device(name, recipe.train.precision, said="train.precision")
+    return choose_device(name, recipe.train.precision, option="train.precision")
 
 
 class Learner:
-    """A head with its optimiser and its sources of chance; it learns one epoch at a time.
+    """A head with its optimizer and random generators; it learns one epoch at a time.
 
     Parameters
     ----------
@@ -74,7 +76,7 @@ class Learner:
         Positions of the training clips.
     seed : int
     val_clips : int64 array (n,), optional
-        Those that will be classified after every epoch.
+        Positions of the clips to classify after every epoch.
     """
 
     def __init__(
@@ -87,14 +89,14 @@ class Learner:
         seed: int,
         val_clips: Clips | None = None,
     ) -> None:
-        keep_freed_memory()  # or every step may clear its pages anew, a fifth of its time
+        keep_freed_memory()  # without it, clearing pages takes a fifth of each step
         self.head, self.store, self.recipe, self.clips = head, store, recipe, clips
         self.device = next(head.parameters()).device
         self.processes = processes()
         self.replica = self.processes.replica(head)
         half = recipe.train.precision == "bf16"
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
-        # One generator a purpose: what one draws does not depend on what another is used for.
+        # One generator per purpose, so that their draws are independent.
         seeds = np.random.SeedSequence(seed).spawn(3)
         self.order_rng, self.mixup_rng, self.time_rng = map(np.random.default_rng, seeds)
         self.noise = torch.Generator(self.device).manual_seed(seed)
@@ -108,26 +110,38 @@ class Learner:
         self.optimizer = make_optimizer(recipe.train, head)
 
     def epoch(self) -> tuple[float, float]:
-        """Take one pass over the training clips.
+        """Train for one pass over the training clips.
 
         Returns
         -------
         loss : float
         target_mass : float
-            The mean target mass of the predicted class: the accuracy, and under mixup, where a
-            clip has two classes, what stands for it.
+            The mean target mass of the predicted class. It equals the accuracy, except under
+            mixup, where a clip has two classes.
         """
+        if not self.head.learns:
+            return self._remember()
         self.head.train()
         self.processes.seed_dropout(self.order_rng)
         size, rng = self.recipe.train.batch_size, self.order_rng
         batches = self.feed.batches(self.clips, size, rng=rng, probabilities=self.probabilities)
-        # Looked at when all steps are done: a GPU would have to catch up for every number asked.
+        # Read after the last step: reading a number makes a GPU wait.
         steps = self.processes.total(torch.stack([self._step(batch) for batch in batches]))
         sums = steps.cpu().numpy().sum(axis=0)
         return float(sums[0] / len(self.clips)), float(sums[1] / len(self.clips))
 
+    def _remember(self) -> tuple[float, float]:
+        """Give the training clips to a head that needs no gradients."""
+        size = self.recipe.train.batch_size
+        batches = self.feed.batches(self.clips, size)
+        pooled = [MeanPool()(blank(one.features, one.mask), one.mask)[0] for one in batches]
+        labels = torch.from_numpy(self.store.labels[self.clips]).to(self.device)
+        self.head.remember(torch.cat(pooled), labels)
+        found = self.predict(self.clips)
+        return found.loss, float((found.predicted == found.labels).mean())
+
     def _step(self, batch: TensorBatch) -> Tensor:
-        """Learn from one batch; return what its own clips add to the loss and the target mass."""
+        """Learn from one batch; return the loss and the target mass of this process's clips."""
         features, mask = batch.features, batch.mask
         targets = soft_targets(batch.labels, len(self.store.classes))
         augment, spread = self.recipe.augment, self.recipe.data.steps is not None
@@ -138,37 +152,39 @@ class Learner:
             features, mask, targets = mixup(
                 features, mask, targets, augment.mixup, rng=self.mixup_rng
             )
-        own, weight = self.processes.own(len(mask))
+        mine, weight = self.processes.own(len(mask))
         with self.autocast:
-            logits = self.replica(features[own], mask[own]).logits
+            logits = self.replica(features[mine], mask[mine]).logits
         logits = logits.float()
-        loss = weight * self.loss(logits, targets[own], whole=targets)
+        loss = weight * self.loss(logits, targets[mine], whole=targets)
         self.optimizer.zero_grad()
-        torch.autograd.backward(loss * self.processes.count)  # for gradients will be averaged
+        torch.autograd.backward(loss * self.processes.count)  # gradients are averaged later
         if self.recipe.train.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.head.parameters(), self.recipe.train.clip_norm)
         self.optimizer.step()
-        mass = weight * targets[own].gather(1, logits.argmax(dim=1, keepdim=True)).sum()
+        mass = weight * targets[mine].gather(1, logits.argmax(dim=1, keepdim=True)).sum()
         return torch.stack([loss.detach().double() * len(mask), mass.double()])
 
     def predict(self, clips: Clips) -> Predictions:
-        """Classify clips as the recipe has it."""
+        """Return predictions on clips, in batches of the recipe's size."""
         size = self.recipe.train.batch_size
-        found = predict(self.head, self.feed, clips, batch_size=size)
-        return replace(found, log_probabilities=self.processes.of_first(found.log_probabilities))
+        predictions = predict(self.head, self.feed, clips, batch_size=size)
+        return replace(
+            predictions, log_probabilities=self.processes.of_first(predictions.log_probabilities)
+        )
 
     @property
     def waited(self) -> float:
-        """Seconds that this has waited for data so far."""
+        """Seconds spent waiting for data so far."""
         return self.feed.waited
 
 
 def make_loss(
     options: Train, of_classes: npt.NDArray[np.float64] | None, device: torch.device
 ) -> Callable[..., Tensor]:
-    """Return the loss of (logits, targets) that the recipe asks for; see `models.losses`.
+    """Return the recipe's loss of (logits, targets); see `models.losses`.
 
-    `of_classes` is what `pipeline.train.imbalance.of_classes` says of the training clips.
+    `of_classes` is the result of `pipeline.train.imbalance.of_classes` on the training clips.
     """
     smoothing = options.label_smoothing
     if options.imbalance == "focal":
@@ -183,7 +199,7 @@ def make_loss(
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch within the block, and leave its generators as they were."""
+    """Seed torch within the block, and restore its generators afterwards."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""What a training says while it runs."""
+"""Log lines of a training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.train.recipes.load import Recipe, Train
 
 
 def introduction(store: Store, recipe: Recipe, parts: Parts, *, size: int) -> list[str]:
-    """Say what will be trained, and what to keep in mind about its scores.
+    """Return log lines on what will be trained, and caveats about its scores.
 
     Parameters
     ----------
@@ -31,22 +31,24 @@ def introduction(store: Store, recipe: Recipe, parts: Parts, *, size: int) -> li
         f"recipe {recipe.name}: {size:,} weights",
     ]
     if absent := classes_without_clips(store.labels[parts["train"]], store.classes):
-        lines.append(f"no training clips, so never learnt: {listed(absent)}")
+        lines.append(f"classes without training clips: {listed(absent)}")
     if not len(parts["test"]):
         lines.append("no test clips: only val is scored")
     if not store.subjects_known:
-        lines.append("subjects are not known: parts may share people")
+        lines.append("subjects are unknown: parts may share people")
     if store.attributes.get("untrained"):
         lines.append("the backbone is untrained: its features are those of random weights")
     if recipe.train.imbalance.startswith("sampler"):
-        lines.append("sampler: train scores are over the clips drawn")
+        lines.append("sampler: train scores are over the drawn clips")
     if recipe.augment.mixup:
-        lines.append("mixup: train mass, the target mass of the predicted class, is no accuracy")
+        lines.append(
+            "mixup: train mass, the target mass of the predicted class, is not an accuracy"
+        )
     return lines
 
 
 def progress(row: dict[str, Any], options: Train) -> str:
-    """Say one row of the history in a line.
+    """Return the log line of one row of the history.
 
     Examples
     --------
@@ -66,13 +68,13 @@ def progress(row: dict[str, Any], options: Train) -> str:
 
 
 def why_stopped(stopped: str, waited: int, options: Train) -> str:
-    """Say why training ended.
+    """Return why training ended.
 
     Parameters
     ----------
     stopped : {"patience", "epochs"}
     waited : int
-        Epochs since the best one. More than the patience where `min_epochs` came later.
+        Epochs since the best one; more than the patience if `min_epochs` came later.
     options : Train
 
     Examples
@@ -87,12 +89,12 @@ def why_stopped(stopped: str, waited: int, options: Train) -> str:
 
 
 def conclusion(training: Mapping[str, Any], test: Metrics) -> str:
-    """Say how a training ended.
+    """Return the log line at the end of a training.
 
     Parameters
     ----------
     training : mapping
-        As in the run's metrics: best_epoch, why_stopped, data_share.
+        From the run's metrics: best_epoch, why_stopped, data_share.
     test : Metrics
     """
     text = (
@@ -108,7 +110,7 @@ def conclusion(training: Mapping[str, Any], test: Metrics) -> str:
 
 
 def scores(part: str, metrics: Metrics, loss: float) -> list[str]:
-    """Say the scores of one part.
+    """Return lines with the scores of one part.
 
     Parameters
     ----------
@@ -119,9 +121,9 @@ def scores(part: str, metrics: Metrics, loss: float) -> list[str]:
     """
     clips = f"{metrics.clips} clips" if metrics.clips != 1 else "1 clip"
     averaged = f"{metrics.classes_with_support} of {len(metrics.support)} classes"
-    found = {name: getattr(metrics, key) for key, name in SCORE_NAMES.items()}
+    values = {name: getattr(metrics, key) for key, name in SCORE_NAMES.items()}
     return [
-        f"{part}: {clips}; averages over the {averaged} that have any",
-        *(f"{name:20} {100 * value:.1f} %" for name, value in found.items()),
+        f"{part}: {clips}; averages over the {averaged} that have clips",
+        *(f"{name:20} {100 * value:.1f} %" for name, value in values.items()),
         f"{'loss':20} {loss:.3f}",
     ]

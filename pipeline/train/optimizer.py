@@ -1,4 +1,4 @@
-"""The optimiser and the schedule of the learning rate that a recipe asks for."""
+"""The optimizer and the learning rate schedule of a recipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 
 
 def make_optimizer(options: Train, head: nn.Module) -> optim.Optimizer:
-    """Return the optimiser that the recipe asks for; one kernel a step where torch has one."""
+    """Return the recipe's optimizer; fused into one kernel per step where torch supports it."""
     kind = _undecorated(optim.AdamW if options.optimizer == "adamw" else optim.Adam)
     fused = all(weight.device.type in ("cpu", "cuda") for weight in head.parameters())
     made: optim.Optimizer = kind(
@@ -26,14 +26,14 @@ def make_optimizer(options: Train, head: nn.Module) -> optim.Optimizer:
 
 
 def _undecorated(kind: Any) -> Any:
-    """Return an optimiser whose methods do not import torch's compiler, which takes a second."""
+    """Return an optimizer class that does not import torch's compiler, which takes a second."""
     plain = {name: inspect.unwrap(getattr(kind, name)) for name in (*WRAPPED, "step")}
     plain["step"] = torch.no_grad()(plain["step"])
     return type(kind.__name__, (kind,), plain)
 
 
 class Schedule:
-    """Sets the next epoch's learning rate, given how good (higher) this one was.
+    """The learning rate of the next epoch, set from the score of this one.
 
     Parameters
     ----------
@@ -44,9 +44,8 @@ class Schedule:
     def __init__(self, options: Train, optimizer: optim.Optimizer) -> None:
         self._plateau = self._cosine = None
         if options.schedule == "plateau":
-            # Torch halves one epoch after its patience. Its default threshold, a share of the best
-            # score, would call a negative score (that of a loss) better though it is slightly
-            # worse.
+            # Torch halves the rate one epoch after its patience. Its default threshold is relative
+            # and would rate a slightly worse negative score (of a loss) as better.
             self._plateau = lr_scheduler.ReduceLROnPlateau(
                 optimizer, "max", factor=0.5, patience=4, threshold=0, threshold_mode="abs"
             )
@@ -54,20 +53,20 @@ class Schedule:
             self._cosine = lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
 
     def step(self, score: float) -> None:
-        """End an epoch."""
+        """Update the rate after an epoch with this score; higher is better."""
         if self._plateau:
             self._plateau.step(score)
         elif self._cosine:
             self._cosine.step()
 
     def state(self) -> dict[str, Any]:
-        """Return what is remembered, as JSON has it: infinity is only ever a first value."""
+        """Return the state as JSON values, without infinity, which is only an initial value."""
         schedule = self._plateau or self._cosine
         state = schedule.state_dict() if schedule else {}
         return {k: v for k, v in state.items() if not (isinstance(v, float) and math.isinf(v))}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Undo `state`."""
+        """Restore the state from `state`."""
         schedule = self._plateau or self._cosine
         if schedule:
             schedule.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""Run a trained head over clips of a store."""
+"""Run a trained head on clips of a store."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NAMED = 3  # clips in a message
 
 @torch.inference_mode()
 def predict(head: Head, feed: Feed, clips: Ints, *, batch_size: int) -> Predictions:
-    """Classify clips, in the order given.
+    """Return predictions on clips, in the order of `clips`.
 
     Parameters
     ----------
     head : Head
-        Is set to evaluation mode.
+        Switched to evaluation mode.
     feed : Feed
-        Of the store, on the head's device, with steps and standardisation as in training.
+        On the head's device, with the training's steps and standardisation.
     clips : int64 array (n,)
         Positions in the store; may be empty.
     batch_size : int
@@ -46,52 +46,52 @@ def predict(head: Head, feed: Feed, clips: Ints, *, batch_size: int) -> Predicti
     )
 
 
-def refuse_odd_features(found: Predictions, store: Store) -> None:
-    """Refuse predictions that are no numbers because features are none.
+def refuse_odd_features(predictions: Predictions, store: Store) -> None:
+    """Raise if features with NaN made predictions NaN.
 
     Raises
     ------
     InputError
-        Names the clips.
+        The message names the clips.
     """
-    odd = [clip for clip in _not_finite(found) if not np.isfinite(store[int(clip)]).all()]
+    odd = [clip for clip in _not_finite(predictions) if not np.isfinite(store[int(clip)]).all()]
     if odd:
         raise InputError(
-            f"{store.path}: features of {_named(odd, found, store)} hold values that are not "
-            "finite, so nothing can be said of what they show; run `featstore verify`, and build "
-            "the store again, without these clips if need be"
+            f"{store.path}: features of {_named(odd, predictions, store)} hold values that are not "
+            "finite; run `featstore verify` and rebuild the store, without these clips if needed"
         )
 
 
-def refuse_non_finite(found: Predictions, store: Store) -> None:
-    """Refuse predictions that are no numbers, whatever the reason.
+def refuse_non_finite(predictions: Predictions, store: Store) -> None:
+    """Raise if predictions are not finite, for any reason.
 
     Parameters
     ----------
-    found : Predictions
+    predictions : Predictions
     store : Store
-        Whose clips these are.
+        The store of the clips.
 
     Raises
     ------
     InputError
-        Names the clips.
+        The message names the clips.
     """
-    refuse_odd_features(found, store)
-    if len(odd := _not_finite(found)):
+    refuse_odd_features(predictions, store)
+    if len(odd := _not_finite(predictions)):
         raise InputError(
-            f"the head's logits of {_named(odd, found, store)} of {store.path} are not finite, "
-            "though their features are; train again with a lower train.lr, or with "
+            f"the head's logits of {_named(odd, predictions, store)} of {store.path} are not "
+            "finite, though their features are; train again with a lower train.lr, or with "
             "train.clip_norm 1.0"
         )
 
 
-def _not_finite(found: Predictions) -> Ints:
-    return found.clips[~np.isfinite(found.log_probabilities).all(axis=1)]
+def _not_finite(predictions: Predictions) -> Ints:
+    return predictions.clips[~np.isfinite(predictions.log_probabilities).all(axis=1)]
 
 
-def _named(odd: Sequence[int] | Ints, found: Predictions, store: Store) -> str:
-    """Count clips and name the first."""
+def _named(odd: Sequence[int] | Ints, predictions: Predictions, store: Store) -> str:
+    """Return the number of clips and the names of the first few."""
     part = " or ".join(np.unique(store.splits[odd]))
     names = ", ".join(store.clip_ids[odd[:NAMED]])
-    return f"{len(odd)} of {len(found.clips)} {part} clips ({names}{', ...' * (len(odd) > NAMED)})"
+    more = ", ..." * (len(odd) > NAMED)
+    return f"{len(odd)} of {len(predictions.clips)} {part} clips ({names}{more})"

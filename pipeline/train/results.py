@@ -1,4 +1,4 @@
-"""What a training leaves in its run folder, file by file."""
+"""Write the files of a run folder."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from pipeline.train.data.checks import Parts
 from pipeline.train.data.stores import moments, named_stores
 from pipeline.train.imbalance import classes_without_clips
 from pipeline.train.recipes.load import Recipe
+from pipeline.train.recipes.portfolio import Portfolio
 
 PACKAGES = ("featstore", "torch", "numpy")
 
@@ -46,18 +47,18 @@ def write_run(
     ----------
     folder : Path
     config : mapping
-        As `configuration` gives it.
+        The result of `configuration`.
     store : Store
     recipe : Recipe
     parts : dict
         Positions of the clips of train, val and test.
     training : mapping
-        How it went: seed, device, seconds, best_epoch, epochs, stopped, why_stopped,
-        data_share, baseline.
+        The outcome: seed, device, seconds, best_epoch, epochs, stopped, why_stopped, data_share,
+        baseline.
     predictions : mapping
-        Of val and test, by the weights of the best epoch.
+        Predictions on val and test, with the weights of the best epoch.
     history : sequence of mapping
-        One row an epoch.
+        One row per epoch.
     weights : mapping of tensors
     """
     write_yaml(folder / "config.yaml", config)
@@ -75,7 +76,7 @@ def write_run(
 
 
 def clips_and_labels(store: Store, parts: Parts) -> dict[str, set[tuple[str, str]]]:
-    """Give the clips of val and test with their labels, for runs to be compared by."""
+    """Return the clips of val and test with their labels, to compare runs."""
     return {
         part: {(str(store.clip_ids[i]), store.classes[store.labels[i]]) for i in parts[part]}
         for part in PARTS
@@ -83,15 +84,15 @@ def clips_and_labels(store: Store, parts: Parts) -> dict[str, set[tuple[str, str
 
 
 def configuration(
-    store: Store, recipe: Recipe, parts: Parts, *, seed: int, device: torch.device
+    store: Store, recipe: Recipe | Portfolio, parts: Parts, *, seed: int, device: torch.device
 ) -> dict[str, Any]:
-    """Return what decides the weights of a run: plain values, kept in its ``config.yaml``.
+    """Return the plain values that determine a run's weights, as saved in ``config.yaml``.
 
     Parameters
     ----------
     store : Store
-        Only its path decides nothing.
-    recipe : Recipe
+        Its path is included, but does not affect the weights.
+    recipe : Recipe or Portfolio
     parts : dict
         Positions of the clips of train, val and test.
     seed : int
@@ -101,12 +102,16 @@ def configuration(
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        except metadata.PackageNotFoundError:  # runs from a checkout that is not installed
             versions[name] = "not installed"
     count = processes().count
-    path = [str(own.path) for own in store.stores]
+    path = [str(member.path) for member in store.stores]
+    if isinstance(recipe, Portfolio):
+        chosen_by: dict[str, Any] = {"portfolio": recipe.as_dict()}
+    else:
+        chosen_by = {"recipe": recipe.model_dump()}
     return {
-        "recipe": recipe.model_dump(),
+        **chosen_by,
         "seed": seed,
         "device": device.type,
         **({"processes": count} if count > 1 else {}),
@@ -134,7 +139,7 @@ def _metrics(
 ) -> dict[str, Any]:
     train_labels = store.labels[parts["train"]]
     val = predictions["val"]
-    several = store.row_size[val.clips] > 1  # a clip of one step, even resampled, has no choice
+    several = store.row_size[val.clips] > 1  # attention needs at least two steps
     attention = val.attention and [
         a for a, keep in zip(val.attention, several, strict=True) if keep
     ]
@@ -164,16 +169,19 @@ def _metrics(
         "attention_entropy": None if attention is None else attention_entropy(attention),
         "subjects": {part: len(np.unique(store.subjects[parts[part]])) for part in parts},
         "calibration": calibration(
-            {part: (own.log_probabilities, own.labels) for part, own in predictions.items()}
+            {
+                part: (outcome.log_probabilities, outcome.labels)
+                for part, outcome in predictions.items()
+            }
         ),
         "intervals": {part: _intervals(store, predictions[part]) for part in PARTS},
         **{part: predictions[part].metrics.as_dict(store.classes) for part in PARTS},
     }
 
 
-def _intervals(store: Store, own: Predictions) -> dict[str, Any] | None:
-    right, subjects = own.predicted == own.labels, store.subjects[own.clips]
-    return intervals(own.labels, right, subjects, classes=len(store.classes))
+def _intervals(store: Store, predictions: Predictions) -> dict[str, Any] | None:
+    right, subjects = predictions.predicted == predictions.labels, store.subjects[predictions.clips]
+    return intervals(predictions.labels, right, subjects, classes=len(store.classes))
 
 
 def _rows(store: Store, predictions: Mapping[str, Predictions]) -> list[dict[str, Any]]:

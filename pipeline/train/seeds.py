@@ -1,14 +1,14 @@
-"""One recipe trained with several seeds on several splits, and what all of it says together.
+"""Train one recipe with several seeds on several splits, and summarise the runs.
 
 ::
 
-    OUT/split0-seed0/   an ordinary run; without splits, seed0/
+    OUT/split0-seed0/   a normal run; without splits, seed0/
     OUT/split0-seed1/
     ...
     OUT/metrics.json    means and spreads, by split and over all, and the intervals
     OUT/report.md       the same, and the protocol in words
 
-A run that is there and whole is not trained again, so what was cut off goes on.
+Finished runs are skipped, so the same call resumes an interrupted series.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pipeline.metrics.bootstrap import clip_units, intervals, point
 from pipeline.report.seeds import render
 from pipeline.runs.files import PARTS, SCORES, read_metrics, write_json
 from pipeline.runs.groups import read_group
+from pipeline.train.recipes.portfolio import Portfolio
 from pipeline.types import Log
 from pipeline.yaml_text import read_yaml
 
@@ -40,25 +41,26 @@ Trainer = Callable[["Store", Path, int], object]
 
 def train_all(
     stores: Mapping[int | None, Store],
-    recipe: Recipe,
+    recipe: Recipe | Portfolio,
     seeds: Sequence[int],
     *,
     out: Path,
     trainer: Trainer,
     log: Log,
 ) -> Path:
-    """Train a recipe on every split with every seed, and write what they say together.
+    """Train a recipe on every split with every seed, and write the summary.
 
     Parameters
     ----------
     stores : mapping
-        From the number of a split to its store; the one key None where there is but one.
-    recipe : Recipe
+        Maps the number of a split to its store; the only key is None for a single store.
+    recipe : Recipe or Portfolio
+        A portfolio chooses once per seed.
     seeds : sequence of int
     out : Path
         The folder of all runs.
     trainer : callable
-        Takes a store, a folder that is not there, and a seed, and leaves a run.
+        Takes a store, a folder that does not exist yet and a seed; writes a run.
     log : callable
 
     Returns
@@ -69,8 +71,8 @@ def train_all(
     Raises
     ------
     InputError
-        If `out` holds something else, if a run that is there was trained otherwise, or what
-        `trainer` raises.
+        If `out` holds something else, if an existing run has another configuration, or from
+        `trainer`.
     """
     _check_folder(out)
     planned = [(split, seed, out / folder_of(split, seed)) for split in stores for seed in seeds]
@@ -80,14 +82,14 @@ def train_all(
     for number, (split, seed, folder) in enumerate(planned, start=1):
         log(f"run {number} of {len(planned)}: {folder}")
         if (folder / "metrics.json").is_file():
-            log("is there, and is not trained again")
+            log("skipped: already trained")
         else:
             trainer(stores[split], folder, seed)
     return summarise(out, [folder for _, _, folder in planned])
 
 
 def folder_of(split: int | None, seed: int) -> str:
-    """Name the folder of one run.
+    """Return the name of one run's folder.
 
     Examples
     --------
@@ -98,7 +100,7 @@ def folder_of(split: int | None, seed: int) -> str:
 
 
 def _check_folder(out: Path) -> None:
-    """Refuse a folder whose ``metrics.json`` and ``report.md`` are not those of several runs.
+    """Raise if the folder's ``metrics.json`` and ``report.md`` are not a summary of several runs.
 
     Raises
     ------
@@ -108,18 +110,18 @@ def _check_folder(out: Path) -> None:
         raise InputError(f"--out {out}: is a file; name a folder for the runs")
     if any((out / name).exists() for name in ("predictions.csv", "config.yaml")):
         raise InputError(
-            f"--out {out}: is a run of its own, whose scores and report would be overwritten; name "
+            f"--out {out}: is a single run, and its scores and report would be overwritten; name "
             "another folder for several runs"
         )
     if (out / "metrics.json").exists() and not is_summary(out):
         raise InputError(
-            f"--out {out}: its metrics.json is not that of several runs, and would be overwritten; "
-            "name another folder, or remove that file"
+            f"--out {out}: its metrics.json is not a summary of several runs, and would be "
+            "overwritten; name another folder, or remove that file"
         )
 
 
-def _check_same(folder: Path, store: Store, recipe: Recipe, seed: int) -> None:
-    """Refuse a run of another store, recipe or seed.
+def _check_same(folder: Path, store: Store, recipe: Recipe | Portfolio, seed: int) -> None:
+    """Raise if the folder holds a run of another store, recipe or seed.
 
     Raises
     ------
@@ -129,12 +131,16 @@ def _check_same(folder: Path, store: Store, recipe: Recipe, seed: int) -> None:
         return
     try:
         config = read_yaml(folder / "config.yaml")
-        there = {name: config[name] for name in ("recipe", "seed")}
-        there["store"] = config["store"]["key"]
+        what = "portfolio" if isinstance(recipe, Portfolio) else "recipe"
+        saved = {name: config[name] for name in (what, "seed")}
+        saved["store"] = config["store"]["key"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}: not a whole run ({error}); remove it, or give --out") from None
-    wanted = {"recipe": recipe.model_dump(), "seed": seed, "store": store.key}
-    changed = differences(json.loads(json.dumps(there)), json.loads(json.dumps(wanted)))
+        raise InputError(
+            f"{folder}: not a finished run ({error}); remove it, or pass --out"
+        ) from None
+    plain = recipe.as_dict() if isinstance(recipe, Portfolio) else recipe.model_dump()
+    expected = {what: plain, "seed": seed, "store": store.key}
+    changed = differences(json.loads(json.dumps(saved)), json.loads(json.dumps(expected)))
     if changed:
         raise InputError(
             f"{folder}: is a run of another configuration ({'; '.join(changed)}); name another "
@@ -149,7 +155,7 @@ def summarise(out: Path, folders: Sequence[Path] | None = None) -> Path:
     ----------
     out : Path
     folders : sequence of Path, optional
-        The runs; by default those that its ``metrics.json`` names.
+        The runs; by default those named in its ``metrics.json``.
 
     Returns
     -------
@@ -160,29 +166,36 @@ def summarise(out: Path, folders: Sequence[Path] | None = None) -> Path:
         folders = [out / row["folder"] for row in read_summary(out)["runs"]]
     metrics = [read_metrics(folder) for folder in folders]
     runs = [
-        {"folder": folder.name, "title": own["title"], "seed": own["seed"]}
-        | {name: own[name] for name in ("store_key", "best_epoch", "seconds")}
-        | {part: {name: own[part][name] for name in SCORES} for part in PARTS}
-        for folder, own in zip(folders, metrics, strict=True)
+        {"folder": folder.name, "title": run_metrics["title"], "seed": run_metrics["seed"]}
+        | {name: run_metrics[name] for name in ("recipe", "store_key", "best_epoch", "seconds")}
+        | {part: {name: run_metrics[part][name] for name in SCORES} for part in PARTS}
+        for folder, run_metrics in zip(folders, metrics, strict=True)
     ]
     stores = list(dict.fromkeys(run["store_key"] for run in runs))
-    splits = [_split([own for own in metrics if own["store_key"] == key]) for key in stores]
+    splits = [
+        _split([run_metrics for run_metrics in metrics if run_metrics["store_key"] == key])
+        for key in stores
+    ]
     scores = {
         part: {name: _mean_over_splits(splits, part, name) for name in SCORES} for part in PARTS
     }
     summary = {
-        "recipe": metrics[0]["recipe"],
+        "recipe": (metrics[0].get("portfolio") or {}).get("name") or metrics[0]["recipe"],
         "monitor": metrics[0]["monitor"],
         "seeds": sorted({run["seed"] for run in runs}),
         "standardise": metrics[0].get("standardise", "none"),
         "subjects_known": metrics[0]["subjects_known"],
         "scores": scores,
         "pooled": {
-            part: _pooled(folders, part) if any(own[part]["clips"] for own in metrics) else None
+            part: _pooled(folders, part)
+            if any(run_metrics[part]["clips"] for run_metrics in metrics)
+            else None
             for part in PARTS
         },
         "splits": splits,
-        "concerns": list(dict.fromkeys(line for own in metrics for line in own["concerns"])),
+        "concerns": list(
+            dict.fromkeys(line for run_metrics in metrics for line in run_metrics["concerns"])
+        ),
         "runs": runs,
     }
     write_json(out / "metrics.json", summary)
@@ -192,7 +205,7 @@ def summarise(out: Path, folders: Sequence[Path] | None = None) -> Path:
 
 
 def read_summary(out: Path) -> dict[str, Any]:
-    """Read the ``metrics.json`` of a folder of runs; nothing where it is not one."""
+    """Return the ``metrics.json`` of a folder of runs; empty if the folder is not one."""
     try:
         summary = read_object(out / "metrics.json")
         return summary if isinstance(summary["runs"], list) else {}
@@ -201,12 +214,12 @@ def read_summary(out: Path) -> dict[str, Any]:
 
 
 def is_summary(out: Path) -> bool:
-    """Whether a folder holds several runs with a report of all, and is no run itself."""
+    """Return whether a folder holds a summary of several runs, and is not a run itself."""
     return bool(read_summary(out))
 
 
 def _split(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Sum up the seeds of one split."""
+    """Return the summary of the seeds of one split."""
     first = runs[0]
     clips = {"train": first["train"]["clips"]} | {part: first[part]["clips"] for part in PARTS}
     return {
@@ -226,7 +239,7 @@ def _split(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _classes(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Say how many classes a part's scores are averaged over, of how many, and which are not."""
+    """Return how many classes a part's scores average, the total, and the classes left out."""
     rows = scores["per_class"]
     without = [row["class"] for row in rows if not row["support"]]
     return {
@@ -237,31 +250,32 @@ def _classes(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, Any]:
-    """Return mean and standard deviation (n - 1), NaN where there is none, and the values."""
+    """Return the mean, the standard deviation (n - 1; NaN for one value), and the values."""
     numbers = np.array([np.nan if value is None else value for value in values], np.float64)
     std = float(numbers.std(ddof=1)) if len(numbers) > 1 else np.nan
     return {"mean": float(numbers.mean()), "std": std, "values": numbers.tolist()}
 
 
 def _mean_over_splits(splits: Sequence[Mapping[str, Any]], part: str, name: str) -> dict[str, Any]:
-    """Average a score over splits, seed by seed, and give its spread over seeds and over splits."""
+    """Return a score's mean over splits for each seed, and its spread over seeds and splits."""
     by_seed = np.array([split[part][name]["values"] for split in splits], np.float64).mean(axis=0)
     over_splits = _spread([split[part][name]["mean"] for split in splits])
     return _spread(by_seed.tolist()) | {"std_over_splits": over_splits["std"]}
 
 
 def _pooled(folders: Sequence[Path], part: str) -> dict[str, Any]:
-    """Score the clips of all runs together; a clip counts by the share of its runs it was right in.
+    """Return the scores of all runs together; a clip counts by its share of correct runs.
 
     Returns
     -------
     dict
-        What `pipeline.metrics.bootstrap.intervals` gives, with ``scores`` and how many ``clips``.
+        The result of `pipeline.metrics.bootstrap.intervals`, with ``scores`` and the number of
+        ``clips``.
     """
     group = read_group(folders, part)
     names, labels = np.unique([label for _, label in group.clips], return_inverse=True)
     owners = None if group.owners is None else np.array(group.owners)
-    found = intervals(labels, group.correct, owners, classes=len(names))
+    bounds = intervals(labels, group.correct, owners, classes=len(names))
     scores = point(clip_units(labels, group.correct[:, None], len(names)))
-    own = {"clips": len(labels), "scores": {name: float(v[0]) for name, v in scores.items()}}
-    return (found or {}) | own
+    totals = {"clips": len(labels), "scores": {name: float(v[0]) for name, v in scores.items()}}
+    return (bounds or {}) | totals

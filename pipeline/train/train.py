@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from featstore import InputError, Store
 from pipeline.metrics.predictions import Predictions
 from pipeline.report.baselines import baseline_log, no_better
@@ -15,20 +17,22 @@ from pipeline.runs.files import compare_with
 from pipeline.runs.folder import CHECKPOINT, new_run, unfinished_of
 from pipeline.system.distributed import processes
 from pipeline.train.baselines import baselines_of
-from pipeline.train.data.checks import checked_parts, concerns, other_store
+from pipeline.train.choose import choose
+from pipeline.train.data.checks import Parts, checked_parts, concerns, other_store
 from pipeline.train.data.standardise import write_training
 from pipeline.train.epochs import Fitted, fit
 from pipeline.train.learner import Learner, device_of, make_head, seeded
 from pipeline.train.log import conclusion, introduction, why_stopped
 from pipeline.train.predict import refuse_non_finite
 from pipeline.train.recipes.load import Recipe
+from pipeline.train.recipes.portfolio import Portfolio
 from pipeline.train.results import clips_and_labels, configuration, write_run
 from pipeline.types import Clips, Log
 
 
 def train(
     store: Store,
-    recipe: Recipe,
+    recipe: Recipe | Portfolio,
     *,
     out: Path,
     seed: int = 0,
@@ -36,26 +40,27 @@ def train(
     baseline: Path | None = None,
     log: Log = print,
 ) -> Path:
-    """Train a head and leave a run folder.
+    """Train a head and write a run folder.
 
-    Within `pipeline.system.distributed.process_group` all processes call this alike and train
-    together; the first one says and writes what there is to say and write.
+    Within `pipeline.system.distributed.process_group` all processes call this function and train
+    together; only the first process logs and writes.
 
     Parameters
     ----------
     store : Store
-    recipe : Recipe
+    recipe : Recipe or Portfolio
+        Of a portfolio, one recipe is chosen without test, see `pipeline.train.choose`.
     out : Path
-        The run folder; must not exist, or be empty. Where a training of the same configuration
-        was cut off, this one goes on from its last epoch, to the weights it would have had.
+        The run folder; must not exist, or be empty. An interrupted training of the same
+        configuration resumes from its last epoch, and ends with the same weights.
     seed : int
         On the CPU the same store, recipe, seed, machine and number of threads give the same
-        weights, bit for bit. On a GPU they need not: cuDNN's recurrent kernels are not
-        deterministic by default, and nothing is done here to make them so.
+        weights, bit for bit. On a GPU they may differ, since cuDNN's recurrent kernels are not
+        deterministic by default.
     device : str
-        ``auto`` takes a GPU where there is one; else a name that torch knows.
+        ``auto`` uses a GPU if there is one; other values are torch device names.
     baseline : Path, optional
-        Another run, for the report to compare with.
+        Another run that the report compares with.
     log : callable
         Takes one line at a time.
 
@@ -67,64 +72,98 @@ def train(
     Raises
     ------
     InputError
-        If the recipe does not fit the store, `out` is taken, a training of another configuration
-        was cut off there, or the loss or features of val or test are not finite.
+        If the recipe does not fit the store, `out` is taken or holds an interrupted training of
+        another configuration, or the loss or features of val or test are not finite.
     BusyError
         If another process is training to `out`.
     """
     started, group = time.perf_counter(), processes()
     log = log if group.first else _silent
-    parts = checked_parts(store, recipe)
-    where = device_of(recipe, device)
+    first = recipe.recipes[0] if isinstance(recipe, Portfolio) else recipe
+    parts = checked_parts(store, first)
+    where = device_of(first, device)
     compared = compare_with(baseline, clips_and_labels(store, parts)) if baseline else None
     config = configuration(store, recipe, parts, seed=seed, device=where)
     run = new_run(out, config) if group.first else nullcontext(unfinished_of(out) / "run")
-    with run as folder, seeded(seed, where):
-        head = make_head(store, recipe).to(where)
-        size = sum(tensor.numel() for tensor in head.parameters())
-        worries = concerns(store, parts, recipe) if group.first else []
-        said = [*introduction(store, recipe, parts, size=size), *worries]
-        said += labels_of(store.classes).notes
-        for line in said + other_store(compared, store):
-            log(line)
-        learner = Learner(head, store, recipe, parts["train"], seed=seed, val_clips=parts["val"])
-        checkpoint = folder.with_name(CHECKPOINT)
-        fitted = fit(learner, parts["val"], log=log, checkpoint=checkpoint)
-        # The one look at the test part, by the weights that val chose.
-        test = _predict_test(learner, parts["test"], checkpoint)
-        predictions = {"val": fitted.val, "test": test}
-        plain = baselines_of(learner.feed, parts, recipe) if group.first else {}
-        training = training_of(fitted, recipe, time.perf_counter() - started)
-        part, scored = ("test", test) if len(test.clips) else ("val", fitted.val)
-        worse = no_better(scored.metrics.scores, plain, part)
-        for line in [*baseline_log(plain), *worse, conclusion(training, test.metrics)]:
-            log(line)
-        given = {"seed": seed, "device": where.type, "baseline": compared, "concerns": worries}
-        training = given | training | {"baselines": plain}
-        weights, standardise = head.state_dict(), learner.standardise
-        if group.first and standardise is not None:
-            write_training(folder, standardise.training)
-        if group.first:
-            write_run(
-                folder, config, store, recipe, parts, training, predictions, fitted.history, weights
+    with run as folder:
+        chosen = None
+        if isinstance(recipe, Portfolio):
+            unfinished = folder.parent
+            recipe, chosen = choose(
+                store, recipe, parts, seed=seed, device=where, unfinished=unfinished, log=log
             )
-    group.meet()  # the run is whole for all of them
+            parts = checked_parts(store, recipe)
+            config = configuration(store, recipe, parts, seed=seed, device=where) | {
+                "portfolio": config["portfolio"]
+            }
+            started = time.perf_counter()
+        given = {"seed": seed, "device": where.type, "baseline": compared, "portfolio": chosen}
+        with seeded(seed, where):
+            _train(store, recipe, parts, folder, config, given, started, where, log)
+    group.meet()  # the run is finished for all processes
     return out
 
 
+def _train(
+    store: Store,
+    recipe: Recipe,
+    parts: Parts,
+    folder: Path,
+    config: dict[str, Any],
+    given: dict[str, Any],
+    started: float,
+    where: torch.device,
+    log: Log,
+) -> None:
+    """Train one recipe and write its run."""
+    group = processes()
+    head = make_head(store, recipe).to(where)
+    size = sum(tensor.numel() for tensor in head.parameters())
+    worries = concerns(store, parts, recipe) if group.first else []
+    said = [*introduction(store, recipe, parts, size=size), *worries]
+    said += labels_of(store.classes).notes
+    for line in said + other_store(given["baseline"], store):
+        log(line)
+    learner = Learner(
+        head, store, recipe, parts["train"], seed=given["seed"], val_clips=parts["val"]
+    )
+    checkpoint = folder.with_name(CHECKPOINT)
+    fitted = fit(learner, parts["val"], log=log, checkpoint=checkpoint)
+    # The one look at the test part, by the weights that val chose.
+    test = _predict_test(learner, parts["test"], checkpoint)
+    predictions = {"val": fitted.val, "test": test}
+    # A head that needs no training is a baseline itself.
+    plain = baselines_of(learner.feed, parts, recipe) if group.first and head.learns else {}
+    training = training_of(fitted, recipe, time.perf_counter() - started)
+    if not head.learns:
+        training["why_stopped"] = "this recipe needs one pass over the training clips"
+    part, scored = ("test", test) if len(test.clips) else ("val", fitted.val)
+    worse = no_better(scored.metrics.scores, plain, part)
+    for line in [*baseline_log(plain), *worse, conclusion(training, test.metrics)]:
+        log(line)
+    training = given | training | {"concerns": worries, "baselines": plain}
+    weights, standardise = head.state_dict(), learner.standardise
+    if group.first and standardise is not None:
+        write_training(folder, standardise.training)
+    if group.first:
+        write_run(
+            folder, config, store, recipe, parts, training, predictions, fitted.history, weights
+        )
+
+
 def _predict_test(learner: Learner, clips: Clips, checkpoint: Path) -> Predictions:
-    """Classify the test part; where that cannot be scored, leave nothing to go on from."""
-    found = learner.predict(clips)
+    """Return predictions on the test part; delete the checkpoint if they are not finite."""
+    predictions = learner.predict(clips)
     try:
-        refuse_non_finite(found, learner.store)
-    except InputError:  # going on would only lead here again
+        refuse_non_finite(predictions, learner.store)
+    except InputError:  # resuming would hit the same error
         checkpoint.unlink(missing_ok=True)
         raise
-    return found
+    return predictions
 
 
 def training_of(fitted: Fitted, recipe: Recipe, seconds: float) -> dict[str, Any]:
-    """Sum up how a training went, of which this process took so many seconds."""
+    """Return a summary of a training; `seconds` is the time spent in this process."""
     epochs = len(fitted.history)
     spent = [row["seconds"] for row in fitted.history]
     waited = sum(row["seconds"] * row["data_share"] for row in fitted.history)

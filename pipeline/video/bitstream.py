@@ -1,7 +1,7 @@
-"""What the bits of a packet say of the pictures in it, whatever its container says.
+"""Read from a packet's bits what pictures it holds, independent of the container's flags.
 
-Containers flag key frames wrongly: MP4 without a table of them, AVI indexes that flag every chunk.
-Only packets whose own bits agree are key frames here.
+Some containers flag key frames wrongly: an MP4 without a table of key frames, an AVI index that
+flags every chunk. Here a packet is a key frame only if its bits agree.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 
 Test = Callable[[bytes], bool]
 
-# FFmpeg does not list these among the codecs whose pictures are all coded alone.
+# All pictures of these codecs are intra coded, but FFmpeg does not list them as such.
 INTRA_ONLY = ("png", "bmp", "targa", "webp")
 H264_IDR, H264_SEI, H264_SLICES = 5, 6, (1, 2, 5)
 RECOVERY_POINT = 6  # type of an SEI message
 HEVC_IRAP, HEVC_SLICES = range(16, 22), range(32)
 VOP, MPEG_PICTURE = b"\0\0\1\xb6", b"\0\0\1\0"
 AV1_SEQUENCE, AV1_FRAME_HEADER, AV1_FRAME = 1, 3, 6
-# Half of the range of FFV1's coder, at which its first bit turns from 0 to 1.
+# Half of the range of FFV1's coder, where its first bit changes from 0 to 1.
 FFV1_ONE = 0x7F80
-# What starts a picture of H.263 and of Flash's variant: a bit pattern of this many bits.
+# Start codes of a picture in H.263 and in Flash's variant: the pattern and its number of bits.
 H263_START, FLV1_START = (0x20, 22), (1, 17)
 FREE_SIZE, EXTENDED = 2, 7
 
@@ -33,12 +33,12 @@ class Bits:
     Attributes
     ----------
     is_key : callable or None
-        Tells whether a packet begins with a picture that is coded alone; None where this cannot be
-        told for the codec.
+        Tells whether a packet begins with an intra coded picture; None if the codec has no such
+        test.
     is_shown : callable or None
-        Tells whether a packet holds a picture that is shown; None where all do.
+        Tells whether a packet holds a picture that is shown; None if all packets do.
     is_packed : callable or None
-        Tells whether a packet holds more than one picture; None where none does.
+        Tells whether a packet holds more than one picture; None if no packet does.
     """
 
     is_key: Test | None
@@ -52,7 +52,7 @@ class Bits:
         return self.is_key(bytes(packet))
 
     def shows(self, packet: Any) -> bool:
-        """Tell whether a packet that is not empty holds a picture that is shown."""
+        """Tell whether a non-empty packet holds a picture that is shown."""
         return self.is_shown is None or self.is_shown(bytes(packet))
 
     def joins(self, packet: Any) -> bool:
@@ -77,33 +77,33 @@ def _always(data: bytes) -> bool:
 
 
 def _number(data: bytes, first: int, count: int) -> int:
-    """Return the number that `count` bits hold from bit `first` on; missing bits are 0."""
+    """Return `count` bits from bit `first` as a number; missing bits are 0."""
     begin, end = first // 8, (first + count + 7) // 8
     held = int.from_bytes(data[begin:end].ljust(end - begin, b"\0"), "big")
     return held >> (8 * end - first - count) & (1 << count) - 1
 
 
 def _length_bytes(codec: str, extradata: bytes) -> int:
-    """Return how many bytes state the length of a unit; 0 where start codes part the units."""
-    place = {"h264": 4, "hevc": 21}[codec]
-    if len(extradata) <= place or extradata[0] != 1:
+    """Return the bytes of a unit's length field; 0 if start codes separate the units."""
+    offset = {"h264": 4, "hevc": 21}[codec]
+    if len(extradata) <= offset or extradata[0] != 1:
         return 0
-    return (extradata[place] & 3) + 1
+    return (extradata[offset] & 3) + 1
 
 
 def _units(data: bytes, length: int) -> Iterator[bytes]:
-    """Yield the units of a packet of H.264 or HEVC."""
+    """Yield the units of an H.264 or HEVC packet."""
     if not length:
         # An empty first part, or zeros, come before the first start code.
         yield from (unit for unit in data.split(b"\0\0\1")[1:] if unit)
         return
-    place = 0
-    while place + length < len(data):
-        size = int.from_bytes(data[place : place + length], "big")
-        place += length
+    offset = 0
+    while offset + length < len(data):
+        size = int.from_bytes(data[offset : offset + length], "big")
+        offset += length
         if size:
-            yield data[place : place + size]
-        place += size
+            yield data[offset : offset + size]
+        offset += size
 
 
 def _h264_key(units: Iterator[bytes]) -> bool:
@@ -117,27 +117,27 @@ def _h264_key(units: Iterator[bytes]) -> bool:
 
 
 def _has_recovery_point(messages: bytes) -> bool:
-    """Tell whether one of the messages of a unit says that pictures are whole from here on."""
+    """Tell whether a unit's SEI messages include a recovery point."""
     data = messages.replace(b"\0\0\3", b"\0\0")  # the 3 keeps a start code from appearing
-    place = 0
-    while place + 2 < len(data):
-        kind, place = _sum_of_bytes(data, place)
-        size, place = _sum_of_bytes(data, place)
+    offset = 0
+    while offset + 2 < len(data):
+        kind, offset = _sum_of_bytes(data, offset)
+        size, offset = _sum_of_bytes(data, offset)
         if kind == RECOVERY_POINT:
             return True
-        place += size
+        offset += size
     return False
 
 
-def _sum_of_bytes(data: bytes, place: int) -> tuple[int, int]:
-    """Return a number written as bytes of 255 and a last one, and the place behind it."""
+def _sum_of_bytes(data: bytes, offset: int) -> tuple[int, int]:
+    """Return a number that is coded as 255 bytes plus a last byte, and the offset after it."""
     total = 0
-    while place < len(data):
-        total += data[place]
-        place += 1
-        if data[place - 1] != 255:
+    while offset < len(data):
+        total += data[offset]
+        offset += 1
+        if data[offset - 1] != 255:
             break
-    return total, place
+    return total, offset
 
 
 def _hevc_key(units: Iterator[bytes]) -> bool:
@@ -146,8 +146,8 @@ def _hevc_key(units: Iterator[bytes]) -> bool:
 
 
 def _mpeg4_key(data: bytes) -> bool:
-    place = data.find(VOP)
-    return place >= 0 and _number(data, 8 * (place + 4), 2) == 0
+    offset = data.find(VOP)
+    return offset >= 0 and _number(data, 8 * (offset + 4), 2) == 0
 
 
 def _mpeg4_packed(data: bytes) -> bool:
@@ -155,7 +155,7 @@ def _mpeg4_packed(data: bytes) -> bool:
 
 
 def _mpeg12_key(data: bytes) -> bool:
-    # Two fields may be pictures of their own, of which the second may need earlier ones.
+    # Two fields may be separate pictures, and the second may depend on earlier ones.
     pictures = data.split(MPEG_PICTURE)[1:]
     return bool(pictures) and all(_number(picture, 10, 3) == 1 for picture in pictures)
 
@@ -166,10 +166,10 @@ def _h263_key(data: bytes) -> bool:
         return False
     if _number(data, bits + 13, 3) != EXTENDED:
         return _number(data, bits + 16, 1) == 0
-    place = bits + 16
-    if _number(data, place, 3) != 1:  # the extension leaves out what has not changed
+    offset = bits + 16
+    if _number(data, offset, 3) != 1:  # the extension omits unchanged fields
         return False
-    return _number(data, place + 3 + 18, 3) == 0
+    return _number(data, offset + 3 + 18, 3) == 0
 
 
 def _flv1_key(data: bytes) -> bool:
@@ -196,28 +196,28 @@ def _vp8_shown(data: bytes) -> bool:
 
 
 def _vp9_pictures(data: bytes) -> Iterator[bytes]:
-    """Yield the pictures that a packet of VP9 joins."""
+    """Yield the pictures of a VP9 packet; a superframe holds several."""
     mark = data[-1]
     count, width = (mark & 7) + 1, (mark >> 3 & 3) + 1
     sizes = len(data) - 1 - count * width
     if mark >> 5 != 6 or sizes < 1 or data[sizes - 1] != mark:
         yield data
         return
-    place = 0
+    offset = 0
     for number in range(count):
         begin = sizes + number * width
         size = int.from_bytes(data[begin : begin + width], "little")
         if size:
-            yield data[place : place + size]
-        place += size
+            yield data[offset : offset + size]
+        offset += size
 
 
 def _vp9_header(picture: bytes) -> tuple[bool, bool, bool]:
     """Return whether a picture shows an earlier one, is a key frame, and is shown."""
-    place = 5 if _number(picture, 2, 2) == 3 else 4  # profile 3 has one more bit
-    again = _number(picture, place, 1) == 1
-    key = not again and not _number(picture, place + 1, 1)
-    return again, key, bool(_number(picture, place + 2, 1))
+    offset = 5 if _number(picture, 2, 2) == 3 else 4  # profile 3 has one more bit
+    again = _number(picture, offset, 1) == 1
+    key = not again and not _number(picture, offset + 1, 1)
+    return again, key, bool(_number(picture, offset + 2, 1))
 
 
 def _vp9_key(data: bytes) -> bool:
@@ -230,22 +230,22 @@ def _vp9_shown(data: bytes) -> bool:
 
 
 def _av1_units(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield type and content of the units of a packet of AV1."""
-    place = 0
-    while place < len(data):
-        head = data[place]
-        place += 2 if head & 4 else 1
-        size = len(data) - place
+    """Yield the type and content of each unit of an AV1 packet."""
+    offset = 0
+    while offset < len(data):
+        head = data[offset]
+        offset += 2 if head & 4 else 1
+        size = len(data) - offset
         if head & 2:
             size, shift = 0, 0
-            while place < len(data):
-                byte = data[place]
+            while offset < len(data):
+                byte = data[offset]
                 size |= (byte & 127) << shift
-                place, shift = place + 1, shift + 7
+                offset, shift = offset + 1, shift + 7
                 if byte < 128:
                     break
-        yield head >> 3 & 15, data[place : place + size]
-        place += size
+        yield head >> 3 & 15, data[offset : offset + size]
+        offset += size
 
 
 def _av1_key(data: bytes) -> bool:
@@ -254,7 +254,7 @@ def _av1_key(data: bytes) -> bool:
         if kind == AV1_SEQUENCE:
             still = _number(unit, 4, 1) == 1
         elif kind in (AV1_FRAME_HEADER, AV1_FRAME):
-            # It is no repeated one, its type is a key frame, and it is shown.
+            # Not a repeated frame, of type key frame, and shown.
             return still or _number(unit, 0, 4) == 1
     return False
 

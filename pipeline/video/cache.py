@@ -1,7 +1,7 @@
-"""What was once learnt of files, kept so that a second run reads no video.
+"""Cache the hashes, indexes and statistics of files, so that a second run reads no video.
 
-A file is known by its path and its `signature`; what was learnt of its content is kept under the
-content's hash, so it survives moves and copies.
+A path and a `signature` identify a file. Everything about its content is stored under the content
+hash, so it survives moves and copies.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from featstore.keys import digest
 from pipeline.video.images import numbered_images
 from pipeline.video.index import VideoIndex
 
-# Raised whenever a table, a packed index, or what statistics mean changes: all is learnt anew.
+# Raise it when a table, a packed index or the meaning of statistics changes: it empties the cache.
 VERSION = 12
 MOST_ANSWERS = 20
-# The first column is the key; every table has a column more, the checksum of the row.
+# The first column is the key; every table also has a column for the checksum of the row.
 TABLES = {
     "file": ("path", "signature", "sha256"),
     "video": ("sha256", "packed"),
     "statistics": ("key", "json"),
     "answer": ("request", "json"),
 }
-DELETE = "delete it, which costs time only"
+DELETE = "delete it; the next run rebuilds it"
 REMEDIES = {
-    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_FULL: "free space on its disk",
     sqlite3.SQLITE_BUSY: "wait for the process that uses it",
-    sqlite3.SQLITE_READONLY: "let its folder be writable, or give another with --store",
-    sqlite3.SQLITE_CANTOPEN: "let its folder be writable, or give another with --store",
+    sqlite3.SQLITE_READONLY: "make its folder writable, or pass another one with --stores",
+    sqlite3.SQLITE_CANTOPEN: "make its folder writable, or pass another one with --stores",
 }
 
 
 class Cache:
-    """A SQLite file beside the stores; safe to delete, and safe between processes.
+    """A SQLite file next to the stores; safe to delete, and safe between processes.
 
     Parameters
     ----------
     path : Path
-        Made on first use, with its folder. Where that may only be read, as of a colleague, what
-        it holds is used, and what is learnt is forgotten.
+        Created on first use, with its folder. A read-only cache, such as a colleague's, is read
+        but never updated.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +56,7 @@ class Cache:
 
     @property
     def journals(self) -> Path:
-        """Where processes note which videos they decode; see `pipeline.video.journal`."""
+        """Folder where processes record which videos they decode; see `pipeline.video.journal`."""
         return self._path.parent / ".decoding"
 
     @cached_property
@@ -65,9 +65,9 @@ class Cache:
         database = None
         try:
             database = self._connect()
-            # Damaged text fails by its checksum.
+            # Damaged text fails its checksum.
             database.text_factory = partial(str, encoding="utf-8", errors="replace")
-            # What a power cut destroys can be learnt again, so nothing waits for the disk.
+            # A power cut may lose entries; they can be recomputed, so do not wait for the disk.
             database.execute("PRAGMA synchronous = OFF")
             _make_tables(database)
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -77,7 +77,7 @@ class Cache:
         return database
 
     def _connect(self) -> sqlite3.Connection:
-        """Open the file, or a copy of it in memory where it cannot be written."""
+        """Open the file, or an in-memory copy of it if it is read-only."""
         there = self._path.exists()
         if os.access(self._path.parent, os.W_OK) and (not there or os.access(self._path, os.W_OK)):
             return sqlite3.connect(self._path, timeout=60, isolation_level=None)
@@ -94,7 +94,7 @@ class Cache:
             self._database.close()
 
     def known_hashes(self, files: Iterable[Path]) -> dict[Path, str]:
-        """Return the hashes of those files that have not changed since they were hashed."""
+        """Return the hashes of the files that have not changed since they were hashed."""
         names = {path: os.path.realpath(path) for path in files}
         rows = self._rows("file", names.values())
         hashes: dict[Path, str] = {}
@@ -106,7 +106,7 @@ class Cache:
         return hashes
 
     def keep_hash(self, path: Path, seen: str, sha256: str) -> None:
-        """Keep a file's hash, with the signature that it had before it was read."""
+        """Store a file's hash, with the signature from before it was read."""
         self._keep("file", os.path.realpath(path), seen, sha256)
 
     def indexes(self, hashes: Iterable[str]) -> dict[str, bytes]:
@@ -114,45 +114,45 @@ class Cache:
         return {sha256: packed for sha256, (packed,) in self._rows("video", hashes).items()}
 
     def keep_index(self, sha256: str, index: VideoIndex) -> None:
-        """Keep the index of the video with this content."""
+        """Store the index of the video with this content hash."""
         self._keep("video", sha256, index.pack())
 
     def statistics(self, key: str) -> dict[str, Any] | None:
-        """Return the statistics kept under `key`, if any."""
+        """Return the statistics stored under `key`, if any."""
         row = self._rows("statistics", [key]).get(key)
         return None if row is None else json.loads(row[0])
 
     def keep_statistics(self, key: str, statistics: dict[str, Any]) -> None:
-        """Keep statistics under `key`."""
+        """Store statistics under `key`."""
         self._keep("statistics", key, json.dumps(statistics))
 
     def answer(self, request: str) -> str | None:
-        """Return the answer kept for a request; see `pipeline.build.repeat`."""
+        """Return the answer stored for a request; see `pipeline.build.repeat`."""
         row = self._rows("answer", [request]).get(request)
         return None if row is None else str(row[0])
 
     def keep_answer(self, request: str, answer: str) -> None:
-        """Keep the answer to a request, and those of the last few requests."""
+        """Store the answer to a request, and drop all but the most recent answers."""
         self._keep("answer", request, answer)
         newest = f"SELECT rowid FROM answer ORDER BY rowid DESC LIMIT {MOST_ANSWERS}"  # noqa: S608
         self._execute(f"DELETE FROM answer WHERE rowid NOT IN ({newest})")  # noqa: S608
 
     def _rows(self, table: str, keys: Iterable[str]) -> dict[str, tuple[Any, ...]]:
-        """Return the rows with these keys, without those whose checksum is wrong."""
+        """Return the rows with these keys; skip rows with a wrong checksum."""
         key = TABLES[table][0]
         query = f"SELECT * FROM {table} WHERE {key} IN (SELECT value FROM json_each(?))"  # noqa: S608
-        found = self._execute(query, json.dumps(list(keys)))
-        return {row[0]: row[1:-1] for row in found if row[-1] == _checksum(row[:-1])}
+        matches = self._execute(query, json.dumps(list(keys)))
+        return {row[0]: row[1:-1] for row in matches if row[-1] == _checksum(row[:-1])}
 
     def _keep(self, table: str, *row: Any) -> None:
-        places = ", ".join("?" * (len(row) + 1))
-        query = f"INSERT OR REPLACE INTO {table} VALUES ({places})"  # noqa: S608
+        placeholders = ", ".join("?" * (len(row) + 1))
+        query = f"INSERT OR REPLACE INTO {table} VALUES ({placeholders})"  # noqa: S608
         self._execute(query, *row, _checksum(row))
 
     def _execute(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         try:
             return self._database.execute(query, values).fetchall()
-        # SQLite decodes damaged names of columns, too.
+        # SQLite decodes column names too, and they may be damaged.
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._unusable(error) from None
 
@@ -163,15 +163,15 @@ class Cache:
 
 
 def _checksum(row: tuple[Any, ...]) -> int:
-    """Return the checksum of a row's values, whatever types damage has given them."""
+    """Return the checksum of a row's values; damage may have changed their types."""
     return zlib.crc32(repr(row).encode())
 
 
 def _make_tables(database: sqlite3.Connection) -> None:
-    """Make the tables, dropping those of another version."""
+    """Create the tables; drop tables of another version."""
     if _version(database) == VERSION:
         return
-    # Whoever waits here for another process finds the tables made.
+    # Another process may have created the tables while this one waited for the lock.
     database.execute("BEGIN IMMEDIATE")
     if _version(database) != VERSION:
         for name, columns in TABLES.items():
@@ -188,10 +188,10 @@ def _version(database: sqlite3.Connection) -> int:
 
 
 def signature(path: Path) -> str:
-    """Return what changes when a file does, or any image of a folder, without reading them.
+    """Return a value that changes when a file, or an image of a folder, changes; reads no content.
 
-    Size and modification time can be those of another file; when the system last changed the
-    file's entry, and its number on the disk, cannot be set.
+    A replaced file can have the same size and modification time. Nobody can set the inode
+    number or the inode's change time.
     """
     if not path.is_dir():
         return " ".join(map(str, _stamp(path)))

@@ -1,4 +1,4 @@
-"""Videos whose decoder crashed, hung or ran out of memory: each tried again by itself."""
+"""Find the videos that crash, hang or exhaust the memory: retry each in its own process."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ Attempt = Callable[[Path, int], None]
 def crashes(
     folder: Path, attempt: Attempt | None = None, seconds: float = HANG_SECONDS
 ) -> dict[Path, str]:
-    """Return the videos that were in work when a process died and fail by themselves, and why.
+    """Return the videos that were being decoded when a process died and fail again, and why.
 
     Parameters
     ----------
     folder : Path
-        Where the journals lie.
+        Folder of the journals.
     attempt : callable
-        What is tried in another process with a video and a frame; by default, it is decoded.
+        Called in another process with a video and a frame; decodes the video by default.
     seconds : float
-        How long that may take.
+        Time limit of an attempt.
     """
     crashed: dict[Path, str] = {}
     for journal in sorted(folder.glob("*.journal")):
@@ -42,7 +42,7 @@ def crashes(
 
 
 def _failing(journal: Path, attempt: Attempt, seconds: float) -> dict[Path, str]:
-    """Return what fails of a journal; where nothing does, or its process lives, that is nothing."""
+    """Return the failing videos of a journal; none if its process is alive."""
     descriptor = open_lock(journal)
     try:
         if not try_lock(descriptor):
@@ -52,7 +52,7 @@ def _failing(journal: Path, attempt: Attempt, seconds: float) -> dict[Path, str]
         failing = {path: reason for path, reason in tried.items() if reason}
         if not failing:
             journal.unlink(missing_ok=True)
-            with suppress(OSError):  # others are in it
+            with suppress(OSError):  # other journals are in it
                 journal.parent.rmdir()
         return failing
     finally:
@@ -67,14 +67,14 @@ def _entries(content: bytes) -> Iterator[tuple[Path, int]]:
 
 
 def _try(path: Path, frame: int, attempt: Attempt, seconds: float) -> str:
-    """Return why a video fails in a process of its own; empty if it does not."""
+    """Return why a video fails in a separate process; empty if it does not."""
     process = get_context("spawn").Process(target=attempt, args=(path, frame), daemon=True)
     process.start()
     process.join(seconds)
     if process.is_alive():
         process.kill()
         process.join()
-        return f"its decoder gave nothing for {seconds:g} s"
+        return f"its decoder returned no frame for {seconds:g} s"
     if process.exitcode == NO_MEMORY:
         return "decoding it takes more memory than there is"
     code = process.exitcode or 0
@@ -82,7 +82,7 @@ def _try(path: Path, frame: int, attempt: Attempt, seconds: float) -> str:
 
 
 def _decode(path: Path, frame: int) -> None:
-    """Do again what was done when the process died."""
+    """Repeat the work during which the process died."""
     from pipeline.video.decode import decode_all
     from pipeline.video.index import read_index
 

@@ -1,4 +1,4 @@
-"""Frames of a video by index, front to back, each checked against the index."""
+"""Decode frames of a video in order, and check each against the index."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 Decode = Callable[
     [Path, VideoIndex, NDArray[np.int64], PixelMode], "Iterator[tuple[int, Picture | Tensor]]"
 ]
-# Their decoders can leave out a packet's frame; others apply what they are told to another packet.
+# Only these decoders can skip the frame of a given packet; others skip a different one.
 CAN_SKIP = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4")
-# The data of these never hold so many zeros in a row, which a disk leaves where it lost a block;
-# what pads pictures in streams without lengths may.
+# A disk that lost a block returns zeros. The data of these codecs never hold this many zeros in a
+# row, except as padding in streams without lengths.
 DENSE = ("h264", "hevc", "vp8", "libdav1d", "vp9", "av1")
 WITHOUT_LENGTHS = ("mpeg", "mpegts")
 ZEROS = bytes(64)
@@ -45,7 +45,7 @@ class Lost:
     ----------
     frames : list of int
     reason : str
-        What was found at the first of them; names no path.
+        Error of the first lost frame; contains no path.
     """
 
     frames: list[int]
@@ -60,7 +60,7 @@ def decode(
     *,
     tally: Callable[[], None] | None = None,
 ) -> Iterator[tuple[int, Picture]]:
-    """Yield frames of one video in ascending order, decoding front to back.
+    """Yield frames of one video in ascending order.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def decode(
         Ascending, each once.
     mode : {"luma", "rgb"}
     tally : callable, optional
-        Called for every frame that is decoded, wanted or not.
+        Called for every decoded frame, requested or not.
 
     Yields
     ------
@@ -82,16 +82,16 @@ def decode(
     Raises
     ------
     DecodeError
-        If a frame is missing, corrupt, or not where the index has it.
+        If a frame is missing, corrupt, or at another position than in the index.
     """
     import av
 
-    wanted = map(int, frames)
-    due, before = next(wanted), -1
+    requested = map(int, frames)
+    due, before = next(requested), -1
     pixels = Converter(mode, index)
-    found = image_frames(path, index, frames) if path.is_dir() else _frames(path, index, frames)
+    decoded = image_frames(path, index, frames) if path.is_dir() else _frames(path, index, frames)
     try:
-        for number, frame, damaged in noted(path, due, _judged(found)):
+        for number, frame, damaged in noted(path, due, _judged(decoded)):
             if tally is not None:
                 tally()
             if number <= before:
@@ -104,7 +104,7 @@ def decode(
                 raise DecodeError(path, due, reason)
             _check_orientation(path, number, frame, index)
             yield number, pixels.picture(frame)
-            if (following := next(wanted, None)) is None:
+            if (following := next(requested, None)) is None:
                 return
             due = following
     except MemoryError:
@@ -121,15 +121,15 @@ def decode_all(
     mode: PixelMode,
     decoding: Decode = decode,
 ) -> Iterator[tuple[int, Picture | Tensor] | Lost]:
-    """Yield frames as `decoding` does, and what is lost where one does not decode.
+    """Yield frames as `decoding` does, and a `Lost` where a frame does not decode.
 
-    With a frame, those behind it are lost up to the next key frame, for they are predicted from it.
+    All frames up to the next key frame are lost too, because they are predicted from that frame.
     """
     while len(frames):
         done = 0
         try:
-            for found in decoding(path, index, frames, mode):
-                yield found
+            for item in decoding(path, index, frames, mode):
+                yield item
                 done += 1
         except DecodeError as error:
             frames = frames[done:]
@@ -143,34 +143,32 @@ def decode_all(
 
 
 def _check_orientation(path: Path, number: int, frame: Any, index: VideoIndex) -> None:
-    """Refuse a frame that is shown turned by no quarter, or mirrored unlike the index says."""
+    """Refuse a frame that is not rotated by quarter turns, or mirrored unlike the index."""
     if quarter_turns(frame.rotation) is None:
         degrees = -frame.rotation % 360
-        raise DecodeError(
-            path, number, f"it is shown turned by {degrees} degrees; store it upright"
-        )
+        raise DecodeError(path, number, f"it is rotated by {degrees} degrees; store it upright")
     if is_mirrored(frame) not in (None, index.mirrored):
         either = ("mirrored", "not mirrored")[index.mirrored]
         raise DecodeError(
-            path, number, f"it is {either}, unlike the video's header says; store it upright"
+            path, number, f"it is {either}, unlike the video's header; store it upright"
         )
 
 
-def _judged(found: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any, bool]]:
-    """Yield (frame number, decoded frame, whether it may be damaged).
+def _judged(decoded: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any, bool]]:
+    """Yield (frame number, decoded frame, whether the frame may be damaged).
 
-    FFmpeg marks corrupt frames, but not those that are predicted from one: the frames behind it up
-    to the next key frame, and the B-frames just before it, which therefore wait for it.
+    FFmpeg marks corrupt frames, but not the frames that are predicted from them: those up to the
+    next key frame, and the B-frames just before. The B-frames are therefore held back.
     """
     from av.video.frame import PictureType
 
     damaged = False
     waiting: list[tuple[int, Any, bool]] = []
-    for number, frame in found:
+    for number, frame in decoded:
         damaged = frame.is_corrupt or (damaged and not frame.key_frame)
         waiting.append((number, frame, damaged))
         if frame.pict_type != PictureType.B:
-            yield from ((own, held, bad or frame.is_corrupt) for own, held, bad in waiting)
+            yield from ((earlier, held, bad or frame.is_corrupt) for earlier, held, bad in waiting)
             waiting = []
         elif len(waiting) > MOST_REORDERED:
             yield waiting.pop(0)
@@ -180,17 +178,17 @@ def _judged(found: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any, bool]]
 def _frames(path: Path, index: VideoIndex, frames: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
     """Yield (frame number, decoded frame) from a key frame at or before the first of `frames`.
 
-    Frames that are not asked for and that no other one is predicted from may be left out.
+    Frames that are not requested, and that no other frame depends on, may be skipped.
 
-    Some containers are sought by decoding time, which lies before the time stamp, so that a seek
-    ends behind the key frame asked for; and pictures that are refreshed in parts are whole only
-    some frames after it. Then, and where the decoder does not find a key frame there, it is tried
-    from further back, at last from the beginning.
+    Some containers seek by decoding time, which is before the time stamp, so a seek may land after
+    the requested key frame. With gradual refresh, pictures are complete only some frames later.
+    In these cases, and where the decoder finds no key frame, start from earlier key frames, and
+    finally from the beginning.
     """
     import av
 
     first = int(frames[0])
-    wanted = index.pts[frames]
+    requested = index.pts[frames]
     keys = index.keys[: np.searchsorted(index.keys, first, "right")]
     starts = [int(index.pts[keys[-back]]) for back in (1, 2, 4, 8) if back < len(keys)]
     for start in (*starts, None):
@@ -200,7 +198,7 @@ def _frames(path: Path, index: VideoIndex, frames: NDArray[np.int64]) -> Iterato
             if not len(index.keys):
                 yield from enumerate(container.decode(stream))
                 return
-            numbered = _numbered(path, container, index, start, first, wanted)
+            numbered = _numbered(path, container, index, start, first, requested)
             if start is None:
                 yield from numbered
                 return
@@ -219,21 +217,21 @@ def _numbered(
     index: VideoIndex,
     start: int | None,
     first: int,
-    wanted: NDArray[np.int64],
+    requested: NDArray[np.int64],
 ) -> Iterator[tuple[int, Any]]:
-    """Yield decoded frames from the key frame with time stamp `start` on, if a seek leads there.
+    """Yield decoded frames from the key frame with time stamp `start`, if a seek reaches it.
 
-    Numbers come from the time stamps, never from counting, which is wrong after a seek.
+    Frame numbers come from time stamps; counting would be wrong after a seek.
     """
     stream = container.streams.video[index.stream]
     codec = stream.codec_context.name
-    # Time stamps that might be those of decoding are checked frame by frame.
+    # Time stamps may be decoding times: check the order frame by frame.
     doubtful = index.in_order and stream.codec_context.has_b_frames
     skips = codec in CAN_SKIP and not doubtful
     dense = codec in DENSE and container.format.name not in WITHOUT_LENGTHS
     if start is not None:
         container.seek(start, stream=stream)
-    key = _place(index.pts, start)
+    key = _position(index.pts, start)
     reached = proven = start is None
     before = -1
     for packet in container.demux(stream):
@@ -242,10 +240,10 @@ def _numbered(
                 return
             reached = packet.pts == start
         if skips:
-            asked = _place(wanted, packet.pts) >= 0
+            asked = _position(requested, packet.pts) >= 0
             stream.codec_context.skip_frame = "DEFAULT" if asked else "NONREF"
         for frame in _decoded(packet, start, dense):
-            number = _place(index.pts, frame.pts)
+            number = _position(index.pts, frame.pts)
             if number < 0:
                 raise DecodeError(path, first, f"time stamp {frame.pts} is not indexed")
             if doubtful and before >= 0 and number != before + 1:
@@ -259,14 +257,14 @@ def _numbered(
             yield number, frame
 
 
-def _place(stamps: NDArray[np.int64], pts: int | None) -> int:
-    """Return where a time stamp is among ascending ones; -1 if it is not, or there is none."""
-    place = -1 if pts is None else int(stamps.searchsorted(pts))
-    return place if 0 <= place < len(stamps) and stamps[place] == pts else -1
+def _position(stamps: NDArray[np.int64], pts: int | None) -> int:
+    """Return the position of a time stamp among ascending ones; -1 if it is not there or None."""
+    position = -1 if pts is None else int(stamps.searchsorted(pts))
+    return position if 0 <= position < len(stamps) and stamps[position] == pts else -1
 
 
 def _decoded(packet: Any, start: int | None, dense: bool) -> Iterator[Any]:
-    """Yield the frames that the decoder returns for a packet behind a seek to `start`."""
+    """Yield the frames that the decoder returns for a packet after a seek to `start`."""
     import av
 
     try:
@@ -274,8 +272,8 @@ def _decoded(packet: Any, start: int | None, dense: bool) -> Iterator[Any]:
             raise av.InvalidDataError(0, "zeros stand in for part of its data")
         yield from packet.decode()
     except av.FFmpegError:
-        # Frames that are shown before the key frame may be predicted from others before it.
+        # Frames shown before the key frame may be predicted from frames before the seek.
         if start is None or packet.pts is None or packet.pts >= start:
-            # Those that were decoded before the damage are still to be shown.
+            # Flush the frames that were decoded before the damage.
             yield from packet.stream.codec_context.decode(None)
             raise

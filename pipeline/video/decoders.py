@@ -1,4 +1,4 @@
-"""The decoder that an option names."""
+"""Select the decoder that `--decoder` names."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pipeline.video.torchcodec import _reason, decode_with_torchcodec
 
 
 def decoding(name: str) -> Decode:
-    """Return what decodes as ``--decoder`` says; see `pipeline.build.plan.options.DECODERS`.
+    """Return the decode function for ``--decoder``; see `pipeline.build.plan.options.DECODERS`.
 
     Raises
     ------
     InputError
-        If it cannot be used here; nothing else decodes in its place.
+        If the decoder cannot be used here; there is no fallback.
     """
     if name == "pyav":
         return decode
@@ -25,7 +25,7 @@ def decoding(name: str) -> Decode:
 
 
 def versions(name: str) -> dict[str, Any]:
-    """Return what decides the last bits of the decoder's pixels, beside PyAV's version.
+    """Return the versions that determine the decoder's pixels, in addition to PyAV's.
 
     Raises
     ------
@@ -39,19 +39,19 @@ def versions(name: str) -> dict[str, Any]:
     except ModuleNotFoundError:
         raise InputError(
             f"--decoder is {name}, which needs torchcodec: pip install torchcodec, "
-            "or give --decoder pyav."
+            "or pass --decoder pyav."
         ) from None
     except (ImportError, OSError, RuntimeError) as error:
         raise InputError(
-            f"--decoder is {name}, and torchcodec cannot be loaded ({_reason(error)}); it needs "
-            "FFmpeg's shared libraries, and one built for CUDA needs torch for CUDA: see "
-            "docs/decoding.md, or give --decoder pyav."
+            f"--decoder is {name}, but torchcodec cannot be loaded ({_reason(error)}); it needs "
+            "FFmpeg's shared libraries, and a CUDA build needs torch for CUDA: see "
+            "docs/decoding.md, or pass --decoder pyav."
         ) from None
     import torch
 
     if name.endswith("cuda") and not torch.cuda.is_available():
         raise InputError(
-            f"--decoder is {name}, and torch finds no CUDA device here; give --decoder "
-            "torchcodec:cpu or pyav, of which features have keys of their own."
+            f"--decoder is {name}, but torch finds no CUDA device here; pass --decoder "
+            "torchcodec:cpu or pyav. Each decoder has its own store keys."
         )
     return {"torchcodec": torchcodec.__version__, "its_ffmpeg": torchcodec.ffmpeg_major_version}

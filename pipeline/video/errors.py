@@ -1,4 +1,4 @@
-"""What is raised where a frame does not decode."""
+"""Errors that decoding raises."""
 
 from __future__ import annotations
 
@@ -29,4 +29,4 @@ class DecodeError(InputError):
 
 
 class ImageError(Exception):
-    """Why an image cannot be taken, as what follows its name in a sentence."""
+    """An image cannot be used; the message continues a sentence after the image's name."""

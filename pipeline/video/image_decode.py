@@ -1,4 +1,4 @@
-"""Frames of a folder of numbered images."""
+"""Decode the frames of a folder of numbered images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.video.orientation import is_mirrored
 from pipeline.video.tiff import is_followed, pixel_tags_only
 
 TIFF_SUFFIXES = (".tif", ".tiff")
-SEVERAL = "holds several pictures; store each in an image of its own"
+SEVERAL = "holds several pictures; store each in a separate image"
 
 
 def image_frames(
@@ -30,7 +30,7 @@ def image_frames(
     Raises
     ------
     DecodeError
-        If an image is damaged, too large, or read otherwise than the first one.
+        If an image is damaged, too large, or of another format than the first one.
     """
     images = numbered_images(path)
     for number in frames.tolist():
@@ -46,12 +46,12 @@ def _frame(image: Path, index: VideoIndex) -> Any:
     Raises
     ------
     ImageError
-        If it is not read as the first one is.
+        If its values or orientation differ from those of the first image.
     """
     import av
 
     most = most_pixels(index.width, index.height)
-    # Without the first option, half a JPEG is a picture with a grey half.
+    # Without the first option, a truncated JPEG decodes with a grey half.
     options = {"err_detect": "explode", "max_pixels": str(most)}
     data = _pixels_of_tiff(image) if image.suffix.lower() in TIFF_SUFFIXES else b""
     try:
@@ -67,7 +67,7 @@ def _frame(image: Path, index: VideoIndex) -> Any:
         header = read_header(image)
         if header is not None and header.width * header.height > most:
             raise ImageError(
-                f"is {header.width} x {header.height}, and at most {most} pixels are read"
+                f"is {header.width} x {header.height}; the limit is {most} pixels"
             ) from None
         raise
     _check_orientation(image, frame, index)
@@ -82,8 +82,8 @@ def _pixels_of_tiff(image: Path) -> bytes:
 
 
 def _check_alone(container: Any) -> None:
-    """Refuse an animated image of which one frame was decoded."""
-    # Demuxers of single images are called pipes.
+    """Refuse an animated image after its first frame."""
+    # FFmpeg names the demuxers of single images "*_pipe".
     if container.format.name.endswith("_pipe"):
         return
     if next(container.decode(video=0), None) is not None:
@@ -91,10 +91,10 @@ def _check_alone(container: Any) -> None:
 
 
 def _check_scale(frame: Any, index: VideoIndex, codec: str) -> None:
-    """Refuse an image whose values are scaled otherwise than those of the first one."""
+    """Refuse an image if its values are scaled differently from those of the first image."""
     name, bits = frame.format.name, frame.format.components[0].bits
     values = image_range(name, assumed_range(name, bits, int(frame.color_range or 0), codec))
-    # Fewer than 8 bits are expanded to 8.
+    # FFmpeg expands fewer than 8 bits to 8.
     if (max(bits, 8), values) != (max(index.bits, 8), index.pixel_range):
         raise ImageError(
             f"is {name}, {bits} bits, {values} range, but the first image is "
@@ -105,7 +105,7 @@ def _check_scale(frame: Any, index: VideoIndex, codec: str) -> None:
 
 def _check_orientation(image: Path, frame: Any, index: VideoIndex) -> None:
     mirrored = is_mirrored(frame)
-    if mirrored is None:  # it has EXIF, which Pillow reads
+    if mirrored is None:  # PyAV hides it, but Pillow reads EXIF
         header = read_header(image)
         mirrored = header is not None and header.mirrored
     if mirrored != index.mirrored:

@@ -1,4 +1,4 @@
-"""What the header of an image file states; no pixel is decoded."""
+"""Read the header of an image file without decoding pixels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _warnings = Lock()
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What the header of an image file states.
+    """The size and orientation in an image file's header.
 
     Attributes
     ----------
@@ -35,15 +35,15 @@ class ImageHeader:
 
 
 def read_header(path: Path) -> ImageHeader | None:
-    """Return what the header of an image file states; None if Pillow cannot read it.
+    """Return the header of an image file; None if Pillow cannot read it.
 
-    Pillow's own limit of pixels is for the whole process, so it is not asked to open the file.
+    Pillow's pixel limit is global to the process, so this does not use `Image.open`.
     """
     from PIL import Image
 
     Image.init()
     with path.open("rb") as stream, _warnings, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of damage, which the decoder refuses
+        warnings.simplefilter("ignore")  # about damage, which the decoder refuses
         start = stream.read(16)
         for name in FORMATS:
             make, accepts = Image.OPEN[name]
@@ -74,7 +74,7 @@ def is_animated_webp(path: Path) -> bool:
             return False
         while frames < 2 and len(head := stream.read(8)) == 8:
             kind, length = struct.unpack("<4sI", head)
-            if kind in (b"VP8 ", b"VP8L"):  # a picture that is no frame of an animation
+            if kind in (b"VP8 ", b"VP8L"):  # a still picture
                 return False
             frames += kind == b"ANMF"
             stream.seek(length + length % 2, os.SEEK_CUR)

@@ -1,4 +1,4 @@
-"""A folder of numbered images that counts as a video."""
+"""Read a folder of numbered images as a video."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def numbered_images(folder: Path) -> list[Path]:
     Raises
     ------
     InputError
-        If there is no image, one has no number, two have the same, or numbers are left out.
+        If there is no image, an image has no number, or numbers repeat or are missing.
     """
     images = [path for path in visible_entries(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
-        raise InputError(f"{folder} holds no images; a folder counts as a video if it does.")
+        raise InputError(f"{folder} holds no images; put the numbered images of a video into it.")
     numbers: dict[int, Path] = {}
     for path in images:
         check_utf8(path)
         digits = re.findall(r"\d+", path.stem)
         if not digits:
-            raise InputError(f"{path} has no number in its name, so its place is unknown.")
+            raise InputError(f"{path} has no number in its name; number all images evenly.")
         other = numbers.setdefault(int(digits[-1]), path)
         if other != path:
             raise InputError(f"{other.name} and {path.name} in {folder} have the same number.")
@@ -41,14 +41,14 @@ def numbered_images(folder: Path) -> list[Path]:
     if len(gaps) and gaps.max() != gaps.min():
         last = ordered[int(np.argmax(gaps > gaps.min()))]
         raise InputError(
-            f"{folder}: images are missing behind {numbers[last].name}, which number "
-            f"{last + int(gaps.min())} does not follow; put them back, or number all evenly."
+            f"{folder}: images are missing after {numbers[last].name}, because there is no number "
+            f"{last + int(gaps.min())}; put them back, or number all images evenly."
         )
     return [numbers[number] for number in ordered]
 
 
 def image_range(pixel_format: str, assumed: PixelRange) -> PixelRange:
-    """Return the range of an image's values: full unless it is YUV, as in WebP, and limited."""
+    """Return the range of an image's values: full, unless it is limited YUV, as in WebP."""
     return assumed if pixel_format.startswith("yuv") else "full"
 
 
@@ -59,9 +59,9 @@ def index_images(folder: Path, rate: Fraction | None, max_pixels: int = MAX_PIXE
     ----------
     folder : Path
     rate : Fraction or None
-        Images per second; None where nobody said, and then times only count images.
+        Images per second; if None, times are image counts.
     max_pixels : int
-        That an image may have.
+        Most pixels in an image.
 
     Raises
     ------

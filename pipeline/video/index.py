@@ -25,30 +25,30 @@ from pipeline.video.streams import films, video_stream
 PixelRange = Literal["full", "limited"]
 FULL_RANGE_TAG = 2  # AVCOL_RANGE_JPEG
 LIMITED_RANGE_TAG = 1  # AVCOL_RANGE_MPEG
-# Grey pictures of these codecs are luma planes; of any other codec, plain grey values.
+# Grey pictures of these codecs are luma planes; those of other codecs are plain grey values.
 LUMA_CODECS = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9", "av1")
-# These have no table of key frames, and behind a seek FFmpeg guesses some of their time stamps.
+# These have no table of key frames, and FFmpeg guesses some of their time stamps after a seek.
 UNINDEXED = ("mpeg", "mpegts")
 
 
 @dataclass(frozen=True, slots=True)
 class VideoIndex:
-    """What is known of a video without decoding it.
+    """The frame times and picture format of a video, read without decoding.
 
     Attributes
     ----------
     pts : ndarray of int64, shape (frames,)
         Presentation time stamps in units of `time_base`, ascending.
     keys : ndarray of int64
-        Positions in `pts` of the key frames, only the first where the file cannot be sought by
-        them; empty where decoded frames carry no time stamp and are counted from the beginning.
+        Positions in `pts` of the key frames; only the first if the file cannot seek to them.
+        Empty if decoded frames carry no time stamps and are counted from the beginning.
     mislabelled : bool
-        Whether the file's own key frames or time stamps mislead: frames that it calls key frames
-        are none or cannot be told, packets hold several frames, or time stamps are of decoding.
+        Whether the file's key frames or time stamps mislead: a key frame flag is wrong or cannot
+        be checked, packets hold several frames, or time stamps are decoding times.
     in_order : bool
-        Whether packets lie in the order of their time stamps.
+        Whether packets are in the order of their time stamps.
     time_base : Fraction
-        Seconds a unit.
+        Seconds per unit.
     end : int
         Time stamp at which the last frame ends.
     width, height : int
@@ -58,19 +58,19 @@ class VideoIndex:
     bits : int
         Bits of a luma value.
     pixel_range : {"full", "limited"}
-        The range that luma values are taken to have; see `assumed_range`.
+        The assumed range of luma values; see `assumed_range`.
     timed : bool
         False for a folder of images of unknown rate, whose `pts` only count.
     stream : int
         Position of the video among the file's video streams; see `video_stream`.
     streams : int
-        How many of them are no cover pictures.
+        Number of video streams, without cover pictures.
     mirrored : bool
-        Whether pictures are shown mirrored; turned they may be, too, which frames say.
+        Whether pictures are shown mirrored. The frames state their rotation.
     palette : bool
-        Whether values name colours of a palette, for which the file states no range.
+        Whether values are indexes into a palette without a stated range.
     delay : Fraction
-        Seconds from the beginning of the file, where players begin to count, to the first frame.
+        Seconds from the beginning of the file, where players start to count, to the first frame.
     """
 
     pts: NDArray[np.int64]
@@ -96,7 +96,7 @@ class VideoIndex:
 
     @property
     def seconds(self) -> NDArray[np.float64]:
-        """Seconds of every frame as a player shows them, shape (frames,); NaN if unknown."""
+        """Time of every frame in seconds, as a player shows it, shape (frames,); NaN if unknown."""
         if not self.timed or not len(self):
             return np.full(len(self), np.nan)
         seconds: NDArray[np.float64] = (self.pts - self.pts[0]) * float(self.time_base)
@@ -104,7 +104,7 @@ class VideoIndex:
 
     @property
     def bounds(self) -> NDArray[np.int64]:
-        """Where frames begin and the last one ends, in units of `time_base`, from 0."""
+        """Start of every frame and end of the last one, in units of `time_base`, from 0."""
         bounds: NDArray[np.int64] = np.append(self.pts, self.end) - self.pts[0]
         return bounds
 
@@ -117,7 +117,7 @@ class VideoIndex:
     def rate(self) -> float | None:
         """Frames per second: the larger of the mean and the median rate; None if unknown.
 
-        The two differ where frames were dropped, and then the median tells the camera's rate.
+        They differ if frames were dropped; then the median is the camera's rate.
         """
         if len(self) < 2 or not self.timed:
             return None
@@ -126,20 +126,20 @@ class VideoIndex:
         return float(1 / (shortest * self.time_base))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # It goes with every unit of work to another process, and steady rates pack well.
+        # Every unit of work sends an index to another process, and steady rates compress well.
         return VideoIndex.unpack, (self.pack(),)
 
     def pack(self) -> bytes:
         """Return the index as bytes: a line of JSON, then the gaps between its numbers."""
-        fields = {own.name: getattr(self, own.name) for own in dataclass_fields(self)}
+        fields = {item.name: getattr(self, item.name) for item in dataclass_fields(self)}
         fields |= {"pts": len(self.pts), "keys": len(self.keys)}
         fields |= {"time_base": str(self.time_base), "delay": str(self.delay)}
-        gaps = [np.diff(own, prepend=0).astype("<i8").tobytes() for own in (self.pts, self.keys)]
+        gaps = [np.diff(item, prepend=0).astype("<i8").tobytes() for item in (self.pts, self.keys)]
         return zlib.compress(b"\n".join([json.dumps(fields).encode(), b"".join(gaps)]), 1)
 
     @classmethod
     def unpack(cls, packed: bytes) -> VideoIndex:
-        """Return the index that `pack` made bytes of."""
+        """Return the index from the bytes that `pack` returned."""
         header, _, gaps = zlib.decompress(packed).partition(b"\n")
         fields = json.loads(header)
         numbers = np.frombuffer(gaps, "<i8").astype(np.int64)
@@ -155,10 +155,10 @@ def empty_index() -> VideoIndex:
 
 
 def assumed_range(pixel_format: str, bits: int, tag: int, codec: str) -> PixelRange:
-    """Decide which range luma values have.
+    """Return the assumed range of luma values.
 
-    A tag in the file decides. Without one, YUV is limited, as broadcast and nearly every encoder
-    have it, and RGB and plain grey are full. More than 8 bits divide by their own maximum.
+    A tag in the file decides. Without a tag, YUV is limited, as in broadcast and nearly every
+    encoder, and RGB and plain grey are full. Values of more than 8 bits are always full.
 
     Examples
     --------
@@ -175,10 +175,10 @@ def assumed_range(pixel_format: str, bits: int, tag: int, codec: str) -> PixelRa
 
 
 def read_index(path: Path) -> VideoIndex:
-    """Read the packets' time stamps of a video, demuxing only.
+    """Return the index of a video, from its packets' time stamps; demuxing only.
 
-    Where packets carry no time stamps (raw streams, some AVI files), the video is decoded once
-    instead, and its index has no key frames: such a file is always read from its beginning.
+    If packets carry no time stamps (raw streams, some AVI files), the video is decoded once, and
+    its index has no key frames: such a file is always read from its beginning.
 
     Raises
     ------
@@ -190,21 +190,21 @@ def read_index(path: Path) -> VideoIndex:
     try:
         with open_video(path) as container:
             stream = video_stream(path, container)
-            place = container.streams.video.index(stream)
+            position = container.streams.video.index(stream)
             packets = read_packets(path, container, stream)
             kind = container.format.name
             count = stream.frames
-            check_count(path, kind, place, packets, count)
+            check_count(path, kind, position, packets, count)
             check_container(path, kind, stream, packets)
             end = stated_end(container, stream)
             guessed = are_guessed(kind, stream.codec_context.name, packets)
             misled = not guessed and mislead(path, stream, packets)
             if counted := guessed or misled:
-                stamps = counted_stamps(path, kind, place, packets)
+                stamps = counted_stamps(path, kind, position, packets)
                 packets = replace(packets, mislabelled=misled, **stamps)
             picture = _picture(stream.codec_context)
             _check_values(path, picture["pixel_format"], picture["bits"])
-            picture |= {"stream": place, "streams": len(films(container))}
+            picture |= {"stream": position, "streams": len(films(container))}
             if "mp4" in kind:
                 picture["mirrored"] = mirrored_track(path, stream.id)
             time_base = stream.time_base or Fraction(1, 1)
@@ -222,13 +222,13 @@ def read_index(path: Path) -> VideoIndex:
     check_middle(path, kind, packets, index, count)
     if index.keys[:1].any():
         index = _from_first_shown(path, index)
-    # In ASF, a damaged time stamp moves a frame, and those after it get other numbers.
+    # In ASF, a damaged time stamp moves a frame and renumbers those after it.
     moved = kind == "asf" and not index.in_order
     return replace(index, keys=index.keys[:1]) if kind in UNINDEXED or moved else index
 
 
 def _from_first_shown(path: Path, index: VideoIndex) -> VideoIndex:
-    """Leave out frames before the first key frame that need others before the file begins."""
+    """Drop frames before the first key frame that depend on frames before the file begins."""
     shown = first_shown(path, index.stream)
     lost = 0 if shown is None else int(np.searchsorted(index.pts[: index.keys[0]], shown))
     if not lost:
@@ -239,10 +239,10 @@ def _from_first_shown(path: Path, index: VideoIndex) -> VideoIndex:
 
 
 def _delay(index: VideoIndex, packets: Packets, zero: int | None) -> Fraction:
-    """Return the seconds from the beginning of a file, in microseconds, to its first frame.
+    """Return the seconds from a file's beginning (`zero`, in microseconds) to its first frame.
 
-    Where a format keeps only times of decoding, the first frame has the first of them: FFmpeg adds
-    the decoder's delay.
+    If a format stores only decoding times, the first frame has the first of them, because FFmpeg
+    adds the decoder's delay.
     """
     if zero is None:
         return Fraction(0)
@@ -263,8 +263,8 @@ def _index(
     if len(gaps) and not gaps.min():
         twice = int(pts[np.argmin(gaps)])
         raise InputError(
-            f"{path}: two frames have the time stamp {float(twice * time_base):.3f} s; "
-            "re-encode the video, for frames cannot be told apart."
+            f"{path}: two frames have the time stamp {float(twice * time_base):.3f} s, so "
+            "frames cannot be told apart; re-encode the video."
         )
     last = packets.last or (int(np.median(gaps)) if len(gaps) else 1)
     keys = np.flatnonzero(np.frombuffer(packets.keys, np.uint8)[order])
@@ -292,14 +292,14 @@ def _picture(context: Any) -> dict[str, Any]:
 
 
 def _check_values(path: Path, pixel_format: str, bits: int) -> None:
-    """Refuse grey of floating-point numbers or of 32 bits, whose white no file states."""
+    """Refuse grey values that are floats or of 32 bits: no file states their white level."""
     if pixel_format.startswith(("gray", "ya")) and (bits > 16 or "f16" in pixel_format):
         raise InputError(
-            f"{path} is {pixel_format}, and grey values of at most 16 bits are read; convert it to "
+            f"{path} is {pixel_format}, but grey values may have at most 16 bits; convert it to "
             "gray16le."
         )
 
 
 def _reason(error: Exception) -> str:
-    """Return FFmpeg's words without the number and path that Python adds."""
+    """Return FFmpeg's message without the number and path that Python adds."""
     return str(getattr(error, "strerror", None) or error)

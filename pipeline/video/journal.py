@@ -1,7 +1,7 @@
-"""Which videos are being decoded, kept in a file that outlives a crash of the decoder.
+"""Record which videos are being decoded, in a file that survives a crash of the decoder.
 
-A process that dies within FFmpeg cannot say why. The next one finds the videos that were in work,
-tries each in a process of its own, and refuses by name what crashes, hangs or lacks memory there.
+A process that dies inside FFmpeg cannot say why. The next process reads the journal, retries each
+video in a separate process, and refuses those that crash, hang or run out of memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Journal:
     Parameters
     ----------
     folder : Path
-        Where the journals of all processes lie.
+        Folder of the journals of all processes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +45,7 @@ class Journal:
         self._map = mmap.mmap(self._descriptor, SLOT * SLOTS)
 
     def begin(self, name: bytes, frame: int) -> None:
-        """Note that this thread is at work on a frame; on the index, where it is -1.
+        """Record that this thread decodes a frame, or reads the index if `frame` is -1.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class Journal:
             self._since[slot] = time.monotonic(), name
 
     def end(self) -> None:
-        """Note that this thread is at work on nothing."""
+        """Record that this thread is idle."""
         slot = self._slot()
         if slot >= 0:
             self._map[slot * SLOT] = 0
@@ -75,16 +75,16 @@ class Journal:
             return int(self._slots.number)
 
     def stalled(self, seconds: float) -> Path | None:
-        """Return a video that has been in work for so long without giving a frame."""
+        """Return a video that has returned no frame for `seconds`, if any."""
         limit = time.monotonic() - seconds
         old = (name for since, name in list(self._since.values()) if since < limit)
         return next((Path(os.fsdecode(name)) for name in old), None)
 
     def close(self) -> None:
-        """Remove the journal of a process that ends as it should."""
+        """Remove the journal at the normal end of a process."""
         self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
-        with suppress(OSError):  # others are in it
+        with suppress(OSError):  # other journals are in it
             self._path.parent.rmdir()
 
 
@@ -93,9 +93,9 @@ _current: Journal | None = None
 
 @contextmanager
 def keep_journal(folder: Path, log: Log, seconds: float = HANG_SECONDS) -> Iterator[None]:
-    """Keep a journal, and end the process if a decoder gives nothing for so many seconds.
+    """Keep a journal, and end the process if a decoder returns nothing for `seconds`.
 
-    Where the folder cannot be written to, none is kept.
+    Without write access to the folder, there is no journal.
     """
     global _current
     try:
@@ -120,15 +120,15 @@ def _watch(journal: Journal, done: threading.Event, log: Log, seconds: float) ->
     while not done.wait(min(10.0, seconds / 4)):
         if path := journal.stalled(seconds):
             log(
-                f"{path} has given no frame for {seconds:g} s, so the process ends; run the "
-                "same command again, which tries this video by itself."
+                f"{path} has returned no frame for {seconds:g} s, so the process ends; run the "
+                "same command again, which tries this video separately."
             )
             os._exit(1)
 
 
 @contextmanager
 def at_work(path: Path, frame: int = -1) -> Iterator[None]:
-    """Note that this thread is at work on a video."""
+    """Record that this thread decodes a video."""
     journal = _current
     if journal is None:
         yield
@@ -141,7 +141,7 @@ def at_work(path: Path, frame: int = -1) -> Iterator[None]:
 
 
 def noted(path: Path, first: int, frames: Iterator[Judged]) -> Iterator[Judged]:
-    """Yield what a decoder gives, noting while it works the number of the frame that is due."""
+    """Yield the frames of a decoder; while it works, record the number of the next frame."""
     if (journal := _current) is None:
         yield from frames
         return

@@ -1,4 +1,4 @@
-"""How large a picture may be, for a small file can state a size that fills the memory."""
+"""Limit the size of pictures: a small file can state a size that fills the memory."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from featstore.errors import InputError
 
-# 16,384 x 8,192: a panorama of 16K. Pillow warns from 89 million pixels on and refuses 179 million.
+# 16,384 x 8,192, a 16K panorama. Pillow warns above 89 million pixels and refuses 179 million.
 MAX_PIXELS = 2**27
-# What decoding and preparing one picture takes at most, by the pixel. 8-bit RGB on a CPU takes
-# 24: as decoded, as RGB, as float32, and a sixth more for the weights of a first resize.
+# Most memory for decoding and preparing a picture, per pixel. 8-bit RGB on a CPU takes 24: as
+# decoded, as RGB, as float32, and a sixth more for the weights of a first resize.
 BYTES_A_PIXEL = 40
 SHARE_OF_MEMORY = 4
-# Of the container's group of processes: in the second version of groups, and in the first.
+# Memory limits of the container's cgroup, version 2 and version 1.
 CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -31,18 +31,18 @@ def check_size(path: Path, width: int, height: int, most: int) -> None:
     """
     if width * height > most:
         raise InputError(
-            f"{path} is {width} x {height}, {width * height} pixels, and at most {most} are read; "
-            f"give --max-pixels {width * height} if that is its size."
+            f"{path} is {width} x {height}, {width * height} pixels; the limit is {most}. If the "
+            f"size is right, pass --max-pixels {width * height}."
         )
 
 
 def most_pixels(width: int, height: int) -> int:
-    """Return how many pixels any later picture of a video may have whose first one was accepted."""
+    """Return the most pixels of a later picture, once the first one of this size was accepted."""
     return max(MAX_PIXELS, width * height)
 
 
 def decoders_at_once(workers: int, pixels: int, memory: int | None = None) -> int:
-    """Return how many threads may decode, so that their pictures take a quarter of the memory.
+    """Return how many threads may decode so that their pictures take at most 1/4 of the memory.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def decoders_at_once(workers: int, pixels: int, memory: int | None = None) -> in
     pixels : int
         Of the largest picture.
     memory : int, optional
-        Bytes; by default, of this machine or of the container that it runs in.
+        Bytes; by default, those of this machine or of its container.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def decoders_at_once(workers: int, pixels: int, memory: int | None = None) -> in
 
 
 def _memory(limits: Sequence[Path] = CGROUP_LIMITS) -> int | None:
-    """Return the bytes that this process may take; None on a system that does not tell."""
+    """Return the bytes available to this process; None if the system does not tell."""
     memory: list[int] = []
     with suppress(AttributeError, ValueError, OSError):  # another system
         memory.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

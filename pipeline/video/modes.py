@@ -1,19 +1,39 @@
-"""Which pixels are taken of a video, and by what: names alone, for options and keys."""
+"""Names of pixel modes and decoders, for options and keys."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from featstore.errors import InputError
 
 PixelMode = Literal["luma", "rgb"]
 
-# Named by what decodes, not by what the machine happens to have: the name is part of the key.
+# The name is part of the key, so it names the decoder and not this machine's hardware.
 DECODERS = ("pyav", "torchcodec:cpu", "torchcodec:cuda")
 
 
+@dataclass(frozen=True, slots=True)
+class PixelSpec:
+    """Which pixels of a video are read.
+
+    Attributes
+    ----------
+    mode : {"luma", "rgb"}
+    fps : Fraction or None
+        Frames a second; None takes every frame.
+    decoder : str
+        One of `DECODERS`.
+    """
+
+    mode: PixelMode
+    fps: Fraction | None
+    decoder: str = DECODERS[0]
+
+
 def check_decoder(name: str, pixels: PixelMode | None) -> None:
-    """Refuse a decoder that does not give such pixels.
+    """Refuse a decoder that does not support a pixel mode.
 
     Raises
     ------
@@ -21,6 +41,6 @@ def check_decoder(name: str, pixels: PixelMode | None) -> None:
     """
     if pixels == "luma" and name != "pyav":
         raise InputError(
-            f"--decoder is {name}, which gives RGB only, and pixels are luma; give --decoder pyav, "
-            "or --pixels rgb."
+            f"--decoder is {name}, which returns RGB only, but pixels are luma; pass "
+            "--decoder pyav, or --pixels rgb."
         )

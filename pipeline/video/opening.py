@@ -1,4 +1,4 @@
-"""Open a video file, and no other file or address."""
+"""Open a video file, and never another file or address."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from featstore.errors import InputError
 
-# Demuxers that read further files or the network, whose content no hash of the file covers.
+# Demuxers that read other files or the network, which the file's hash does not cover.
 REFERRING = (
     "avisynth",
     "concat",
@@ -36,18 +36,18 @@ def open_video(
 ) -> Any:
     """Open a video or an image for reading.
 
-    FFmpeg would take ``http:/x.mp4`` for an address, ``10:30.mp4`` for a protocol, and
-    ``%03d.png`` for a pattern; here each is the name of one file.
+    FFmpeg would read ``http:/x.mp4`` as an address, ``10:30.mp4`` as a protocol, and
+    ``%03d.png`` as a pattern; here each is the name of one file.
 
     Parameters
     ----------
     path : Path
     data : bytes
-        Of a TIFF file, to be read in the place of those at `path`.
+        Content of a TIFF file to read instead of the file at `path`.
     max_pixels : int
-        That a picture may have which is decoded to open the file; 0 for FFmpeg's own limit.
+        Most pixels of the picture that is decoded to open the file; 0 for FFmpeg's limit.
     untrimmed : bool
-        Read frames, too, that an edit list of MP4 or MOV leaves out.
+        Also read frames that an edit list of MP4 or MOV skips.
 
     Returns
     -------
@@ -69,13 +69,13 @@ def open_video(
             raise
     title = av.ContainerFormat(name).long_name
     raise InputError(
-        f"{path} is not one video file but {name} ({title}), which refers to other files; convert "
-        "it to one file, such as an MP4."
+        f"{path} is {name} ({title}), which refers to other files; convert it to one video file, "
+        "such as an MP4."
     )
 
 
 def file_url(path: Path) -> str:
-    """Return what FFmpeg opens as exactly this file."""
+    """Return the URL that makes FFmpeg open exactly this file."""
     return f"file:{path.absolute()}"
 
 
@@ -85,8 +85,8 @@ def _open(path: Path, data: bytes = b"", max_pixels: int = 0, *, untrimmed: bool
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": _self_contained(planes=path.suffix.lower() == ".y"),
-        "pattern_type": "none",  # of numbers in the names of images
-        "enable_drefs": "0",  # data of MOV in other files
+        "pattern_type": "none",  # no number patterns in names of images
+        "enable_drefs": "0",  # no MOV data in other files
         "ignore_editlist": str(int(untrimmed)),
     }
     limits: Any = [{"max_pixels": str(max_pixels)}] if max_pixels else None
@@ -102,7 +102,7 @@ def _open(path: Path, data: bytes = b"", max_pixels: int = 0, *, untrimmed: bool
 
 @cache
 def _self_contained(*, planes: bool) -> str:
-    """Return the demuxers that read one file; `planes` of one picture lie in three."""
+    """Return the demuxers that read one file; with `planes`, a picture would span three files."""
     import av
 
     refused = {*REFERRING, *(["image2"] if planes else [])}
@@ -110,12 +110,12 @@ def _self_contained(*, planes: bool) -> str:
 
 
 def _refused_format(path: Path) -> str:
-    """Return the format of a file that FFmpeg was not allowed to open; empty if it was."""
+    """Return the format that FFmpeg was not allowed to open; empty if the format is allowed."""
     import av
 
     with _logging:
         level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
-        av.logging.set_level(av.logging.ERROR)  # the only place where FFmpeg names the format
+        av.logging.set_level(av.logging.ERROR)  # only this message names the format
         av.logging.set_skip_repeated(False)
         try:
             with av.logging.Capture() as messages:

@@ -1,4 +1,4 @@
-"""One pass over the packets of a video, demuxing only."""
+"""Read the packets of a video in one pass, demuxing only."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from pipeline.video.bitstream import Bits, bits_of
 
 NO_STAMP = -(2**63)  # AV_NOPTS_VALUE
-# In these, one packet follows the other, but for headers of fewer bytes than `HOLE_BYTES`.
+# In these formats, gaps between packets are headers of fewer than `HOLE_BYTES`.
 SEAMLESS = ("matroska,webm", "flv", "avi", "nut", "asf")
 HOLE_BYTES = 256
-# These keep only the order of decoding, from which FFmpeg guesses how frames are reordered.
+# These store only the decoding order, from which FFmpeg guesses the display order.
 UNORDERED = ("avi", "asf")
-# The frames of ASF lie in blocks of one size, named here in its header; any may be part empty.
+# The ASF header object that states the size of data packets; any packet may be padded.
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
@@ -28,34 +28,34 @@ def _numbers() -> array[int]:
 
 @dataclass(slots=True)
 class Packets:
-    """Of every packet that holds a frame, in the order of the file; an hour takes a few megabytes.
+    """Fields of all packets that hold a frame, in file order; an hour takes a few megabytes.
 
-    A packet whose picture is never shown holds no frame.
+    A packet with a picture that is never shown holds no frame.
 
     Attributes
     ----------
     pts : array of int64
-        In units of the stream's time base; `NO_STAMP` where the file states none.
+        In units of the stream's time base; `NO_STAMP` if the file states none.
     dts : array of int64
-        The same of decoding; empty but for `UNORDERED` formats.
+        Decoding times, for `UNORDERED` formats only.
     latest, last : int
-        Largest time stamp, and how long its frame is shown; 0 where that is not known.
+        Largest time stamp, and the duration of its frame; 0 if it is unknown.
     keys : bytearray
-        1 for key frames: packets that the file calls so, and whose bits agree.
+        1 for key frames: the file flags the packet, and its bits agree.
     mislabelled : bool
-        Whether the file calls a packet a key frame whose bits do not agree, or cannot be read.
+        Whether the file flags a key frame but the bits disagree or cannot be read.
     packed : bool
-        Whether one packet holds several frames, whose time stamps the decoder then mixes up.
+        Whether a packet holds several frames; the decoder then mixes up their time stamps.
     whole : array of int64
-        Decoding times of all packets that are not cut off, hidden and empty ones included.
+        Decoding times of all packets that are not truncated, including hidden and empty ones.
     holes : array of int64
-        How many frames lie before bytes of the file that belong to no packet.
+        Number of frames before each range of bytes that belongs to no packet.
     missing : array of int64
-        How many bytes these are.
+        Size of each of these ranges, in bytes.
     cut : int
-        How many frames lie before the first packet of which data are missing; -1 if there is none.
+        Number of frames before the first packet with missing data; -1 if there is none.
     filled : int
-        How many packets are not empty, hidden ones included.
+        Number of non-empty packets, including hidden ones.
     """
 
     pts: array[int] = field(default_factory=_numbers)
@@ -100,7 +100,7 @@ class Packets:
 
 
 def read_packets(path: Path, container: Any, stream: Any) -> Packets:
-    """Read all packets of one stream, and where in the file those of the others lie."""
+    """Return the packets of one stream, and the holes in the file between all packets."""
     packets = Packets()
     bits = bits_of(stream.codec_context)
     kind = container.format.name
@@ -120,10 +120,10 @@ def read_packets(path: Path, container: Any, stream: Any) -> Packets:
 def _asf_block(path: Path) -> int:
     with path.open("rb") as stream:
         head = stream.read(2**16)
-    place = head.find(ASF_PROPERTIES)
-    return int.from_bytes(head[place + 96 : place + 100], "little") if place >= 0 else 0
+    offset = head.find(ASF_PROPERTIES)
+    return int.from_bytes(head[offset + 96 : offset + 100], "little") if offset >= 0 else 0
 
 
 def numbers(values: array[int]) -> NDArray[np.int64]:
-    """Return values as an array that shares their memory."""
+    """Return the values as an array that shares their memory."""
     return np.frombuffer(values, np.int64)

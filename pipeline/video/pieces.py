@@ -1,4 +1,4 @@
-"""Frames of a video in pieces, which several threads can decode at once."""
+"""Split the frames of a video into pieces that several threads can decode at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline.video.index import VideoIndex
 
-# Opening a long video and seeking take as long as decoding some dozens of frames does.
+# Opening a long video and seeking takes as long as decoding some dozens of frames.
 PIECE_FRAMES = 64
 WORTH_A_SEEK = 64
 
@@ -15,10 +15,10 @@ WORTH_A_SEEK = 64
 def pieces(
     index: VideoIndex, frames: NDArray[np.int64], decoder: str = "pyav"
 ) -> list[NDArray[np.int64]]:
-    """Cut frames where a key frame lies between two of them, so that none is decoded twice.
+    """Split frames at key frames, so that no frame is decoded twice.
 
-    A piece ends when it has `PIECE_FRAMES`, or where more than `WORTH_A_SEEK` frames that nobody
-    asks for come before the next key frame that is needed.
+    A piece ends when it has `PIECE_FRAMES` frames, or before a gap of more than `WORTH_A_SEEK`
+    unused frames to the next key frame.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ def pieces(
     possible = np.flatnonzero(np.diff(key)) + 1
     unasked = index.keys[key[possible]] - frames[possible - 1]
     cuts, last = [], 0
-    for place, skipped in zip(possible.tolist(), unasked.tolist(), strict=True):
-        if place - last >= PIECE_FRAMES or skipped > WORTH_A_SEEK:
-            cuts.append(place)
-            last = place
+    for cut, skipped in zip(possible.tolist(), unasked.tolist(), strict=True):
+        if cut - last >= PIECE_FRAMES or skipped > WORTH_A_SEEK:
+            cuts.append(cut)
+            last = cut
     return np.split(frames, cuts)

@@ -1,4 +1,4 @@
-"""The pixels of decoded frames."""
+"""Convert decoded frames to luma or RGB pixels."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ from pipeline.video.orientation import quarter_turns, upright
 Scale = tuple[int, int]
 
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
-# Formats that keep values at the high end of 16 bits, or the channels of a pixel together, in more
-# than 8 bits. FFmpeg moves their luma into a plane of its own; no value changes.
+# Formats of more than 8 bits that store values in the high bits, or interleave the channels.
+# FFmpeg moves their luma into a separate plane; no value changes.
 REPACKED = re.compile(r"(p[024]1[02]|.+msb|y21[026]|xv(30|36|48)|v30x|ayuv64|ya16|xyz12)[lb]e")
-# FFmpeg 8 makes RGB of these as if their bytes were exchanged.
+# FFmpeg 8 converts these to RGB as if their bytes were swapped.
 EXCHANGED = re.compile(r"((rgb|bgr)5[56]5)be")
 
 
 class Converter:
-    """Takes the pixels of the frames of one video.
+    """Convert the frames of one video to pixels.
 
-    Setting up FFmpeg's conversion costs more than a small picture, so it is kept from frame to
-    frame.
+    Setting up FFmpeg's conversion costs more than a small picture, so it is reused for all frames.
 
     Parameters
     ----------
     mode : {"luma", "rgb"}
-        ``luma`` takes the Y plane as stored, or a grey picture made by FFmpeg where the format
-        has none; ``rgb`` is converted by FFmpeg, which expands the range that the file states.
+        ``luma`` is the Y plane as stored, or FFmpeg's grey picture if the format has no such
+        plane. ``rgb`` is FFmpeg's conversion, which expands the stated range.
     index : VideoIndex
-        Says whether pictures are mirrored.
+        States whether pictures are mirrored.
     """
 
     def __init__(self, mode: PixelMode, index: VideoIndex) -> None:
@@ -67,7 +66,7 @@ class Converter:
 
 
 def is_repacked(pixel_format: str, mode: PixelMode) -> bool:
-    """Tell whether pixels are taken from another format, with the same values.
+    """Tell whether FFmpeg first repacks pixels into another format, with the same values.
 
     Examples
     --------
@@ -78,9 +77,9 @@ def is_repacked(pixel_format: str, mode: PixelMode) -> bool:
 
 
 def _luma_format(pixel_format: Any) -> str:
-    """Return the format whose first plane is the luma of a format that has no such plane."""
+    """Return the format to convert to, so that its first plane is the luma."""
     bits = pixel_format.components[0].bits
-    # RGB, also of a palette, and XYZ become grey in full range.
+    # RGB, palettes and XYZ become full-range grey.
     if pixel_format.is_rgb or pixel_format.has_palette or pixel_format.name.startswith("xyz"):
         return "gray"
     if bits <= 8:
@@ -93,12 +92,12 @@ def _first_plane(frame: Any) -> Picture:
     plane = frame.planes[0]
     dtype = np.dtype("u1" if bits <= 8 else ">u2" if frame.format.is_big_endian else "<u2")
     rows: Picture = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)
-    # A copy, for the decoder reuses its buffer.
+    # Copy, because the decoder reuses its buffer.
     return rows[: frame.height, : frame.width].astype(dtype.newbyteorder("="), copy=True)
 
 
 def has_luma_plane(pixel_format: Any) -> bool:
-    """Tell whether a format's first plane is luma as it is: planar YUV, NV12 or grey."""
+    """Tell whether a format's first plane is unpacked luma: planar YUV, NV12 or grey."""
     return not (pixel_format.is_rgb or REPACKED.fullmatch(pixel_format.name)) and (
         pixel_format.name.startswith("gray")
         or (pixel_format.is_planar and len(pixel_format.components) >= 3)
@@ -106,10 +105,10 @@ def has_luma_plane(pixel_format: Any) -> bool:
 
 
 def value_scale(index: VideoIndex, mode: PixelMode, dtype: Any) -> Scale:
-    """Return (offset, span): a pixel ``v`` stands for ``(v - offset) / span``, clipped to 0..1.
+    """Return (offset, span): a pixel ``v`` means ``(v - offset) / span``, clipped to 0..1.
 
-    Limited luma is 16 to 235; full values divide by the largest that their bits allow. RGB comes
-    from FFmpeg in full range.
+    Limited luma is 16 to 235; full values are divided by the largest value of their bits. FFmpeg
+    returns full-range RGB.
     """
     if mode == "luma" and dtype == np.uint16:
         return 0, 2**index.bits - 1

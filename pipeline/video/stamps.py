@@ -1,4 +1,4 @@
-"""Time stamps of frames where a file does not state them: its frames are decoded and counted."""
+"""Compute time stamps that a file does not state: decode and count its frames."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from pipeline.video.completeness import WIDE_GAP
 from pipeline.video.opening import open_video
 from pipeline.video.packets import NO_STAMP, UNORDERED, Packets, numbers
 
-# FFmpeg guesses wrongly how frames of these are reordered where a format does not say.
+# FFmpeg guesses the display order of these wrongly if a format does not state it.
 REORDERED = ("h264", "hevc")
-# Nothing but the pictures: where some are lost, the others cannot be counted.
+# Raw streams: if pictures are lost, the others cannot be counted.
 RAW = ("h264", "hevc", "vvc", "mpegvideo", "m4v", "h263", "vc1", "obu", "mjpeg")
-# Decoders of other codecs fill in what is missing without a mark, unless told to stop at damage.
+# Decoders of other codecs conceal missing data unmarked, unless they must stop at damage.
 MARK_DAMAGE = ("h264", "mpeg1video", "mpeg2video", "mpeg4")
 STRICT = "crccheck+bitstream+buffer+explode"
-# Of files whose time stamps may be those of decoding, this many frames are looked at.
+# Frames to inspect in a file with time stamps that may be decoding times.
 PROBED = 32
 
 
 def are_guessed(kind: str, codec: str, packets: Packets) -> bool:
-    """Tell whether the packets' time stamps may be made up, for the format states none."""
+    """Tell whether the packets' time stamps may be guesses, because the format states none."""
     return not packets.stamped or kind in RAW or (kind in UNORDERED and codec in REORDERED)
 
 
 def mislead(path: Path, stream: Any, packets: Packets) -> bool:
-    """Tell whether the time stamps that a file states are not those of its frames."""
+    """Tell whether the time stamps in a file are not the display times of its frames."""
     doubtful = stream.codec_context.has_b_frames and in_order(numbers(packets.pts))
     return packets.packed or (doubtful and not _shows_in_order(path, stream.index))
 
 
 def in_order(stamps: NDArray[np.int64]) -> bool:
-    """Tell whether time stamps ascend."""
+    """Tell whether time stamps are strictly ascending."""
     return bool((np.diff(stamps) > 0).all())
 
 
 def _shows_in_order(path: Path, index: int) -> bool:
-    """Tell whether the decoder shows the first frames of a stream in the order of their packets.
+    """Tell whether the decoder returns the first frames of a stream in packet order.
 
-    Where packets are in order, and frames are not, time stamps are those of decoding.
+    If packets are in order but frames are not, the time stamps are decoding times.
     """
     import av
 
@@ -59,29 +59,29 @@ def _shows_in_order(path: Path, index: int) -> bool:
     return None not in shown and in_order(np.array(shown, np.int64))
 
 
-def first_shown(path: Path, place: int) -> int | None:
-    """Return the time stamp of the first frame that a decoder shows; None if there is none."""
+def first_shown(path: Path, position: int) -> int | None:
+    """Return the time stamp of the first frame that a decoder returns; None without a frame."""
     import av
 
     with open_video(path) as container, suppress(av.FFmpegError):
-        stream = container.streams.video[place]
+        stream = container.streams.video[position]
         stream.codec_context.thread_count = 1
         return next((frame.pts for frame in container.decode(stream)), None)
     return None
 
 
-def counted_stamps(path: Path, kind: str, place: int, packets: Packets) -> dict[str, Any]:
-    """Return what replaces the time stamps and key frames of packets: those of counted frames.
+def counted_stamps(path: Path, kind: str, position: int, packets: Packets) -> dict[str, Any]:
+    """Return the time stamps and key frames from counting frames, to replace those of packets.
 
     Raises
     ------
     InputError
-        If a frame does not decode, or nothing tells the times of the frames.
+        If a frame does not decode, or the times of the frames cannot be determined.
     """
     import av
 
     with open_video(path) as container:
-        stream = container.streams.video[place]
+        stream = container.streams.video[position]
         be_strict(stream.codec_context, seeks=False)
         rate = stream.average_rate or Fraction(1)
         tick = max(1, round(1 / (rate * (stream.time_base or 1 / rate))))
@@ -94,40 +94,40 @@ def counted_stamps(path: Path, kind: str, place: int, packets: Packets) -> dict[
             else:
                 return _counted(path, kind, packets, count, tick)
     raise InputError(
-        f"{path} is damaged at frame {count}, behind which its frames cannot be counted; replace "
-        "it or remove its clips."
+        f"{path} is damaged at frame {count}, so later frames cannot be counted; replace it or "
+        "remove its clips."
     )
 
 
 def _counted(path: Path, kind: str, packets: Packets, count: int, tick: int) -> dict[str, Any]:
-    """Return the times of counted frames: those of decoding, in order, or of one steady rate."""
-    # Of raw streams, FFmpeg makes times up.
+    """Return the times of counted frames: sorted decoding times, or those of a steady rate."""
+    # FFmpeg invents the times of raw streams.
     stamps = np.unique(numbers(packets.dts or packets.pts)) if kind not in RAW else np.zeros(0)
     gaps = np.diff(stamps)
     steady = not len(gaps[1:]) or bool(gaps[1:].max() <= WIDE_GAP * np.median(gaps))
     if len(stamps) == count and stamps[0] != NO_STAMP:
         if steady and gaps[:1].sum() > WIDE_GAP * np.median(gaps):
-            # A decoder's delay comes behind the first frame: it is none of the camera's.
+            # The wide gap after the first frame is the decoder's delay, not the camera's.
             stamps[0] = stamps[1] - int(np.median(gaps))
         times = array("q", stamps.astype(np.int64).tolist())
     elif packets.packed and not (steady and abs(len(packets) - count) <= 1):
         raise InputError(
             f"{path}: its packets hold several frames each (packed B-frames) and its rate is "
-            "not steady, so the times of its frames cannot be told; re-encode the video."
+            "not steady, so the times of its frames are unknown; re-encode the video."
         )
     else:
         times = array("q", range(0, count * tick, tick))
-    # No key frames, for no seek leads to a frame by its number.
+    # No key frames, because no seek finds a frame by its number.
     return {"pts": times, "last": tick, "keys": bytearray(count)}
 
 
 def be_strict(context: Any, *, seeks: bool) -> None:
-    """Have a decoder mark damage that it finds, or stop at it.
+    """Make a decoder mark damage, or stop at it.
 
-    Behind a seek, those that mark it are not to stop at frames that are predicted from others
-    before the seek, which are not shown.
+    After a seek, a decoder that marks damage must not stop at frames that depend on frames before
+    the seek, because these are not used.
     """
-    # With threads a frame, FFmpeg may return a damaged frame before it has marked it.
+    # With frame threads, FFmpeg may return a damaged frame before marking it.
     context.thread_count = 1
     if not seeks or context.name not in MARK_DAMAGE:
         context.options = {"err_detect": STRICT}

@@ -1,4 +1,4 @@
-"""Which of a file's video streams is the video."""
+"""Select the video stream of a file."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from pipeline.video.opening import open_video
 def video_stream(path: Path, container: Any) -> Any:
     """Return the video stream that players show.
 
-    Of those that are no cover picture and more than a single frame, that is the one which the file
-    marks as its default, then the one with the most pixels, then the first.
+    Cover pictures and streams of a single frame do not count. The order is: the default stream,
+    the stream with the most pixels, the first stream.
 
     Raises
     ------
     InputError
-        If there is none, or nothing decodes it.
+        If there is no video stream, or no decoder for it.
     """
     if not container.streams.video:
         raise InputError(f"{path} has no video stream; remove its clips or replace it.")
     stream = _shown(path, container)
     if stream.codec_context is None:
         raise InputError(
-            f"{path} cannot be decoded, for FFmpeg has no decoder for its codec"
+            f"{path} cannot be decoded, because FFmpeg has no decoder for its codec"
             f"{_codec_name(container, stream)}; re-encode it or remove its clips."
         )
     return stream
 
 
 def films(container: Any) -> list[Any]:
-    """Return the video streams that are no cover pictures, or all if there is no other."""
+    """Return the video streams without cover pictures, or all if there are only these."""
     from av.stream import Disposition
 
     streams = container.streams.video
@@ -59,7 +59,7 @@ def _shown(path: Path, container: Any) -> Any:
 
 
 def _codec_name(container: Any, stream: Any) -> str:
-    """Return what FFmpeg's description of a file calls the codec of a stream, if it knows."""
+    """Return the codec of a stream from FFmpeg's description of the file, if it is there."""
     import av
 
     level = av.logging.get_level()
@@ -69,6 +69,6 @@ def _codec_name(container: Any, stream: Any) -> str:
     finally:
         av.logging.set_level(level)
     pattern = rf"Stream #\d+:{stream.index}\D.*?Video: (\w+)(?: \((.{{4}}) / 0x)?"
-    found = re.search(pattern, described)
-    names = [name for name in found.groups() if name not in (None, "none")] if found else []
+    match = re.search(pattern, described)
+    names = [name for name in match.groups() if name not in (None, "none")] if match else []
     return f", {' or '.join(dict.fromkeys(names))}" if names else ""

@@ -1,4 +1,4 @@
-"""TIFF files as FFmpeg's decoder takes them where it is told to stop at damage."""
+"""Prepare TIFF files for FFmpeg's strict decoder, which stops at damage."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import struct
 
 from pipeline.video.errors import ImageError
 
-# What says how pixels lie in a file. FFmpeg's strict decoder takes other tags for damage.
+# Tags that state the layout of pixels. FFmpeg's strict decoder reports other tags as damage.
 PIXEL_TAGS = frozenset(
     (254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 530)
 )
 ORIENTATION, SAMPLE_FORMAT = 274, 339
-# What pixels are read right under. A format of 4 is "undefined", which readers take for unsigned.
+# Values with which pixels are read correctly. Format 4 is "undefined"; readers assume unsigned.
 PLAIN = {ORIENTATION: (1,), SAMPLE_FORMAT: (1, 4)}
 WHAT_ELSE = {
-    ORIENTATION: "is turned by its orientation tag; store it upright",
-    SAMPLE_FORMAT: "holds signed or floating-point numbers; convert them to 8 or 16 bits without "
-    "a sign",
+    ORIENTATION: "is rotated by its orientation tag; store it upright",
+    SAMPLE_FORMAT: "holds signed or floating-point numbers; convert them to unsigned 8 or 16 bits",
 }
 SHORT = 3
 KIND_OF_PAGE = 254
@@ -26,9 +25,9 @@ ENTRY_BYTES = 12
 
 
 def pixel_tags_only(data: bytes) -> bytes:
-    """Return a TIFF file of which the first picture keeps only the tags of its pixels.
+    """Return a TIFF file with only the pixel tags of its first picture.
 
-    Other files come back as they are.
+    Return other files unchanged.
 
     Raises
     ------
@@ -44,7 +43,7 @@ def pixel_tags_only(data: bytes) -> bytes:
         end = begin + 2 + count * ENTRY_BYTES
         if end + 4 > len(data):
             return data
-    except struct.error:  # cut off: the decoder says so
+    except struct.error:  # truncated: the decoder reports it
         return data
     entries = [data[at : at + ENTRY_BYTES] for at in range(begin + 2, end, ENTRY_BYTES)]
     for entry in entries:
@@ -55,7 +54,7 @@ def pixel_tags_only(data: bytes) -> bytes:
 
 
 def is_followed(data: bytes) -> bool:
-    """Tell whether a TIFF file holds a second page that is no smaller copy or mask."""
+    """Tell whether a TIFF file holds a second page, other than a smaller copy or a mask."""
     order = ORDERS.get(data[:4])
     if order is None:
         return False
@@ -66,7 +65,7 @@ def is_followed(data: bytes) -> bool:
             seen.add(begin)
             if not _kind_of_page(data, order, begin) & NO_PAGE:
                 return True
-    except struct.error:  # cut off: the decoder says so
+    except struct.error:  # truncated: the decoder reports it
         return False
     return False
 
@@ -86,10 +85,10 @@ def _kind_of_page(data: bytes, order: str, begin: int) -> int:
 
 
 def _check_plain(entry: bytes, data: bytes, order: str) -> None:
-    tag, kind, count, place = struct.unpack(f"{order}HHII", entry)
+    tag, kind, count, offset = struct.unpack(f"{order}HHII", entry)
     if tag not in PLAIN or kind != SHORT:
         return
-    values = entry[8:12] if count <= 2 else data[place : place + 2 * count]
+    values = entry[8:12] if count <= 2 else data[offset : offset + 2 * count]
     numbers = struct.unpack(f"{order}{len(values) // 2}H", values)[:count]
     if any(number not in PLAIN[tag] for number in numbers):
         raise ImageError(WHAT_ELSE[tag])

@@ -1,6 +1,6 @@
-"""Frames of a video through torchcodec, on the CPU or on a GPU, each checked by its time stamp.
+"""Decode frames with torchcodec, on the CPU or a GPU, and check each time stamp.
 
-torchcodec does not tell damaged frames from good ones; docs/decoding.md says what follows.
+torchcodec does not report damaged frames; docs/decoding.md describes the consequences.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.video.pixels import Picture, is_repacked
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Frames are asked for in blocks, for every call costs; this bounds the pixels that wait.
+# Frames are requested in blocks, because each call is expensive; this limits the buffered pixels.
 MOST_FRAMES = 32
 BLOCK_BYTES = 64 * 2**20
 
@@ -58,12 +58,12 @@ def decode_with_torchcodec(
     Raises
     ------
     DecodeError
-        If a frame is missing, not where the index has it, or known to be corrupt.
+        If a frame is missing, at another position than in the index, or known to be corrupt.
     InputError
-        If torchcodec cannot read such a video, or not on this device, or gives no such pixels.
+        If torchcodec cannot read such a video, device or pixel mode.
     """
     if mode != "rgb":
-        raise InputError(f"torchcodec gives RGB only, and pixels are {mode}; give --decoder pyav.")
+        raise InputError(f"torchcodec returns RGB only; pixels are {mode}. Pass --decoder pyav.")
     _check_kind(path, index)
     video = _Video.open(path, index, device, int(frames[0]))
     most = max(1, min(MOST_FRAMES, BLOCK_BYTES // max(1, 3 * index.width * index.height)))
@@ -72,18 +72,18 @@ def decode_with_torchcodec(
 
 
 def _check_kind(path: Path, index: VideoIndex) -> None:
-    """Refuse what torchcodec cannot read, or where its frames cannot be checked."""
+    """Refuse a video that torchcodec cannot read, or with frames that cannot be checked."""
     kind = "a folder of images" if path.is_dir() else ""
     if not kind and not len(index.keys):
-        kind = "a video whose frames carry no time stamps"
+        kind = "a video without time stamps"
     if not kind and index.mirrored:
         kind = "a video that is shown mirrored"
     if not kind and index.mislabelled:
-        kind = "a video whose key frames are not those that the file names"
+        kind = "a video with wrongly flagged key frames"
     if not kind and is_repacked(index.pixel_format, "rgb"):
         kind = f"a video of {index.pixel_format}"
     if kind:
-        raise InputError(f"{path} is {kind}, which torchcodec cannot read; give --decoder pyav.")
+        raise InputError(f"{path} is {kind}, which torchcodec cannot read; pass --decoder pyav.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,37 +97,37 @@ class _Video:
 
     @classmethod
     def open(cls, path: Path, index: VideoIndex, device: str, first: int) -> _Video:
-        """Open a video from which `first` is the first frame that is needed."""
+        """Open a video; `first` is the first frame that is needed."""
         stream = _stream(path, index.stream, first)
         try:
             decoder = _decoder(path, stream, device)
         except RuntimeError as error:
             if device != "cpu" and _opens(path, stream):
                 raise InputError(
-                    f"{path} cannot be decoded on {device} ({_reason(error)}); give --decoder "
+                    f"{path} cannot be decoded on {device} ({_reason(error)}); pass --decoder "
                     "torchcodec:cpu or pyav."
                 ) from None
             raise DecodeError(path, first, _reason(error)) from None
         if len(decoder) != len(index):
             raise InputError(
-                f"{path} has {len(index)} frames, and torchcodec finds {len(decoder)}, so its "
-                "frames cannot be told apart; give --decoder pyav."
+                f"{path} has {len(index)} frames, but torchcodec finds {len(decoder)}; "
+                "pass --decoder pyav."
             )
         return cls(path, index, device, decoder)
 
     def block(self, numbers: list[int]) -> Iterator[tuple[int, Picture | Tensor]]:
-        """Yield some frames, those before one that does not decode if there is one."""
+        """Yield some frames, up to the first that does not decode."""
         from torch import OutOfMemoryError
 
         try:
             with at_work(self.path, numbers[0]):
                 batch = self.decoder.get_frames_at(numbers)
-        except OutOfMemoryError:  # says nothing of the video
+        except OutOfMemoryError:  # not the video's fault
             raise
         except (RuntimeError, IndexError) as error:
             if len(numbers) == 1:
                 raise DecodeError(self.path, numbers[0], _reason(error)) from None
-            # Behind an error a decoder may go on as if nothing were missing.
+            # After an error, a decoder may continue as if no frame were missing.
             fresh = _Video.open(self.path, self.index, self.device, numbers[0])
             for number in numbers:
                 yield from fresh.block([number])
@@ -140,22 +140,22 @@ class _Video:
             yield number, pixels.numpy() if self.device == "cpu" else pixels
 
     def _check_device(self) -> None:
-        """Refuse frames that the CPU decoded though a GPU was asked for."""
+        """Refuse frames that the CPU decoded instead of the GPU."""
         if self.device == "cpu":
             return
         status = self.decoder.cpu_fallback
         if status or not status.status_known:
             raise InputError(
-                f"{self.path} was not decoded by the GPU ({status}); give --decoder "
+                f"{self.path} was not decoded by the GPU ({status}); pass --decoder "
                 "torchcodec:cpu or pyav."
             )
 
 
 def _decoder(path: Path, stream: int, device: str) -> Any:
-    """Open a video; all of its packets are read, so that frames are counted, not guessed."""
+    """Open a video; read all of its packets, so that frames are counted, not guessed."""
     from torchcodec.decoders import VideoDecoder, set_cuda_backend
 
-    with set_cuda_backend("nvdec"):  # the one that says whether it decodes
+    with set_cuda_backend("nvdec"):  # the backend that reports whether it decodes
         return VideoDecoder(
             file_url(path),
             stream_index=stream,
@@ -167,7 +167,7 @@ def _decoder(path: Path, stream: int, device: str) -> Any:
 
 
 def _opens(path: Path, stream: int) -> bool:
-    """Tell whether a video can be opened on the CPU; nothing is decoded."""
+    """Tell whether a video can be opened on the CPU, without decoding it."""
     try:
         _decoder(path, stream, "cpu")
     except RuntimeError:
@@ -175,15 +175,15 @@ def _opens(path: Path, stream: int) -> bool:
     return True
 
 
-def _stream(path: Path, place: int, first: int) -> int:
-    """Return which of a file's streams is the video that the index is of.
+def _stream(path: Path, position: int, first: int) -> int:
+    """Return the number of the indexed video stream among all streams of the file.
 
     Raises
     ------
     DecodeError
         If the file cannot be opened.
     InputError
-        If behind a seek FFmpeg guesses the time stamps of such files.
+        If FFmpeg guesses the time stamps of such files after a seek.
     """
     import av
 
@@ -191,15 +191,15 @@ def _stream(path: Path, place: int, first: int) -> int:
         with open_video(path) as container:
             if container.format.name in UNINDEXED:
                 raise InputError(
-                    f"{path} is an {container.format.long_name}, whose frames torchcodec does not "
-                    "find by their numbers; give --decoder pyav."
+                    f"{path} is an {container.format.long_name}; torchcodec cannot find its frames "
+                    "by number. Pass --decoder pyav."
                 )
-            return int(container.streams.video[place].index)
+            return int(container.streams.video[position].index)
     except (av.FFmpegError, OSError, IndexError) as error:
         raise DecodeError(path, first, str(getattr(error, "strerror", None) or error)) from None
 
 
 def _reason(error: Exception) -> str:
-    """Return what went wrong, without where in torchcodec's sources it was noticed."""
+    """Return the error message without its location in torchcodec's sources."""
     first = str(error).strip().partition("\n")[0]
     return re.sub(r"^\w+, \S+:\d+, ", "", first).rstrip(".")

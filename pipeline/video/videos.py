@@ -1,4 +1,4 @@
-"""The videos of a data set: found, hashed and indexed, once."""
+"""Find, hash and index the videos of a data set, once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Video:
         Of its content, hexadecimal.
     index : VideoIndex
     unreadable : str
-        Why it cannot be read as a video; empty where it can.
+        Why it cannot be read as a video; empty if it can.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Video:
 
     @property
     def content(self) -> str:
-        """What clips show: the hash, and which video stream if it is not the file's first."""
+        """The identity of the pictures: the hash, and the video stream if it is not the first."""
         return f"{self.sha256}#{self.index.stream}" if self.index.stream else self.sha256
 
     def anywhere(self) -> Video:
-        """Return the same video under a path that means the same in any folder."""
+        """Return the same video with an absolute path."""
         return replace(self, path=self.path.absolute())
 
 
@@ -67,7 +67,7 @@ def read_videos(
     log: Log,
     cluster: Cluster | None = None,
 ) -> list[Video]:
-    """Hash and index videos, reading only those that the cache does not know.
+    """Hash and index videos; read only those that are not in the cache.
 
     Parameters
     ----------
@@ -77,24 +77,24 @@ def read_videos(
     image_rate : Fraction or None
         Rate of folders of numbered images.
     max_pixels : int
-        That a picture may have.
+        Most pixels in a picture.
     workers : int
-        Files read at once.
+        Number of files to read at once.
     keep_unreadable : bool
-        Return videos that cannot be read as such instead of raising.
+        Return unreadable videos, marked as such, instead of raising.
     log : callable
     cluster : Cluster, optional
-        Whose workers read; by default this process does.
+        Its workers read the files; by default, this process does.
 
     Returns
     -------
     list of Video
-        In the order of their names.
+        Sorted by name.
 
     Raises
     ------
     InputError
-        If videos are missing, one cannot be read, or two have one name in different normal forms.
+        If videos are missing, one cannot be read, or two names differ only in Unicode form.
     """
     named = {name: on_disk(path, name) for name, path in named.items()}
     missing = [path for path in named.values() if not path.exists()]
@@ -107,7 +107,9 @@ def read_videos(
     unread += [path for path in paths if path.is_dir() and path not in hashes]
     crashed = crashes(cache.journals)
     failed = {
-        path: _lost(path, crashed[own]) for path in paths if (own := path.absolute()) in crashed
+        path: _lost(path, crashed[absolute])
+        for path in paths
+        if (absolute := path.absolute()) in crashed
     }
     unread = [path for path in unread if path not in failed]
     hashes |= {path: content_hash(path) for path in failed}
@@ -140,30 +142,29 @@ def _index_of(
     packed: dict[str, bytes],
     hashes: dict[Path, str],
 ) -> VideoIndex:
-    found = new[path] if path in new else VideoIndex.unpack(packed[hashes[path]])
-    if isinstance(found, InputError):
-        raise found
-    return found
+    index = new[path] if path in new else VideoIndex.unpack(packed[hashes[path]])
+    if isinstance(index, InputError):
+        raise index
+    return index
 
 
 def check_unchanged(videos: Sequence[Video], cache: Cache) -> None:
-    """Refuse what was read of videos that changed since they were hashed; before it is kept.
+    """Refuse videos that changed since they were hashed; call it before storing results.
 
     Raises
     ------
     InputError
     """
-    known = cache.known_hashes([video.path for video in videos])
+    hashes = cache.known_hashes([video.path for video in videos])
     for video in videos:
-        if known.get(video.path) != video.sha256:
+        if hashes.get(video.path) != video.sha256:
             raise InputError(
-                f"{video.path} was changed while it was read, so what was read may be of either; "
-                "run the same command again."
+                f"{video.path} was changed while it was read; run the same command again."
             )
 
 
 def read_file(path: Path) -> tuple[str, VideoIndex | InputError | None]:
-    """Return a file's hash, and its index or why it has none; a folder of images has neither."""
+    """Return the hash and the index, or an error; a folder of images has no index."""
     sha256 = content_hash(path)
     try:
         with at_work(path):
@@ -182,22 +183,22 @@ def _read_new(
     log: Log,
     cluster: Cluster | None,
 ) -> dict[Path, VideoIndex | InputError]:
-    """Hash and index files, filling `hashes` and the cache; what cannot be indexed says why."""
-    # Signatures come first: a file that changes meanwhile is read again next time.
+    """Hash and index files, or return why not; fill `hashes` and the cache."""
+    # Take signatures first: a file that changes meanwhile is read again next time.
     seen = [signature(path) for path in paths]
     indexes: dict[Path, VideoIndex | InputError] = {}
     with (
         ThreadPoolExecutor(max(1, workers)) as pool,
         Progress("videos read", len(paths), "videos", log) as progress,
     ):
-        found: Iterator[tuple[int, Any]]
+        results: Iterator[tuple[int, Any]]
         if cluster is None:
-            found = enumerate(pool.map(read_file, paths))
+            results = enumerate(pool.map(read_file, paths))
         else:
-            found = cluster.map(f"{__name__}:read_file", [path.absolute() for path in paths])
-        for number, (sha256, index) in found:
+            results = cluster.map(f"{__name__}:read_file", [path.absolute() for path in paths])
+        for number, (sha256, index) in results:
             path = paths[number]
-            if isinstance(index, InputError):  # names the file as it was named to a worker
+            if isinstance(index, InputError):  # a worker got the absolute path
                 index = InputError(str(index).replace(str(path.absolute()), str(path)))
             hashes[path] = sha256
             cache.keep_hash(path, seen[number], sha256)

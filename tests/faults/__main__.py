@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import warnings
@@ -38,6 +39,7 @@ def main() -> int:
     given = parser.parse_args()
     # Builds fork this process, so nothing that starts threads comes before them.
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # even where it runs behind a shell
     rows: list[Row] = []
     for fault, (flag, do, share) in FAULTS.items():
         tries = round(getattr(given, flag) * share)

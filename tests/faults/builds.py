@@ -26,7 +26,7 @@ from models.operators import declare_missing_operators
 from tests.builds import write_dataset
 from tests.faults.outcomes import Trial, command, judged
 
-FLAGS = ("--source", "table", "--data", "data/clips.csv", "--store", "stores", "--size", "32")
+FLAGS = ("--source", "table", "--data", "data/clips.csv", "--stores", "stores", "--size", "32")
 FLAGS += ("--pixels", "luma", "--backbone", "squeezenet1_1", "--weights", "random")
 FLAGS += ("--batch-size", "8", "--workers", "2", "--device", "cpu")
 FORMATS = ("zarr", "hdf5")
@@ -64,16 +64,20 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @cache
 def undisturbed(home: Path, form: str) -> tuple[Path, dict[str, bytes], float]:
-    """Build once; return the data, the bytes of the store, and the seconds it took."""
+    """Build twice; return the data, the bytes of the store, and the seconds of the faster one."""
     declare_missing_operators()
     import torchvision  # noqa: F401 - in this process, too, so that children need not
 
     folder = home / f"undisturbed-{form}"
     write_dataset(folder / "data")
-    started = time.perf_counter()
-    status, output = build(folder, form)
-    assert status == 0, output
-    return folder / "data", content(folder), time.perf_counter() - started
+    seconds = []
+    for _ in range(2):
+        shutil.rmtree(folder / "stores", ignore_errors=True)
+        started = time.perf_counter()
+        status, output = build(folder, form)
+        assert status == 0, output
+        seconds.append(time.perf_counter() - started)
+    return folder / "data", content(folder), min(seconds)
 
 
 def _begin(folder: Path, rng: np.random.Generator) -> tuple[str, dict[str, bytes], float]:

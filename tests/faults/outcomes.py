@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -51,14 +52,18 @@ class Row:
 def run_trials(
     fault: str, do: Fault, numbers: Iterable[int], folder: Path, *, seed: int, command: str
 ) -> Row:
-    """Do the trials of these numbers; each is decided by the seed and its own number."""
+    """Do the trials of these numbers; each is decided by the seed and its own number.
+
+    An interrupt ends them; those that were done count.
+    """
     row = Row(fault, command)
-    for number in numbers:
-        rng = np.random.default_rng([seed, number, *fault.encode()])
-        own = folder / f"{number}"
-        own.mkdir(parents=True)
-        row.note(number, do(own, rng))
-        _remove(own)
+    with suppress(KeyboardInterrupt):
+        for number in numbers:
+            rng = np.random.default_rng([seed, number, *fault.encode()])
+            own = folder / f"{number}"
+            own.mkdir(parents=True)
+            row.note(number, do(own, rng))
+            shutil.rmtree(own, ignore_errors=True)
     return row
 
 
@@ -139,8 +144,10 @@ def command(
     seconds = PATIENCE if kill_after is None else kill_after
     signal.signal(signal.SIGALRM, lambda *given: os.kill(child, signal.SIGKILL))
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
-    _, status = os.waitpid(child, 0)
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        _, status = os.waitpid(child, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return os.waitstatus_to_exitcode(status), out.read_text("utf-8", "replace")
 
 
@@ -176,10 +183,3 @@ def judged(status: int, output: str) -> Trial:
     if status < 0:
         return Trial("NO END" if status == -signal.SIGKILL else "DIED", f"signal {-status}")
     return Trial("accepted" if status == 0 else "one sentence", last[0])
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    with suppress(OSError):
-        shutil.rmtree(folder)

@@ -25,8 +25,8 @@ from featstore.format.seal import sealed, sha256, unsealed
 from featstore.manage.catalogue import entries, unreadable
 from featstore.manage.verify import verify
 from pipeline.build.build import build
-from pipeline.build.plan.build_plan import cache_of
-from pipeline.build.plan.build_plan import prepare as prepare_build
+from pipeline.build.plan.build_plan import cache_of, plan_build
+from pipeline.cli.store_facts import entry_facts
 from pipeline.cli.store_text import listing
 from pipeline.ingest.ingest import prepare_import
 from pipeline.ingest.plan import ImportOptions
@@ -191,7 +191,7 @@ def hdf5_metadata(folder: Path, rng: np.random.Generator) -> Trial:
 def _use_store(path: Path) -> None:
     """Do with a store what commands do: list, describe, verify, open and read it."""
     list(unreadable(path.parent))
-    listing(path.parent, list(entries(path.parent)))
+    listing([entry_facts(entry, 0) for entry in entries(path.parent)])
     try:
         list(verify(path))
     finally:
@@ -234,7 +234,7 @@ def _build_with(weights: Path) -> None:
     data, stores = weights.parent / "data" / "clips.csv", weights.parent / "stores"
     options = options_of(data, stores, weights=str(weights))
     cache = cache_of(options.store)
-    build(prepare_build(options, cache, silent), cache, silent)
+    build(plan_build(options, cache, silent), cache, silent)
 
 
 def _bomb_of_aliases(folder: Path) -> Path:

@@ -36,5 +36,5 @@ def test_anything_else_is_what_json_says() -> None:
 
 @pytest.mark.parametrize("text", ["[]", "[[1, 2]]", "null", '"a"'])
 def test_what_is_no_object(text: str) -> None:
-    with pytest.raises(ValueError, match="a JSON object is expected"):
+    with pytest.raises(ValueError, match="expected a JSON object"):
         parse_object(text)

@@ -1,6 +1,16 @@
+from collections.abc import Iterator
+
 import pytest
 
 from pipeline.build.extract import extractor as extract
+from tests.drawing import figures
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_figures() -> Iterator[None]:
+    """Draw no figures but where a test says ``figures(drawn=True)``."""
+    with figures(drawn=False):
+        yield
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ import torch
 from featstore.errors import InputError
 from models.backbones import Backbone, fold_batch_norm, to_single_channel
 from models.pointwise import pointwise_by_onednn
-from pipeline.build.extract.batch_runner import Lanes, lanes_of
-from pipeline.build.plan.options import BATCH_SIZES, BuildOptions, fixed_normalisation
+from pipeline.build.extract.batch_runner import BatchRunner, concurrency_of
+from pipeline.build.plan.extraction import Extraction
+from pipeline.build.plan.options import BATCH_SIZES
 from pipeline.build.plan.weights import SAFETENSORS, Weights, _check_finite
 from pipeline.system.device import choose_device
 from pipeline.system.precision import Precision
 from pipeline.video.decoders import versions
-from pipeline.video.modes import PixelMode
 from pipeline.video.pieces import PIECE_FRAMES
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Forward:
     Attributes
     ----------
     backbone : Backbone
-    options : BuildOptions
+    extraction : Extraction
         With the batch size that was found.
     device : torch.device
     dim : int
@@ -43,57 +43,52 @@ class Forward:
     """
 
     backbone: Backbone
-    options: BuildOptions
+    extraction: Extraction
     device: torch.device
     dim: int
     numerics: dict[str, Any]
 
 
-def load_forward(options: BuildOptions, mode: PixelMode, weights: Weights) -> Forward:
-    """Load a backbone onto the device that the options name.
+def load_forward(extraction: Extraction) -> Forward:
+    """Load a backbone onto the device that an extraction names.
 
     Raises
     ------
     InputError
         If the device, the precision or the weights cannot be used.
     """
-    device = choose_device(options.device, options.precision)
-    backbone = load_backbone(options.backbone, weights)
-    backbone = same_but_sooner(backbone, options, mode, device)
-    options = with_batch_size(backbone, options, device)
-    shape = batch_shape(options, device, backbone.channels)
+    device = choose_device(extraction.device, extraction.precision)
+    backbone = load_backbone(extraction.backbone, extraction.weights)
+    backbone = same_but_sooner(backbone, extraction, device)
+    extraction = with_batch_size(backbone, extraction, device)
+    shape = batch_shape(extraction, device, backbone.channels)
     dim = feature_dim(backbone, shape, device)
-    return Forward(backbone, options, device, dim, numerics(device, shape, options))
+    last_bits = numerics(device, shape, extraction.precision, extraction.pixels.decoder)
+    return Forward(backbone, extraction, device, dim, last_bits)
 
 
-def same_but_sooner(
-    backbone: Backbone, options: BuildOptions, mode: PixelMode, device: torch.device
-) -> Backbone:
+def same_but_sooner(backbone: Backbone, extraction: Extraction, device: torch.device) -> Backbone:
     """Return a backbone that gives the same features sooner, but for their last bits.
 
     Batch norm becomes part of the convolutions, grey pictures that are normalised by one mean and
     one std enter as one channel, and on a CPU oneDNN computes what torch would not give it.
     """
-    fixed = fixed_normalisation(options.normalise)
-    if mode == "luma" and (fixed is None or len(fixed[0]) == 1):
+    if extraction.pixels.mode == "luma" and len(extraction.normalise.mean) <= 1:
         backbone = to_single_channel(backbone)
     backbone = fold_batch_norm(backbone)
-    exact_on_cpu = device.type == "cpu" and options.precision == "float32"
+    exact_on_cpu = device.type == "cpu" and extraction.precision == "float32"
     return pointwise_by_onednn(backbone) if exact_on_cpu else backbone
 
 
-def batch_shape(options: BuildOptions, device: torch.device, channels: int = 3) -> list[int]:
+def batch_shape(extraction: Extraction, device: torch.device, channels: int = 3) -> list[int]:
     """Return the one shape that every forward has."""
-    windowed = options.takes_windows
-    size = options.batch_size or BATCH_SIZES.get((device.type, windowed), 8)
-    frames = [options.window] if windowed else []
-    return [size, channels, *frames, options.size, options.size]
+    frames = [] if extraction.window is None else [extraction.window]
+    size = extraction.batch_size or BATCH_SIZES.get((device.type, bool(frames)), 8)
+    return [size, channels, *frames, extraction.size, extraction.size]
 
 
-def with_batch_size(
-    backbone: Backbone, options: BuildOptions, device: torch.device
-) -> BuildOptions:
-    """Return options whose batch size a GPU's memory holds; on a CPU, as they are.
+def with_batch_size(backbone: Backbone, extraction: Extraction, device: torch.device) -> Extraction:
+    """Return an extraction whose batch size a GPU's memory holds; on a CPU, as it is.
 
     It is not the fastest size that is looked for: timings vary, and the shape of a batch decides
     the last bits.
@@ -103,12 +98,12 @@ def with_batch_size(
     InputError
         If not even one input fits.
     """
-    if device.type != "cuda" or options.batch_size is not None:
-        return options
-    shape = batch_shape(options, device, backbone.channels)
-    waiting = options.workers * PIECE_FRAMES * backbone.channels * options.size**2
-    size = fitting_batch(backbone, shape, device, options.precision, beside=waiting)
-    return replace(options, batch_size=size)
+    if device.type != "cuda" or extraction.batch_size is not None:
+        return extraction
+    shape = batch_shape(extraction, device, backbone.channels)
+    waiting = extraction.workers * PIECE_FRAMES * backbone.channels * extraction.size**2
+    size = fitting_batch(backbone, shape, device, extraction.precision, beside=waiting)
+    return replace(extraction, batch_size=size)
 
 
 def fitting_batch(
@@ -156,9 +151,9 @@ def _fits(
 ) -> bool:
     try:
         waiting = torch.empty(beside, device=device)
-        lanes = Lanes(backbone, shape, device, precision)
+        runner = BatchRunner(backbone, shape, device, precision)
         blank = [torch.zeros(list(shape[1:]), device=device)] * shape[0]
-        for future in [lanes.submit(blank) for _ in range(lanes.count)]:
+        for future in [runner.submit(blank) for _ in range(runner.count)]:
             future.result()
         del waiting
     except torch.OutOfMemoryError:
@@ -189,12 +184,12 @@ def feature_dim(backbone: Backbone, shape: Sequence[int], device: torch.device) 
 
 
 def numerics(
-    device: torch.device, shape: Sequence[int], options: BuildOptions | None = None
+    device: torch.device,
+    shape: Sequence[int],
+    precision: Precision = "float32",
+    decoder: str = "pyav",
 ) -> dict[str, Any]:
-    """Return what decides the last bits of features, beside what the keys cover.
-
-    Without options, those of float32 and PyAV.
-    """
+    """Return what decides the last bits of features, beside what the keys cover."""
     import torchvision  # behind torch, and after the backbone has declared its operators
 
     on_gpu = device.type == "cuda"
@@ -205,12 +200,12 @@ def numerics(
         "ffmpeg": ".".join(map(str, av.library_versions["libavcodec"])),
         "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": lanes_of(device)[1],
-        "precision": "float32" if options is None else options.precision,
+        "threads": concurrency_of(device)[1],
+        "precision": precision,
         "memory_format": "channels_last",
         "batch_norm": "folded where the network can be traced",
         "batch_shape": list(shape),
-        **({} if options is None else versions(options.decoder)),
+        **versions(decoder),
     }
 
 

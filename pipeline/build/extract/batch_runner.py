@@ -22,27 +22,27 @@ REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 T = TypeVar("T")
 # Every batch that is computed at the same time takes memory of its own.
-MOST_LANES = 8
+MAX_BATCHES = 8
 # While a GPU computes one batch, the next one is put together and the last one is fetched.
-GPU_LANES = 2
+GPU_BATCHES = 2
 
 
-def lanes_of(device: torch.device) -> tuple[int, int]:
+def concurrency_of(device: torch.device) -> tuple[int, int]:
     """Return how many batches are computed at once, and by how many threads each.
 
-    On a CPU a batch has one thread, up to `MOST_LANES` batches: threads that share a batch wait for
-    each other after every layer, and for a decoder that has taken one's processor. It also makes
-    the last bits independent of the number of processors.
+    On a CPU a batch has one thread, up to `MAX_BATCHES` batches: threads that share a batch wait
+    for each other after every layer, and for a decoder that has taken one's processor. It also
+    makes the last bits independent of the number of processors.
     """
     if device.type != "cpu":
-        return GPU_LANES, 1
+        return GPU_BATCHES, 1
     processors = torch.get_num_threads()
-    threads = -(-processors // MOST_LANES)
+    threads = -(-processors // MAX_BATCHES)
     return processors // threads, threads
 
 
-class Lanes:
-    """Threads that run a backbone, each on a batch of its own.
+class BatchRunner:
+    """Runs a backbone on several batches at once, one in each of its threads.
 
     Parameters
     ----------
@@ -60,7 +60,8 @@ class Lanes:
         Batches computed at once.
     turns : context manager
         To be entered by other threads that compute. Where torch has a thread for each processor,
-        and those are no more than `MOST_LANES`, as many compute at once; else they are not counted.
+        and those are no more than `MAX_BATCHES`, as many compute at once; else they are not
+        counted.
     error : dict of str to float or None
         What `precision` costs; measured on the first batch, None for float32.
     """
@@ -80,14 +81,14 @@ class Lanes:
         self.error: dict[str, float] | None = None
         keep_freed_memory()
         allow_tf32(precision == "tf32")
-        self.count, self._threads = lanes_of(device)
+        self.count, self._threads = concurrency_of(device)
         every = device.type == "cpu" and self.count == processors()  # has a thread of torch
         self.turns = turns(self.count if every else None)
-        self._pool = ThreadPoolExecutor(self.count, "lane", _enter, (device, self._threads))
+        self._pool = ThreadPoolExecutor(self.count, "batch", _enter, (device, self._threads))
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Give torch the lanes' number of threads; batches are submitted within.
+        """Give torch this runner's number of threads; batches are submitted within.
 
         A part of that number belongs to the thread that sets it, another to the process, also to
         the threads that it begins.
@@ -122,7 +123,7 @@ class Lanes:
             return not torch.equal(here.result().roll(1, 0), further.result())
 
     def _send(self, function: Callable[[list[Tensor]], T], inputs: list[Tensor]) -> Future[T]:
-        """Call a function in a lane, behind what the GPU was asked for to make the inputs."""
+        """Call a function in a thread, after the GPU has made the inputs."""
         if self._device.type != "cuda":
             return self._pool.submit(function, inputs)
         made = torch.cuda.current_stream(self._device).record_event()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.build.extract.batch_runner import Lanes
+from pipeline.build.extract.batch_runner import BatchRunner
 from pipeline.build.extract.buffers import mapped
 from pipeline.build.extract.timings import BACKBONE_WAITED, Timings
 from pipeline.build.plan.clips import NOT_FINITE
@@ -76,9 +76,9 @@ class Batches:
     """
 
     def __init__(
-        self, lanes: Lanes, size: int, tick: Callable[[int, int], None], timings: Timings
+        self, runner: BatchRunner, size: int, tick: Callable[[int, int], None], timings: Timings
     ) -> None:
-        self._lanes, self._size, self._tick, self._timings = lanes, size, tick, timings
+        self._runner, self._size, self._tick, self._timings = runner, size, tick, timings
         self._inputs: list[Tensor] = []
         self._numbers: list[int] = []
         self._sent: deque[_Batch] = deque()
@@ -99,9 +99,9 @@ class Batches:
         if not self._inputs:
             return
         # One that waits keeps every lane busy.
-        while len(self._sent) > self._lanes.count:
+        while len(self._sent) > self._runner.count:
             self._receive()
-        result = self._lanes.submit(self._inputs)
+        result = self._runner.submit(self._inputs)
         self._sent.append(_Batch(unit, self._numbers, result))
         self._inputs, self._numbers = [], []
 

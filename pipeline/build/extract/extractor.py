@@ -17,7 +17,7 @@ from torch import Tensor
 
 from featstore.errors import InputError
 from pipeline.build.extract.backbone import Forward
-from pipeline.build.extract.batch_runner import Lanes
+from pipeline.build.extract.batch_runner import BatchRunner
 from pipeline.build.extract.batching import Batches, UnitFeatures
 from pipeline.build.extract.buffers import Blocks, Uploads
 from pipeline.build.extract.preprocess import prepare
@@ -28,7 +28,6 @@ from pipeline.system.read_ahead import read_ahead
 from pipeline.video.decode import Lost, decode, decode_all
 from pipeline.video.decoders import decoding
 from pipeline.video.limits import decoders_at_once
-from pipeline.video.modes import PixelMode
 from pipeline.video.pieces import PIECE_FRAMES, pieces
 from pipeline.video.pixels import Picture
 from pipeline.video.videos import Video
@@ -79,7 +78,6 @@ class Extractor:
     ----------
     forward : Forward
     videos : sequence of Video, or mapping of int to Video
-    mode : {"luma", "rgb"}
     statistics : Statistics
 
     Attributes
@@ -91,30 +89,29 @@ class Extractor:
         self,
         forward: Forward,
         videos: Sequence[Video] | Mapping[int, Video],
-        mode: PixelMode,
         statistics: Statistics,
     ) -> None:
-        self.videos, self._options, self._mode = videos, forward.options, mode
+        self.videos, self._extraction = videos, forward.extraction
         self._statistics, self._device, self._dim = statistics, forward.device, forward.dim
         self._shape = forward.numerics["batch_shape"]
         self.timings = Timings()
         self._blocks = Blocks()
-        self._lanes = Lanes(
-            forward.backbone, self._shape, self._device, self._options.precision, self.timings
+        self._runner = BatchRunner(
+            forward.backbone, self._shape, self._device, self._extraction.precision, self.timings
         )
         self._uploads = Uploads(self._device)
 
     def facts(self) -> dict[str, Any]:
         """Return what was counted since the timings were cleared, and what the precision costs.
 
-        That is measured on the first batch; see `Lanes.error`.
+        That is measured on the first batch; see `BatchRunner.error`.
         """
-        error = self._lanes.error
+        error = self._runner.error
         return self.timings.counts | ({} if error is None else {"precision_error": error})
 
     def depends_on_place(self) -> dict[str, bool]:
         """Return what the numerics say if a row's bits depend on its place in the batch."""
-        return {"depends_on_place": True} if self._lanes.depends_on_place() else {}
+        return {"depends_on_place": True} if self._runner.depends_on_place() else {}
 
     def units(self, work: Sequence[list[Segment]], tick: Tick) -> Iterator[UnitRows]:
         """Yield the rows of every unit, in order.
@@ -137,7 +134,7 @@ class Extractor:
         streams = chain.from_iterable(self._pieces(segment) for unit in work for segment in unit)
         try:
             with (
-                self._lanes.open(),
+                self._runner.open(),
                 read_ahead(streams, threads=self._threads(work), most=waiting) as blocks,
             ):
                 yield from self._computed(work, blocks, tick)
@@ -148,12 +145,12 @@ class Extractor:
         """Return how many pieces are decoded at once: fewer where pictures are huge."""
         indexes = {segment.video: self.videos[segment.video].index for u in work for segment in u}
         largest = max((index.width * index.height for index in indexes.values()), default=0)
-        return decoders_at_once(self._options.workers, largest)
+        return decoders_at_once(self._extraction.workers, largest)
 
     def _computed(
         self, work: Sequence[list[Segment]], blocks: Iterator[Block | Lost], tick: Tick
     ) -> Iterator[UnitRows]:
-        batches = Batches(self._lanes, self._shape[0], tick, self.timings)
+        batches = Batches(self._runner, self._shape[0], tick, self.timings)
         begun: deque[tuple[list[Segment], UnitFeatures]] = deque()
         for unit in work:
             features = UnitFeatures(sum(len(segment.inputs) for segment in unit), self._dim)
@@ -172,15 +169,15 @@ class Extractor:
         """Yield the frames of one segment, in pieces that can be decoded at once."""
         video = self.videos[segment.video]
         wanted = np.unique(segment.inputs)
-        found = pieces(video.index, wanted, self._options.decoder)
+        found = pieces(video.index, wanted, self._extraction.pixels.decoder)
         return (self._decode(video, frames) for frames in found)
 
     def _decode(self, video: Video, wanted: NDArray[np.int64]) -> Iterator[Block | Lost]:
         """Yield frames of one video, prepared."""
-        reader = decoding(self._options.decoder)
+        reader = decoding(self._extraction.pixels.decoder)
         if reader is decode:  # which decodes frames that are not wanted, too
             reader = partial(decode, tally=partial(self.timings.count, "frames_decoded"))
-        frames = decode_all(video.path, video.index, wanted, self._mode, reader)
+        frames = decode_all(video.path, video.index, wanted, self._extraction.pixels.mode, reader)
         blocks = (
             found if isinstance(found, Lost) else Block(found[0], self._prepare(found[1], video))
             for found in self._gathered(frames)
@@ -190,7 +187,7 @@ class Extractor:
 
     def _in_turn(self, blocks: Iterator[Block | Lost]) -> list[Block | Lost]:
         """Return the next blocks, none at the end."""
-        with self._lanes.turns:
+        with self._runner.turns:
             return list(islice(blocks, BLOCKS_A_TURN[self._device.type]))
 
     def _gathered(
@@ -223,8 +220,8 @@ class Extractor:
             prepared = prepare(
                 pictures,
                 video.index,
-                size=self._options.size,
-                fit=self._options.fit,
+                size=self._extraction.size,
+                fit=self._extraction.fit,
                 mean=self._statistics.mean,
                 std=self._statistics.std,
                 channels=self._shape[1],
@@ -252,7 +249,7 @@ class Extractor:
             if lost is not None:
                 yield lost
             else:
-                yield torch.stack(window, dim=1) if self._options.takes_windows else window[0]  # type: ignore[arg-type]
+                yield torch.stack(window, dim=1) if self._extraction.window else window[0]  # type: ignore[arg-type]
             for number in [number for number in frames if number < wanted[0]]:
                 del frames[number]
 

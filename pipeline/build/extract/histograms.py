@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.video.decode import Lost, decode_all
 from pipeline.video.decoders import decoding
-from pipeline.video.modes import PixelMode
+from pipeline.video.modes import PixelSpec
 from pipeline.video.pixels import Picture, Scale, value_scale
 from pipeline.video.videos import Video
 
@@ -33,16 +33,14 @@ class Sampled:
     video : Video
     frames : ndarray of int64
         Ascending, each once.
-    mode : {"luma", "rgb"}
-    decoder : str
+    pixels : PixelSpec
     skip_lost : bool
         Leave out frames that do not decode.
     """
 
     video: Video
     frames: NDArray[np.int64]
-    mode: PixelMode
-    decoder: str
+    pixels: PixelSpec
     skip_lost: bool
 
 
@@ -56,12 +54,12 @@ def total(work: Sampled) -> Total:
     """
     histograms: dict[Scale, Counts] = {}
     frames = 0
-    pixels_of = decoding(work.decoder)
+    pixels_of = decoding(work.pixels.decoder)
     every = partial(decode_all, decoding=pixels_of) if work.skip_lost else pixels_of
-    for found in every(work.video.path, work.video.index, work.frames, work.mode):
+    for found in every(work.video.path, work.video.index, work.frames, work.pixels.mode):
         if not isinstance(found, Lost):
             _, picture = found
-            scale = value_scale(work.video.index, work.mode, picture.dtype)
+            scale = value_scale(work.video.index, work.pixels.mode, picture.dtype)
             histograms[scale] = histograms.get(scale, 0) + _histogram(picture)
             frames += 1
     return histograms, frames

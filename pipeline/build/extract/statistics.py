@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 from featstore.errors import InputError
 from featstore.keys import digest
 from pipeline.build.extract.histograms import Counts, Sampled, Total, moments, total
-from pipeline.build.plan.build_plan import Prepared
 from pipeline.build.plan.clips import Clip
-from pipeline.build.plan.options import EXTRACTION, fixed_normalisation
+from pipeline.build.plan.extraction import TrainingPixels
+from pipeline.build.plan.options import EXTRACTION
 from pipeline.build.plan.sampling import sample
 from pipeline.system.progress import Progress
 from pipeline.system.read_ahead import read_ahead
@@ -24,10 +23,9 @@ from pipeline.types import Log
 from pipeline.video.cache import Cache
 from pipeline.video.decoders import decoding
 from pipeline.video.limits import decoders_at_once
-from pipeline.video.modes import PixelMode
 from pipeline.video.pieces import pieces
 from pipeline.video.pixels import Scale
-from pipeline.video.videos import Video, check_unchanged
+from pipeline.video.videos import check_unchanged
 
 if TYPE_CHECKING:
     from pipeline.system.dask_cluster import Cluster
@@ -60,37 +58,14 @@ class Statistics:
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
 
-def statistics_of(
-    normalise: str,
-    videos: Sequence[Video],
-    clips: Sequence[Clip],
-    *,
-    mode: PixelMode,
-    fps: Fraction | None,
-    decoder: str = "pyav",
-    workers: int,
-    skip_lost: bool = False,
-    cache: Cache,
-    log: Callable[[str], None],
-    cluster: Cluster | None = None,
+def measure(
+    training: TrainingPixels, cache: Cache, log: Log, cluster: Cluster | None = None
 ) -> Statistics:
-    """Return the statistics that ``--normalise`` asks for, measured at most once.
+    """Return mean and std of the pixels of the training clips, measured at most once.
 
     Parameters
     ----------
-    normalise : str
-        ``split``, ``imagenet`` or ``MEAN,STD``.
-    videos : sequence of Video
-    clips : sequence of Clip
-        All clips; only those of the training part are looked at.
-    mode : {"luma", "rgb"}
-    fps : Fraction or None
-    decoder : str
-        See `pipeline.video.modes.DECODERS`: pixels are those that the backbone will see.
-    workers : int
-        Pieces of videos decoded at once.
-    skip_lost : bool
-        Leave out frames that do not decode.
+    training : TrainingPixels
     cache : Cache
         Keeps what was measured, under the content of the videos and the clips.
     log : callable
@@ -102,35 +77,22 @@ def statistics_of(
     InputError
         If there is no training clip, all of its pixels have one value, or a frame does not decode.
     """
-    known = known_statistics(
-        normalise, videos, clips, mode=mode, fps=fps, decoder=decoder, cache=cache
-    )
+    known = known_statistics(training, cache)
     if known is not None:
         return known
-    train = _training_clips(clips)
-    works = _sampled(videos, train, mode, fps, decoder, skip_lost)
-    measured = _measure(works, len(train), workers, log, cluster)
-    check_unchanged([videos[number] for number in sorted({clip.video for clip in train})], cache)
-    cache.keep_statistics(_key(videos, train, mode, fps, decoder), measured.as_json())
+    clips, videos = _training_clips(training.clips), training.videos
+    measured = _measure(_sampled(training, clips), len(clips), training.workers, log, cluster)
+    check_unchanged([videos[number] for number in sorted({clip.video for clip in clips})], cache)
+    cache.keep_statistics(_key(training, clips), measured.as_json())
     return measured
 
 
-def known_statistics(
-    normalise: str,
-    videos: Sequence[Video],
-    clips: Sequence[Clip],
-    *,
-    mode: PixelMode,
-    fps: Fraction | None,
-    decoder: str = "pyav",
-    cache: Cache,
-) -> Statistics | None:
-    """Return the statistics of `statistics_of` where they are known without decoding."""
-    fixed = fixed_normalisation(normalise)
-    if fixed is not None:
-        origin = "imagenet" if normalise == "imagenet" else "fixed"
-        return Statistics(mean=fixed[0], std=fixed[1], origin=origin)
-    known = cache.statistics(_key(videos, _training_clips(clips), mode, fps, decoder))
+def known_statistics(training: TrainingPixels, cache: Cache) -> Statistics | None:
+    """Return the statistics of `measure` where they are known without decoding."""
+    normalise = training.normalise
+    if not normalise.measured:
+        return Statistics(mean=normalise.mean, std=normalise.std, origin=normalise.origin)
+    known = cache.statistics(_key(training, _training_clips(training.clips)))
     if known is None:
         return None
     return Statistics(**{**known, "mean": tuple(known["mean"]), "std": tuple(known["std"])})
@@ -145,23 +107,18 @@ def _training_clips(clips: Sequence[Clip]) -> list[Clip]:
     return train
 
 
-def _key(
-    videos: Sequence[Video],
-    train: Sequence[Clip],
-    mode: PixelMode,
-    fps: Fraction | None,
-    decoder: str,
-) -> str:
+def _key(training: TrainingPixels, clips: Sequence[Clip]) -> str:
     """Return the hash of what statistics are measured on."""
-    keys = [clip.key(videos, mode) for clip in train]
+    videos, pixels = training.videos, training.pixels
+    keys = [clip.key(videos, pixels.mode) for clip in clips]
     content = [[*key[1:5], *filter(None, [key.shown])] for key in keys]
-    rates = sorted({str(videos[clip.video].index.time_base) for clip in train})
+    rates = sorted({str(videos[clip.video].index.time_base) for clip in clips})
     return digest(
         {
             "extraction": EXTRACTION,
-            "decoder": decoder,
-            "pixels": mode,
-            "fps": str(fps),
+            "decoder": pixels.decoder,
+            "pixels": pixels.mode,
+            "fps": str(pixels.fps),
             "time_bases": rates,
             "clips": content,
         }
@@ -207,11 +164,11 @@ def _totals(
         yield (found for _, found in cluster.map("pipeline.build.extract.histograms:total", works))
         return
     for work in works:
-        decoding(work.decoder)  # refuses what cannot be used here before any thread starts
+        decoding(work.pixels.decoder)  # refuses what cannot be used here before any thread starts
     streams = (
         _counted(replace(work, frames=frames))
         for work in works
-        for frames in pieces(work.video.index, work.frames, work.decoder)
+        for frames in pieces(work.video.index, work.frames, work.pixels.decoder)
     )
     largest = max((w.video.index.width * w.video.index.height for w in works), default=0)
     with read_ahead(streams, threads=decoders_at_once(workers, largest)) as counted:
@@ -222,41 +179,16 @@ def _counted(work: Sampled) -> Iterator[Total]:
     yield total(work)
 
 
-def _sampled(
-    videos: Sequence[Video],
-    train: Sequence[Clip],
-    mode: PixelMode,
-    fps: Fraction | None,
-    decoder: str,
-    skip_lost: bool,
-) -> list[Sampled]:
+def _sampled(training: TrainingPixels, clips: Sequence[Clip]) -> list[Sampled]:
     """Return which frames of which videos are looked at."""
+    videos, pixels = training.videos, training.pixels
     wanted: dict[int, list[NDArray[np.int64]]] = {}
-    for clip in train:
-        frames = sample(videos[clip.video].index, clip.start, clip.stop, fps, clip.shown)
+    for clip in clips:
+        frames = sample(videos[clip.video].index, clip.start, clip.stop, pixels.fps, clip.shown)
         wanted.setdefault(clip.video, []).append(frames)
     return [
-        Sampled(videos[number].anywhere(), np.unique(np.concatenate(own)), mode, decoder, skip_lost)
+        Sampled(
+            videos[number].anywhere(), np.unique(np.concatenate(own)), pixels, training.skip_lost
+        )
         for number, own in wanted.items()
     ]
-
-
-def measure(
-    prepared: Prepared, cache: Cache, log: Log, cluster: Cluster | None = None
-) -> Statistics:
-    """Return mean and std of the pixels of the split's training clips."""
-    from pipeline.build.extract.statistics import statistics_of
-
-    return statistics_of(
-        prepared.options.normalise,
-        prepared.videos,
-        prepared.clips,
-        mode=prepared.pixels,
-        fps=prepared.fps,
-        decoder=prepared.options.decoder,
-        workers=prepared.options.workers,
-        skip_lost=prepared.options.most_failures(len(prepared.clips)) > 0,
-        cache=cache,
-        log=log,
-        cluster=cluster,
-    )

@@ -1,4 +1,4 @@
-"""What a build is to make, and its key: found without torch, zarr, or decoding a frame."""
+"""Plan a build: its clips, its feature configuration and its key; no torch, no decoding."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from featstore.manage.catalogue import is_built, store_path
 from featstore.urls import without_credentials
 from featstore.writing.destinations import SUFFIX_OF
 from pipeline.build.plan.clips import Clip, resolve
+from pipeline.build.plan.extraction import Extraction, TrainingPixels
 from pipeline.build.plan.leakage import check_unseen, read_training
 from pipeline.build.plan.options import BuildOptions, feature_configuration
-from pipeline.build.plan.steps import check_rate
+from pipeline.build.plan.sampling import Frames
+from pipeline.build.plan.steps import check_rate, clip_inputs
 from pipeline.build.plan.weights import Weights, find_weights
 from pipeline.sources.base import Dataset
 from pipeline.types import Log
 from pipeline.video.cache import Cache
-from pipeline.video.modes import PixelMode
+from pipeline.video.modes import PixelSpec
 from pipeline.video.videos import Video, read_videos
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """What a build is to make, known without decoding a frame.
+class BuildPlan:
+    """A plan of a store: what is extracted of which clips, and the key; made without decoding.
 
     Attributes
     ----------
@@ -42,7 +44,8 @@ class Prepared:
     videos : list of Video
     clips, dropped : list of Clip
         In the order of the store, and those with too few frames.
-    pixels, fps, min_frames
+    pixels : PixelSpec
+    min_frames : int
         As asked for, or as the source advises.
     weights : Weights
     configuration : dict
@@ -50,9 +53,9 @@ class Prepared:
     key : str
         The store key.
     slug : str
-        What the store's name begins with.
+        First part of the store's name.
     seconds : float
-        How long it took to find all this out.
+        How long planning took.
     """
 
     options: BuildOptions
@@ -60,8 +63,7 @@ class Prepared:
     videos: list[Video]
     clips: list[Clip]
     dropped: list[Clip]
-    pixels: PixelMode
-    fps: Fraction | None
+    pixels: PixelSpec
     min_frames: int
     weights: Weights
     configuration: dict[str, Any]
@@ -98,9 +100,43 @@ class Prepared:
                     return path
         return None
 
+    @property
+    def extraction(self) -> Extraction:
+        """How features are computed."""
+        options = self.options
+        return Extraction(
+            backbone=options.backbone,
+            weights=self.weights,
+            pixels=self.pixels,
+            normalise=options.normalise,
+            size=options.size,
+            fit=options.fit,
+            window=options.window if options.takes_windows else None,
+            precision=options.precision,
+            device=options.device,
+            batch_size=options.batch_size,
+            workers=options.workers,
+        )
+
+    @property
+    def training_pixels(self) -> TrainingPixels:
+        """The pixels that mean and std are measured on."""
+        return TrainingPixels(
+            normalise=self.options.normalise,
+            videos=self.videos,
+            clips=self.clips,
+            pixels=self.pixels,
+            skip_lost=self.options.max_failures.of(len(self.clips)) > 0,
+            workers=self.options.workers,
+        )
+
+    def inputs(self) -> tuple[list[Frames], int]:
+        """Return the frames of every step of every clip; see `clip_inputs`."""
+        return clip_inputs(self.clips, self.videos, self.options, self.pixels.fps)
+
     def clip_keys(self) -> list[ClipKey]:
         """Return what the store key covers of each clip."""
-        return [clip.key(self.videos, self.pixels) for clip in self.clips]
+        return [clip.key(self.videos, self.pixels.mode) for clip in self.clips]
 
     @property
     def rare(self) -> dict[str, dict[str, str]]:
@@ -130,9 +166,9 @@ def cache_of(root: Path) -> Cache:
     return Cache(root / ".cache.sqlite")
 
 
-def prepare(
+def plan_build(
     options: BuildOptions, cache: Cache, log: Log, cluster: Cluster | None = None
-) -> Prepared:
+) -> BuildPlan:
     """Read annotations and videos and compute the store key; nothing is decoded.
 
     Parameters
@@ -151,7 +187,7 @@ def prepare(
     began = time.perf_counter()
     dataset = options.source.read()  # first, for weights may have to be downloaded
     weights = find_weights(options.weights, options.backbone, cache, log)
-    keep_lost = options.max_failures.strip("0.%") != ""
+    keep_lost = bool(options.max_failures)
     named = {annotation.video: annotation.path for annotation in dataset.annotations}
     videos = read_videos(
         named,
@@ -173,23 +209,22 @@ def prepare(
         for line in check_unseen(weights.path, training, options.source, dataset, clips, videos):
             log(line)
         weights = replace(weights, trained_on=training["title"])
-    pixels = options.pixels or dataset.pixels
-    configuration = feature_configuration(options, pixels, fps, weights.identity)
+    pixels = PixelSpec(options.pixels or dataset.pixels, fps, options.decoder)
+    configuration = feature_configuration(options, pixels, weights.identity)
     key = store_key(
         configuration,
         dataset.classes,
-        (clip.key(videos, pixels) for clip in clips),
+        (clip.key(videos, pixels.mode) for clip in clips),
         subjects_known=dataset.subjects_known,
     )
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", f"{dataset.title} {options.backbone}").strip("-")
-    return Prepared(
+    return BuildPlan(
         options=options,
         dataset=dataset,
         videos=videos,
         clips=clips,
         dropped=dropped,
         pixels=pixels,
-        fps=fps,
         min_frames=min_frames,
         weights=weights,
         configuration=configuration,

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from featstore.errors import InputError
 from featstore.format.codecs import COMPRESSIONS, DTYPES, Codec
 from featstore.manage.catalogue import DEFAULT_STORE_ROOT
+from featstore.text import did_you_mean
 from featstore.writing.destinations import SUFFIX_OF
 from models.catalogue import BACKBONES, TIMM
+from pipeline.build.plan.failure_limit import NO_FAILURE, FailureLimit
+from pipeline.build.plan.normalisation import SPLIT, Normalisation
 from pipeline.option_values import (
     check_storage,
     folder,
@@ -29,10 +29,9 @@ from pipeline.sources.base import Source
 from pipeline.system.precision import Precision
 from pipeline.system.threads import processors
 from pipeline.video.limits import MAX_PIXELS
-from pipeline.video.modes import DECODERS, PixelMode, check_decoder
+from pipeline.video.modes import DECODERS, PixelMode, PixelSpec, check_decoder
 
 Fit = Literal["squash", "crop", "pad"]
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Raised whenever the same configuration would give other features than before: another way to
 # sample, to read pixels, to resize or to normalise.
 EXTRACTION = 2
@@ -59,9 +58,19 @@ CHECKS: tuple[tuple[Iterable[str], Callable[[str, Any], Any]], ...] = (
     ),
     (("fps", "image_fps"), rate),
     (("every_frame", "repair", "retry_failed", "allow_mixed_numerics"), yes_or_no),
-    (("bucket", "backbone", "weights", "normalise", "max_failures", "device"), text),
+    (("bucket", "backbone", "weights", "device"), text),
+    (("normalise",), lambda name, value: _parsed(Normalisation, name, value)),
+    (("max_failures",), lambda name, value: _parsed(FailureLimit, name, value)),
     (CHOICES, lambda name, value: one_of(name, value, CHOICES[name])),
 )
+
+
+T = TypeVar("T", Normalisation, FailureLimit)
+
+
+def _parsed(kind: type[T], name: str, value: Any) -> T:
+    """Return a value of a type, of which the text may be given."""
+    return value if isinstance(value, kind) else kind.parse(text(name, value))
 
 
 def default_workers() -> int:
@@ -97,8 +106,8 @@ class BuildOptions:
     window, hop : int
         Frames in a step of a video backbone, and between two of them.
     min_frames : int or None
-    normalise : str
-        ``split``, ``imagenet`` or ``MEAN,STD``.
+    normalise : Normalisation
+        Or its text: ``split``, ``imagenet`` or ``MEAN,STD``.
     image_fps : Fraction or None
         Rate of folders of numbered images.
     precision : {"float32", "tf32", "bf16", "fp16"}
@@ -111,8 +120,9 @@ class BuildOptions:
         Recompute what a sealed store lost.
     retry_failed : bool
         Try the failed clips of a sealed store again.
-    max_failures : str
-        How many clips may fail before the build stops: a number, or a share such as ``1%``.
+    max_failures : FailureLimit
+        How many clips may fail before the build stops. Or its text: a number, or a share such as
+        ``1%``.
     allow_mixed_numerics : bool
         Go on from, or copy, features whose last bits may differ.
     device, batch_size, workers
@@ -135,7 +145,7 @@ class BuildOptions:
     window: int = 16
     hop: int = 8
     min_frames: int | None = None
-    normalise: str = "split"
+    normalise: Normalisation = SPLIT
     image_fps: Fraction | None = None
     precision: Precision = "float32"
     dtype: str = "float32"
@@ -143,7 +153,7 @@ class BuildOptions:
     compression: str = "none"
     repair: bool = False
     retry_failed: bool = False
-    max_failures: str = "0"
+    max_failures: FailureLimit = NO_FAILURE
     allow_mixed_numerics: bool = False
     device: str = "auto"
     batch_size: int | None = None
@@ -158,31 +168,20 @@ class BuildOptions:
                     object.__setattr__(self, name, checked(name, value))
         if (self.store / "zarr.json").exists():
             raise InputError(
-                f"--store is {self.store}, which is a store; give the folder around it."
+                f"--stores is {self.store}, which is a store; give the folder around it."
             )
         if self.every_frame and self.fps is not None:
             raise InputError(
                 f"--fps is {self.fps}, and every frame is asked for; give one of both."
             )
-        fixed_normalisation(self.normalise)
         check_backbone(self.backbone, self.size, self.window)
         check_decoder(self.decoder, self.pixels)
         check_storage(self.format, self.compression)
         if self.bucket and (self.format != "zarr" or self.repair or self.retry_failed):
             raise InputError(
-                f"--store is {self.bucket}, where --format hdf5, --repair and --retry-failed have "
+                f"--stores is {self.bucket}, where --format hdf5, --repair and --retry-failed have "
                 "no place to work; build in a folder, and `featstore export` the store."
             )
-        if not re.fullmatch(r"[0-9]+|[0-9]+(\.[0-9]+)?%", self.max_failures):
-            raise InputError(
-                f"--max-failures is {self.max_failures!r}; it is a number of clips, such as 3, or "
-                "a share of them, such as 1%."
-            )
-
-    def most_failures(self, clips: int) -> int:
-        """Return how many of so many clips may fail."""
-        text = self.max_failures
-        return int(clips * float(text[:-1]) / 100) if text.endswith("%") else int(text)
 
     @property
     def codec(self) -> Codec:
@@ -206,9 +205,8 @@ def check_backbone(name: str, size: int, window: int) -> None:
     if name.startswith(TIMM):
         return
     if name not in BACKBONES:
-        near = get_close_matches(name, BACKBONES, 1, 0)
         raise InputError(
-            f"--backbone is {name!r}; did you mean {near[0]!r}? There are "
+            f"--backbone is {name!r}{did_you_mean(name, BACKBONES)}; there are "
             f"{', '.join(BACKBONES)} and timm:NAME."
         )
     spec = BACKBONES[name]
@@ -226,73 +224,27 @@ def check_backbone(name: str, size: int, window: int) -> None:
             )
 
 
-def fixed_normalisation(text: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Return (mean, std) in 0..1 that ``--normalise`` fixes, or None for ``split``.
-
-    One mean and one std stand for every channel; three means and then three stds stand for red,
-    green and blue.
-
-    Raises
-    ------
-    InputError
-        If the text is none of the forms, or the values are not those of pixels in 0..1.
-
-    Examples
-    --------
-    >>> fixed_normalisation("0.4,0.2")
-    ((0.4,), (0.2,))
-    """
-    if text == "split":
-        return None
-    if text == "imagenet":
-        return IMAGENET
-    try:
-        values = [float(value) for value in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) not in (2, 6) or not all(map(math.isfinite, values)):
-        raise InputError(
-            f"--normalise is {text!r}; it is split, imagenet, MEAN,STD or R,G,B,R,G,B "
-            "(three means, then three stds) of pixels in 0..1, such as 0.45,0.22."
-        )
-    half = len(values) // 2
-    mean, std = tuple(values[:half]), tuple(values[half:])
-    if min(std) <= 0:
-        raise InputError(f"--normalise is {text!r}; a standard deviation must be above 0.")
-    if min(mean) < 0 or max(*mean, *std) > 1:
-        raise InputError(
-            f"--normalise is {text!r}, and pixels lie in 0..1; divide values of 0..255 by 255."
-        )
-    return mean, std
-
-
-def feature_configuration(
-    options: BuildOptions, pixels: PixelMode, fps: Fraction | None, weights: str
-) -> dict[str, Any]:
+def feature_configuration(options: BuildOptions, pixels: PixelSpec, weights: str) -> dict[str, Any]:
     """Return the configuration that both keys cover.
 
     Parameters
     ----------
     options : BuildOptions
-    pixels : {"luma", "rgb"}
-    fps : Fraction or None
+    pixels : PixelSpec
     weights : str
         What names the weights' content: ``sha256:...`` or ``random:SEED``.
     """
-    check_decoder(options.decoder, pixels)  # the pixels that a source advises, too
-    fixed = fixed_normalisation(options.normalise)
+    check_decoder(pixels.decoder, pixels.mode)  # the pixels that a source advises, too
     return {
         "extraction": EXTRACTION,
-        "decoder": options.decoder,
-        "pixels": pixels,
-        "fps": str(fps) if fps is not None else "every frame",
+        "decoder": pixels.decoder,
+        "pixels": pixels.mode,
+        "fps": str(pixels.fps) if pixels.fps is not None else "every frame",
         "image_fps": str(options.image_fps) if options.image_fps is not None else None,
         "window": [options.window, options.hop] if options.takes_windows else None,
         "size": options.size,
         "fit": options.fit,
-        "normalise": {"from": "split"}
-        if fixed is None
-        else {"mean": list(fixed[0]), "std": list(fixed[1])},
+        "normalise": options.normalise.configuration(),
         "backbone": options.backbone,
         "weights": weights,
         # Absent where it changes nothing: float32 is what there was first.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from featstore.errors import InputError
+from featstore.text import did_you_mean
 from pipeline.build.plan.options import BuildOptions
 from pipeline.option_values import flag_of
 from pipeline.sources import Source, sources
 
 EVERY_FRAME = "all"
+DEFAULT_SOURCE = "driveact"
 
 
 def build_options(given: dict[str, Any], **more: Any) -> BuildOptions:
@@ -32,12 +33,10 @@ def build_options(given: dict[str, Any], **more: Any) -> BuildOptions:
         If the source is unknown, lacks a flag, or does not have one that was given.
     """
     known = sources()
-    name = given.pop("source", None) or "driveact"
+    name = given.pop("source", None) or DEFAULT_SOURCE
     if name not in known:
-        near = get_close_matches(name, known, 1, 0)
-        raise InputError(
-            f"--source is {name!r}; did you mean {near[0]!r}? There are {', '.join(known)}."
-        )
+        hint = did_you_mean(name, known)
+        raise InputError(f"--source is {name!r}{hint}; there are {', '.join(known)}.")
     source = _source(known[name], {f.name for s in known.values() for f in fields(s)}, given)  # type: ignore[arg-type]
     every_frame = given.get("fps") == EVERY_FRAME
     values = {**given, **more} | ({"fps": None} if every_frame else {})
@@ -49,9 +48,8 @@ def build_options(given: dict[str, Any], **more: Any) -> BuildOptions:
 def _check_names(chosen: dict[str, Any], known: list[str]) -> None:
     for name in chosen:
         if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
-            raise InputError(f"build has no option {name!r}; {hint}")
+            hint = did_you_mean(name, known)
+            raise InputError(f"build has no option {name!r}{hint}; there are {', '.join(known)}.")
 
 
 def _source(cls: type[Source], all_fields: set[str], given: dict[str, Any]) -> Source:

@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featstore.errors import InputError
+from featstore.text import did_you_mean
 from models.catalogue import BACKBONES
 from pipeline.video.cache import Cache, content_hash, signature
 
@@ -111,12 +111,10 @@ def _torchvision_file(text: str, backbone: str, log: Callable[[str], None]) -> P
     if names and text == "default":
         text = list(names)[-1]
     if text not in names:
-        near = get_close_matches(text, names, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
         offered = f"{', '.join(names)} or default, " if names else ""
         raise InputError(
-            f"--weights is {text!r}, and there is no such file; {hint}{backbone} takes a FILE "
-            f"({', '.join(SUFFIXES)}), {offered}or random."
+            f"--weights is {text!r}{did_you_mean(text, names)}, and there is no such file; "
+            f"{backbone} takes a FILE ({', '.join(SUFFIXES)}), {offered}or random."
         )
     path = _hub_folder() / names[text]
     if not path.is_file():

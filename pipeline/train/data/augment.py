@@ -1,4 +1,4 @@
-"""Changes to a batch of training features."""
+"""Augmentation of a batch of training features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.types import Ints
 def change_time(
     features: Tensor, mask: Tensor, options: Augment, *, spread: bool, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Crop, stride, drop and reverse clips as a recipe asks for.
+    """Return clips cropped, strided, dropped and reversed by the recipe's options.
 
     Parameters
     ----------
@@ -21,13 +21,13 @@ def change_time(
     mask : bool tensor (B, T)
     options : Augment
     spread : bool
-        As in `take_steps`: whether clips are resampled.
+        Whether clips are resampled; see `take_steps`.
     rng : numpy.random.Generator
 
     Returns
     -------
     features, mask
-        As they were, where nothing is asked for.
+        Unchanged if no option is set.
     """
     chosen = options.model_dump(include={"crop", "stride", "drop", "reverse"})
     if chosen == Augment().model_dump(include=set(chosen)):
@@ -47,31 +47,31 @@ def choose_steps(
     reverse: float = 0.0,
     rng: np.random.Generator,
 ) -> tuple[Ints, Ints]:
-    """Draw which steps of every clip are kept, in which order.
+    """Draw the kept steps of every clip and their order.
 
-    Of n steps a clip keeps a run of max(1, round(n u)), with u from [crop, 1) and the place of the
-    run uniform; of the run every s-th step from a random one of its first s on, with s from 1 to
-    `stride`; of those each with probability 1 - `drop`, and one where none would stay. A share of
-    `reverse` of the clips is turned round.
+    A clip of n steps is cropped to max(1, round(n u)) steps at a uniform position, with u from
+    [crop, 1). Within the crop every s-th step is kept, from a random one of its first s, with s
+    from 1 to `stride`. Each of these is kept with probability 1 - `drop`, and at least one is kept.
+    A share of `reverse` of the clips is reversed.
 
     Parameters
     ----------
     lengths : int64 array (B,)
-        Valid steps of each clip, which come first.
+        Number of valid steps of each clip; they come first.
     width : int
         Steps of the batch, padding included.
     crop : float
     stride : int
     drop, reverse : float
     rng : numpy.random.Generator
-        What is drawn does not depend on which of the options are in use.
+        Its draws do not depend on the options in use.
 
     Returns
     -------
     index : int64 array (B, width)
-        The kept steps of each clip first; what follows are others of its steps.
+        The kept steps of each clip first, then its other steps.
     counts : int64 array (B,)
-        How many steps each clip keeps.
+        Number of kept steps of each clip.
 
     Examples
     --------
@@ -80,11 +80,11 @@ def choose_steps(
     ([[3, 2, 1, 0]], [4])
     """
     clips = len(lengths)
-    share, place, pace, phase, turn = rng.random((5, clips))
+    share, start, pace, phase, turn = rng.random((5, clips))
     chance = rng.random((clips, width))
     size = np.maximum(1, np.rint(lengths * (crop + (1 - crop) * share))).astype(np.int64)
     pace = np.minimum(1 + (pace * stride).astype(np.int64), size)
-    first = (place * (lengths - size + 1)).astype(np.int64)
+    first = (start * (lengths - size + 1)).astype(np.int64)
     begin, end = first + (phase * pace).astype(np.int64), first + size
     steps = np.arange(width)
     kept = (steps >= begin[:, None]) & (steps < end[:, None])
@@ -102,7 +102,7 @@ def choose_steps(
 def take_steps(
     features: Tensor, index: Ints, counts: Ints, *, spread: bool
 ) -> tuple[Tensor, Tensor]:
-    """Put the steps that `choose_steps` drew side by side.
+    """Return the features of the steps drawn by `choose_steps`.
 
     Parameters
     ----------
@@ -110,8 +110,8 @@ def take_steps(
     index : int64 array (B, T)
     counts : int64 array (B,)
     spread : bool
-        Repeat steps so that each clip fills all T evenly, as resampled clips do; else clips get
-        shorter.
+        Repeat steps so that each clip fills all T evenly, as resampled clips do. If false, clips
+        get shorter.
 
     Returns
     -------
@@ -121,8 +121,8 @@ def take_steps(
     """
     width = index.shape[1] if spread else int(counts.max())
     if spread:
-        places = (2 * np.arange(width) + 1) * counts[:, None] // (2 * width)
-        index, counts = np.take_along_axis(index, places, axis=1), np.full_like(counts, width)
+        positions = (2 * np.arange(width) + 1) * counts[:, None] // (2 * width)
+        index, counts = np.take_along_axis(index, positions, axis=1), np.full_like(counts, width)
     mask = torch.from_numpy(np.arange(width) < counts[:, None]).to(features.device)
     rows = torch.arange(len(features), device=features.device)[:, None]
     taken = features[rows, torch.from_numpy(index[:, :width].copy()).to(features.device)]
@@ -132,22 +132,22 @@ def take_steps(
 def add_noise(
     features: Tensor, mask: Tensor, amount: float, *, generator: torch.Generator
 ) -> Tensor:
-    """Add Gaussian noise to the valid steps.
+    """Return the features with Gaussian noise on the valid steps.
 
     Parameters
     ----------
     features : float tensor (B, T, D)
     mask : bool tensor (B, T)
     amount : float
-        Standard deviation of the noise as a share of that of the valid steps of the batch, so
-        that one value suits every backbone.
+        Standard deviation of the noise, as a share of the standard deviation of the batch's valid
+        steps, so one value suits every backbone.
     generator : torch.Generator
         On the device of `features`.
 
     Returns
     -------
     float tensor (B, T, D)
-        Padded steps are returned as they were.
+        Padded steps are unchanged.
     """
     noise = torch.randn(
         features.shape, generator=generator, device=features.device, dtype=features.dtype
@@ -159,10 +159,10 @@ def add_noise(
 def mixup(
     features: Tensor, mask: Tensor, targets: Tensor, alpha: float, *, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mix every clip with another one of its batch.
+    """Return every clip mixed with another one of its batch.
 
-    Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018: one weight a batch,
-    drawn from Beta(alpha, alpha).
+    Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018, with one weight per
+    batch from Beta(alpha, alpha).
 
     Parameters
     ----------
@@ -176,9 +176,9 @@ def mixup(
     Returns
     -------
     features : float tensor (B, T, D)
-        Zero where a step of either clip is padding.
+        Zero where either clip is padded.
     mask : bool tensor (B, T)
-        The intersection of the two masks: beyond the shorter clip there is nothing to mix with.
+        The intersection of the two masks, so the length of the shorter clip.
     targets : float tensor (B, C)
     """
     share = float(rng.beta(alpha, alpha))

@@ -1,4 +1,4 @@
-"""What must hold before anything is trained, and what a reader of its scores should know."""
+"""Checks before a training, and caveats about its scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.train.data.stores import missing_clips
 from pipeline.train.recipes.load import Recipe
 
 Parts = dict[str, npt.NDArray[np.int64]]
-_ROUNDED = 5e-5  # values of --normalise may have been typed with four places
+_ROUNDED = 5e-5  # people may type the values of --normalise with four decimals
 
 
 def checked_parts(store: Store, recipe: Recipe) -> Parts:
@@ -33,59 +33,63 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
     Raises
     ------
     InputError
-        If the recipe's number of classes is not the store's, train or val is empty, parts share a
-        subject, or a video of any of the stores where subjects are not known, the pixels'
-        statistics were measured on more or fewer clips than train has, or nothing is left of any
-        clip when each is standardised by itself. An empty test part is allowed.
+        If the recipe's number of classes differs from the store's, train or val is empty, or parts
+        share a subject (a video if subjects are unknown). Also if the pixels' statistics were
+        measured on another number of clips than train has, or standardising each clip by itself
+        leaves only zeros. An empty test part is allowed.
     """
-    wanted, given = recipe.head.num_classes, len(store.classes)
-    if wanted is not None and wanted != given:
+    num_classes, store_classes = recipe.head.num_classes, len(store.classes)
+    if num_classes is not None and num_classes != store_classes:
         raise InputError(
-            f"head.num_classes is {wanted}, but the class list of {store.path} has {given}; leave "
-            "it out, or train on the store that the recipe was written for"
+            f"head.num_classes is {num_classes}, but the class list of {store.path} has "
+            f"{store_classes}; remove it, or train on the store that the recipe was written for"
         )
-    for own in store.stores:  # every view has videos of its own
-        _refuse_shared_subjects(own, store.clip_ids)
-        _refuse_other_statistics(own)
+    for member in store.stores:  # every view has its own videos
+        _refuse_shared_subjects(member, store.clip_ids)
+        _refuse_other_statistics(member)
     parts = {part: store.split(part) for part in ("train", "val", "test")}
     for part in ("train", "val"):
         if not len(parts[part]):
             raise InputError(
                 f"{store.path} has no usable {part} clips ({(store.splits == part).sum()} in all); "
-                "training needs some to learn from and some to choose by: build with another split"
+                "training needs clips in both train and val; build with another split"
             )
     if _single_steps(store, recipe) == len(store.usable):
         raise InputError(
-            f"all clips of {store.path} have a single step, of which nothing is left when each is "
-            "standardised by itself; set data.standardise to none or train"
+            f"all clips of {store.path} have a single step, which data.standardise=clip makes "
+            "zero; set data.standardise to none or train"
         )
     return parts
 
 
 def _single_steps(store: Store, recipe: Recipe) -> int:
-    """Count the clips of which standardising leaves nothing."""
+    """Return the number of clips that standardising makes zero."""
     by_itself = recipe.data.standardise == "clip"
     return int((store.row_size[store.usable] == 1).sum()) if by_itself else 0
 
 
 def _refuse_shared_subjects(store: Store, clip_ids: npt.NDArray[np.str_]) -> None:
-    """Refuse one person in two parts; where people are not known, one video."""
-    known = store.subjects_known
-    who_is_in, what = (store.subjects, "subjects") if known else (store.videos, "videos")
+    """Raise if two parts share a subject, or a video if subjects are unknown."""
+    by_subject = store.subjects_known
+    owners, noun = (store.subjects, "subjects") if by_subject else (store.videos, "videos")
     read = np.isin(store.clip_ids, clip_ids)
-    homes: dict[str, set[str]] = {}
-    for subject, part in zip(who_is_in[read].tolist(), store.splits[read].tolist(), strict=True):
-        homes.setdefault(subject, set()).add(part)
-    shared = [f"{who} ({', '.join(sorted(home))})" for who, home in homes.items() if len(home) > 1]
+    parts_of: dict[str, set[str]] = {}
+    for subject, part in zip(owners[read].tolist(), store.splits[read].tolist(), strict=True):
+        parts_of.setdefault(subject, set()).add(part)
+    shared = [
+        f"{owner} ({', '.join(sorted(parts))})"
+        for owner, parts in parts_of.items()
+        if len(parts) > 1
+    ]
     if shared:
         raise InputError(
-            f"{store.path} has {what} in more than one part: {'; '.join(sorted(shared))}; scores "
-            "on people seen in training say nothing about others: build with another split"
+            f"{store.path} has {noun} in more than one part: {'; '.join(sorted(shared))}; scores "
+            "on people seen in training say nothing about other people; build with another split"
         )
 
 
 def _refuse_other_statistics(store: Store) -> None:
-    """Refuse statistics that were measured on more or fewer clips than train can have given."""
+    """Raise if pixel statistics were measured on another number of clips than train has."""
     statistics = store.attributes.get("statistics", {})
     if statistics.get("origin") != "split":
         return
@@ -94,65 +98,65 @@ def _refuse_other_statistics(store: Store) -> None:
     if not least <= statistics["clips"] <= most:
         raise InputError(
             f"{store.path}: mean and std of its pixels were measured on {statistics['clips']} "
-            f"clips, and its train part has {most}, so they belong to another split; build the "
-            "store again"
+            f"clips, but its train part has {most}, so they belong to another split; rebuild the "
+            "store"
         )
 
 
 def concerns(store: Store, parts: Parts, recipe: Recipe) -> list[str]:
-    """Say what may flatter or spoil the scores though training goes on, one sentence an entry.
+    """Return caveats that may bias the scores but do not stop the training.
 
     Parameters
     ----------
     store : Store
     parts : dict
-        As `checked_parts` gives them.
+        The result of `checked_parts`.
     recipe : Recipe
     """
-    found = [*missing_clips(store), *_near_duplicates(store, parts)]
+    sentences = [*missing_clips(store), *_near_duplicates(store, parts)]
     if count := _single_steps(store, recipe):
-        found.append(
-            f"{count} of {len(store.usable)} clips have a single step, of which nothing is left "
-            "when each clip is standardised by itself."
+        sentences.append(
+            f"{count} of {len(store.usable)} clips have a single step, which "
+            "data.standardise=clip makes zero."
         )
-    found += [_fixed_statistics(own) for own in store.stores]
-    return [sentence for sentence in found if sentence]
+    sentences += [_fixed_statistics(member) for member in store.stores]
+    return [sentence for sentence in sentences if sentence]
 
 
 def other_store(baseline: Mapping[str, Any] | None, store: Store) -> list[str]:
-    """Say that the run to compare with names another store, in one sentence or none.
+    """Return a sentence if the baseline run used another store, else nothing.
 
     Parameters
     ----------
     baseline : mapping or None
-        As `pipeline.runs.files.compare_with` gives it.
+        The result of `pipeline.runs.files.compare_with`.
     store : Store
     """
     if baseline is None or baseline["store_key"] == store.key:
         return []
     return [
-        f"the baseline {baseline['name']} names another store, {baseline['store_key'][:12]}: a "
-        "difference will be one of features as well"
+        f"the baseline {baseline['name']} uses another store, {baseline['store_key'][:12]}: the "
+        "features differ too"
     ]
 
 
 def _near_duplicates(store: Store, parts: Parts) -> list[str]:
-    """Say that clips of val or test repeat training clips, or clips of test those of val."""
+    """Return sentences on val or test clips that nearly repeat training or val clips."""
     total, size = sum(map(len, parts.values())), store.layout.steps * store.dim * 4
     if total > MOST_CLIPS or size > MOST_BYTES:
         return [
-            f"Near-duplicate clips across parts were not looked for: there are {total:,} clips of "
-            f"{size / 1e9:.1f} GB, and that is done for up to {MOST_CLIPS:,} of "
+            f"The search for near-duplicate clips across parts was skipped: {total:,} clips of "
+            f"{size / 1e9:.1f} GB exceed the limit of {MOST_CLIPS:,} clips or "
             f"{MOST_BYTES / 1e9:.0f} GB."
         ]
     of_train, of_val = near_duplicates(store, parts["train"], parts["val"], parts["test"])
     return [
         _repeated(store, of_train, "training", "scores on them say little about new clips"),
-        _repeated(store, of_val, "val", "the epoch is chosen by val, so scores on them flatter"),
+        _repeated(store, of_val, "val", "val chooses the epoch, so their scores may be too high"),
     ]
 
 
-def _repeated(store: Store, same: Duplicates, known: str, so: str) -> str:
+def _repeated(store: Store, same: Duplicates, other_part: str, so: str) -> str:
     if not (count := len(same.clips)):
         return ""
     clip, twin = same.clips[0], same.twins[0]
@@ -162,15 +166,15 @@ def _repeated(store: Store, same: Duplicates, known: str, so: str) -> str:
         if (number := int((store.splits[same.clips] == part).sum()))
     )
     return (
-        f"{counts} {'clip is' if count == 1 else 'clips are'} nearly the same as a {known} clip "
-        f"(cosine distance of mean features below {same.threshold:.1g}), such as "
+        f"{counts} {'clip is' if count == 1 else 'clips are'} nearly the same as a {other_part} "
+        f"clip (cosine distance of mean features below {same.threshold:.1g}), such as "
         f"{store.clip_ids[clip]} of {store.splits[clip]} and {store.clip_ids[twin]} of "
         f"{store.splits[twin]}: {so}."
     )
 
 
 def _fixed_statistics(store: Store) -> str:
-    """Say that the fixed mean and std are those of another split, measured on val or test clips."""
+    """Return a sentence if the fixed mean and std were measured on val or test clips."""
     statistics = store.attributes.get("statistics", {})
     if statistics.get("origin") != "fixed" or not isinstance(store.path, Path):
         return ""
@@ -178,10 +182,10 @@ def _fixed_statistics(store: Store) -> str:
     shared: dict[str, int] = {}
     for entry in entries(store.path.parent):
         if _same_values(entry.attributes.get("statistics", {}), statistics):
-            with suppress(FeatstoreError):  # a damaged neighbour is no reason not to train here
+            with suppress(FeatstoreError):  # a damaged neighbour does not stop this training
                 other = open_store(entry.path)
                 shared[other.title] = len(_content(other, "train") & held_out)
-    if not shared or not min(shared.values()):  # measured on nobody's clips, or on none of these
+    if not shared or not min(shared.values()):  # no match, or no shared clips
         return ""
     title, count = next(iter(shared.items()))
     return (
@@ -191,7 +195,7 @@ def _fixed_statistics(store: Store) -> str:
 
 
 def _content(store: Store, part: str) -> set[tuple[str, int, int]]:
-    """Return the intervals of videos, by content, that are clips of a part."""
+    """Return the clips of a part as intervals of videos, by content."""
     return {(key.video, key.start, key.stop) for key in store.clip_keys() if key.split == part}
 
 

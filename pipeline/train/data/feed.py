@@ -1,9 +1,9 @@
-"""Batches of a store's features as tensors, gathered on the device that trains.
+"""Batches of a store's features as tensors on the training device.
 
-Features that fit there are read once and held, resampled and standardised; those of a larger
-store are streamed. Both give the same batches in the same order, but for compressed and remote
-stores, whose streams are shuffled by blocks (see `featstore.reading.stream`). No worker processes:
-a batch is gathered in much less time than handing it over from another process takes.
+Features that fit in memory are read once and held, resampled and standardised. Those of a larger
+store are streamed. Both give the same batches in the same order, except for compressed and remote
+stores, which stream in an order shuffled by blocks (see `featstore.reading.stream`). There are no
+worker processes: gathering a batch takes less time than passing it between processes.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from pipeline.system.distributed import processes
 from pipeline.train.data.standardise import Standardiser
 from pipeline.types import Clips
 
-BLOCK = 256  # clips that are read at a time to be held
-MOST_MAPPED = 256 * 2**20  # bytes held of a mapped store, which the page cache holds already
+BLOCK = 256  # clips read at a time to be held
+MOST_MAPPED = 256 * 2**20  # bytes held of a mapped store; the page cache already holds them
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")  # Linux
 
 
 @dataclass(frozen=True, slots=True)
 class TensorBatch:
-    """Clips side by side, on the feed's device.
+    """A padded batch of clips on the feed's device.
 
     Attributes
     ----------
     features : float32 tensor (B, T, D)
-        Standardised. What padded steps hold is not defined.
+        Standardised. Padded steps are undefined.
     mask : bool tensor (B, T)
     labels : int64 tensor (B,)
     """
@@ -55,17 +55,17 @@ class Feed:
     store : Store
     device : torch.device
     steps : int, optional
-        Resample every clip to so many steps; by default batches are padded.
+        Resample every clip to this number of steps; by default batches are padded.
     standardise : Standardiser, optional
     held : int64 array (n,), optional
-        Positions of the clips that will come again and again: they are read when the first batch
-        is asked for and held on the device, where they fit into half of its free memory; on a
-        CPU at most `MOST_MAPPED` bytes of a mapped store. Others are streamed.
+        Positions of the clips that are used repeatedly. They are read at the first batch and held
+        on the device if they fit into half of its free memory; on a CPU at most `MOST_MAPPED`
+        bytes of a mapped store. Other clips are streamed.
 
     Attributes
     ----------
     waited : float
-        Seconds that whoever takes the batches has waited for them so far.
+        Seconds that the consumer has waited for batches so far.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Feed:
 
     @property
     def held_bytes(self) -> int:
-        """What is held of the features by now, in bytes."""
+        """The size of the held features, in bytes."""
         return 0 if self._held is None else self._held.rows.nbytes
 
     def batches(
@@ -95,7 +95,7 @@ class Feed:
         rng: np.random.Generator | None = None,
         probabilities: npt.NDArray[np.float64] | None = None,
     ) -> Iterator[TensorBatch]:
-        """Yield one pass over clips.
+        """Yield the batches of one pass over clips.
 
         Parameters
         ----------
@@ -104,9 +104,9 @@ class Feed:
         batch_size : int
             The last batch may be smaller.
         rng : numpy.random.Generator, optional
-            Source of the order; without it clips come in the order given.
+            Source of the order; without it clips come in the order of `clips`.
         probabilities : float64 array (n,), optional
-            Draw n clips with replacement by these instead of each once; needs `rng`.
+            Draw n clips with replacement by these probabilities; needs `rng`.
         """
         batches = self._batches(clips, batch_size, rng, probabilities)
         while True:
@@ -127,7 +127,7 @@ class Feed:
         if len(self._wanted) and np.isin(clips, self._wanted).all():
             if self._fits():
                 self._held = self._held or self._hold()
-                # In the order of a stream of a mapped store, so that both train the same weights.
+                # The order of a stream of a mapped store, so that both train the same weights.
                 if rng is not None:
                     if probabilities is not None:
                         clips = rng.choice(clips, size=len(clips), p=probabilities)
@@ -149,7 +149,7 @@ class Feed:
             return True
         sizes = self.store.row_size[self._wanted]
         rows = int(sizes.sum()) if self._steps is None else self._steps * len(sizes)
-        group = processes()  # each holds all, and all have to take their batches alike
+        group = processes()  # each process holds all; all must choose alike
         most = free_memory(self.device) // (2 if self.device.type == "cuda" else 2 * group.here)
         if self.device.type == "cpu" and isinstance(self.store.rows, MappedRows):
             most = min(most, MOST_MAPPED)
@@ -163,15 +163,15 @@ class Feed:
         rows = torch.empty((int(ends[-1]), self.store.dim), device=self.device)
         first = 0
         for batch in self.store.stream(BLOCK, clips=self._wanted, steps=self._steps):
-            own = self._on_device(batch)[torch.from_numpy(batch.mask).to(self.device)]
-            rows[first : first + len(own)] = own
-            first += len(own)
+            valid_rows = self._on_device(batch)[torch.from_numpy(batch.mask).to(self.device)]
+            rows[first : first + len(valid_rows)] = valid_rows
+            first += len(valid_rows)
         labels = torch.from_numpy(self.store.labels[self._wanted]).to(self.device)
         return _Held(self._wanted, rows, ends - sizes, sizes, labels)
 
     def _on_device(self, batch: Batch) -> Tensor:
         features = torch.from_numpy(batch.features)
-        if self.device.type == "cuda":  # a copy from pinned memory does not stop the loop
+        if self.device.type == "cuda":  # copies from pinned memory are asynchronous
             features = features.pin_memory()
         features = features.to(self.device, non_blocking=True)
         return self._standardise(features, batch.clips) if self._standardise else features
@@ -179,7 +179,7 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """Rows of some clips on a device, one clip after the other."""
+    """Rows of some clips on a device, concatenated."""
 
     clips: Clips
     rows: Tensor
@@ -188,25 +188,25 @@ class _Held:
     labels: Tensor
 
     def batch(self, clips: Clips) -> TensorBatch:
-        places = np.searchsorted(self.clips, clips)
-        device, sizes = self.rows.device, self.sizes[places]
+        positions = np.searchsorted(self.clips, clips)
+        device, sizes = self.rows.device, self.sizes[positions]
         width, dim = int(sizes.max()), self.rows.shape[1]
-        chosen = torch.from_numpy(places).to(device)
-        if (self.sizes == width).all():  # whole clips are copied, not single rows
+        chosen = torch.from_numpy(positions).to(device)
+        if (self.sizes == width).all():  # copies whole clips instead of single rows
             features = self.rows.view(-1, width, dim).index_select(0, chosen)
             mask = torch.ones(features.shape[:2], dtype=torch.bool, device=device)
         else:
             steps = np.arange(width)
             valid = steps < sizes[:, None]
-            index = np.where(valid, self.firsts[places][:, None] + steps, 0)
+            index = np.where(valid, self.firsts[positions][:, None] + steps, 0)
             flat = torch.from_numpy(index.ravel()).to(device)
-            features = self.rows.index_select(0, flat).view(len(places), width, dim)
+            features = self.rows.index_select(0, flat).view(len(positions), width, dim)
             mask = torch.from_numpy(valid).to(device)
         return TensorBatch(features, mask, self.labels.index_select(0, chosen))
 
 
 def free_memory(device: torch.device) -> int:
-    """Return how many bytes are free on a device; 0 where that cannot be found out."""
+    """Return the free bytes on a device; 0 if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type != "cpu":
@@ -216,7 +216,7 @@ def free_memory(device: torch.device) -> int:
         free = next(1024 * int(line.split()[1]) for line in lines if "MemAvailable" in line)
     except (OSError, StopIteration):
         return 0
-    try:  # a container may be allowed less
+    try:  # a container may have a lower limit
         most, used = ((CGROUP / f"memory.{name}").read_text("ascii") for name in ("max", "current"))
         return max(0, min(free, int(most) - int(used)))
     except (OSError, ValueError):  # no limit, or "max"

@@ -1,24 +1,24 @@
-"""Features standardised by mean and standard deviation, of which steps the recipe says.
+"""Standardise features by the mean and standard deviation of the steps that the recipe names.
 
 ::
 
-    none        features as they are
-    train       of all steps of the training clips
-    clip        of the clip's own steps, so that what is left is how it changes
-    recording   of all steps of the clips of the same video, labels unseen
-    subject     of all steps of the clips of the same subject, labels unseen
-    causal      of those steps of the same video that are not behind the clip's own last step,
-                as an observer knows them who has to decide when the clip ends
+    none        no standardising
+    train       all steps of the training clips
+    clip        the clip's own steps, which leaves its changes over time
+    recording   all steps of the clips of the same video, labels unused
+    subject     all steps of the clips of the same subject, labels unused
+    causal      the steps of the same video up to the clip's last step, as an observer knows them
+                who decides when the clip ends
 
-The last three look at features of val and test, which have no labels then; a report says so.
-Clips whose features are not whole count nowhere. Where clips overlap, each counts its own steps.
+The last three use unlabelled features of val and test; the report says so. Clips with incomplete
+features are ignored. Where clips overlap, each counts its own steps.
 
 With n steps so far, of mean m and mean square q, and the training steps' m0 and q0, causal takes
 
     mean = (n m + k m0) / (n + k)        var = (n q + k q0) / (n + k) - mean^2        k = 64
 
-as if it had seen k steps like those of training before the recording began. In every mode the
-standard deviation is at least a hundredth of the training steps' one, and 1 where both are zero.
+as if k steps like those of training came before the recording. In every mode the standard deviation
+is at least a hundredth of the training steps' standard deviation, and 1 where both are zero.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ How = Literal["none", "train", "clip", "recording", "subject", "causal"]
 
 PRIOR_STEPS = 64
 FLOOR = 0.01
-BLOCK_STEPS = 256  # stay in the cache of a core
+BLOCK_STEPS = 256  # fits the cache of a core
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What is kept of the training steps, to standardise clips of another store.
+    """Statistics of the training steps, kept to standardise clips of another store.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Standardiser:
     ----------
     mean, std : float tensor (groups, dim)
     group : int64 tensor (clips,)
-        Which row is whose, by position in the store.
+        The row of each clip, by position in the store.
     training : Training
     """
 
@@ -77,12 +77,12 @@ class Standardiser:
     training: Training
 
     def __call__(self, features: Tensor, clips: Ints) -> Tensor:
-        """Standardise a batch.
+        """Return a batch standardised.
 
         Parameters
         ----------
         features : float tensor (B, T, D)
-            On the device of `mean`. What padded steps hold afterwards is not defined.
+            On the device of `mean`. Padded steps become undefined.
         clips : int64 array (B,)
             Positions in the store.
 
@@ -97,19 +97,19 @@ class Standardiser:
 def standardiser(
     store: Store, how: How, train: Ints | Training, *, device: torch.device | str = "cpu"
 ) -> Standardiser | None:
-    """Measure the features of a store, in one pass that reads some hundred rows at a time.
+    """Return the standardiser of a store, measured in one pass over blocks of rows.
 
-    A mean and a deviation in float32 are kept for every group, which for ``clip`` is every clip and
-    for ``causal`` nearly; their sums in float64 take twice as much while this measures.
+    Every group keeps a mean and a deviation in float32. For ``clip`` every clip is a group, for
+    ``causal`` nearly every clip. During the pass, float64 sums take twice that memory.
 
     Parameters
     ----------
     store : Store
     how : {"none", "train", "clip", "recording", "subject", "causal"}
     train : int64 array (n,) or Training
-        Positions of the training clips; or, where those are in another store, what was kept.
+        Positions of the training clips, or the kept statistics if those are in another store.
     device : torch.device or str
-        Where the result is to be used.
+        The device of the result.
 
     Returns
     -------
@@ -122,25 +122,25 @@ def standardiser(
     clips = train if isinstance(train, np.ndarray) else np.zeros(0, np.int64)
     shift = kept.mean if kept else store[int(clips[0])][0].astype(np.float64)
     group, segment = _groups(store, how, clips)
-    found, training = _sums(store, segment, int(group.max()) + 1, clips, shift)
-    if kept:  # one step stands for all
+    sums, training = _sums(store, segment, int(group.max()) + 1, clips, shift)
+    if kept:  # one step represents all
         training = np.concatenate([[1], 0 * kept.mean, kept.std**2])
     if how == "causal":
-        videos = np.zeros(len(found), np.int64)
+        videos = np.zeros(len(sums), np.int64)
         videos[group[store.usable]] = store.columns["video"][store.usable]
         for video in np.unique(videos):
-            found[videos == video] = found[videos == video].cumsum(axis=0)
-        found += training * (PRIOR_STEPS / training[0])
-    found[found[:, 0] == 0] = training
+            sums[videos == video] = sums[videos == video].cumsum(axis=0)
+        sums += training * (PRIOR_STEPS / training[0])
+    sums[sums[:, 0] == 0] = training
     mean, std = _mean_and_std(training[None])
-    own = kept or Training(mean[0] + shift, std[0])
-    means, stds = _tables(found, own, shift)
+    kept_or_measured = kept or Training(mean[0] + shift, std[0])
+    means, stds = _tables(sums, kept_or_measured, shift)
     parts = [torch.from_numpy(part).to(device) for part in (means, stds, group)]
-    return Standardiser(parts[0], parts[1], parts[2], own)
+    return Standardiser(parts[0], parts[1], parts[2], kept_or_measured)
 
 
 def _groups(store: Store, how: How, train: Ints) -> tuple[Ints, Ints]:
-    """Return the group of every clip, and of every step the one that it counts in, or -1."""
+    """Return the group of every clip, and the group that every step counts in, or -1."""
     if how == "causal":
         return _ends(store)
     counted = store.usable
@@ -156,71 +156,74 @@ def _groups(store: Store, how: How, train: Ints) -> tuple[Ints, Ints]:
 
 
 def _ends(store: Store) -> tuple[Ints, Ints]:
-    """Group clips by their last frame; a step counts in the first clip to end with it or later.
+    """Group clips by their last frame; a step counts in the first clip that ends at or after it.
 
-    Groups ascend by video and frame, so that their running sums hold what was seen before.
+    Groups ascend by video and frame, so their running sums cover all earlier steps.
     """
     frames = store.columns["frame"].astype(np.int64)
-    places = np.repeat(store.columns["video"].astype(np.int64), store.row_size)
-    places = places * (int(frames.max(initial=0)) + 1) + frames  # ascend by video, then frame
+    order = np.repeat(store.columns["video"].astype(np.int64), store.row_size)
+    order = order * (int(frames.max(initial=0)) + 1) + frames  # ascend by video, then frame
     whole, last = np.zeros(len(store), bool), np.zeros(len(store), np.int64)
     whole[store.usable] = True
     filled = np.flatnonzero(store.row_size)
-    last[filled] = np.maximum.reduceat(places, store.offsets[filled])
+    last[filled] = np.maximum.reduceat(order, store.offsets[filled])
     ends, group = np.unique(last[whole], return_inverse=True)
     of_clips = np.zeros(len(store), np.int64)
     of_clips[whole] = group
-    segment = np.searchsorted(ends, places)
+    segment = np.searchsorted(ends, order)
     return of_clips, np.where(np.repeat(whole, store.row_size), segment, -1)
 
 
 def _sums(
     store: Store, segment: Ints, groups: int, train: Ints, shift: Floats
 ) -> tuple[Floats, Floats]:
-    """Return count, sum and sum of squares of the steps less `shift`: by group, and of training.
+    """Return count, sum and sum of squares of the steps minus `shift`, by group and for training.
 
     Shapes (groups, 1 + 2 dim) and (1 + 2 dim,).
     """
-    found, training = np.zeros((groups, 1 + 2 * store.dim)), np.zeros(1 + 2 * store.dim)
+    by_group, training = np.zeros((groups, 1 + 2 * store.dim)), np.zeros(1 + 2 * store.dim)
     trained = np.zeros(len(store), bool)
     trained[train] = True
-    learnt = np.repeat(trained, store.row_size)
-    keys = 2 * segment + learnt
+    trained_steps = np.repeat(trained, store.row_size)
+    keys = 2 * segment + trained_steps
     for first in range(0, len(keys), BLOCK_STEPS):
-        own = keys[first : first + BLOCK_STEPS]
-        starts = np.flatnonzero(np.diff(own, prepend=own[0] - 1))
-        if own.max() < 0:
+        block_keys = keys[first : first + BLOCK_STEPS]
+        starts = np.flatnonzero(np.diff(block_keys, prepend=block_keys[0] - 1))
+        if block_keys.max() < 0:
             continue
-        rows = store.rows.span(first, first + len(own)).astype(np.float64)
+        rows = store.rows.span(first, first + len(block_keys)).astype(np.float64)
         rows -= shift
-        counts, total = np.diff(starts, append=len(own))[:, None], np.add.reduceat(rows, starts)
+        counts, total = (
+            np.diff(starts, append=len(block_keys))[:, None],
+            np.add.reduceat(rows, starts),
+        )
         rows *= rows
-        sums, of = np.hstack([counts, total, np.add.reduceat(rows, starts)]), own[starts]
-        np.add.at(found, of[of >= 0] // 2, sums[of >= 0])
+        sums, of = np.hstack([counts, total, np.add.reduceat(rows, starts)]), block_keys[starts]
+        np.add.at(by_group, of[of >= 0] // 2, sums[of >= 0])
         training += sums[(of >= 0) & (of % 2 == 1)].sum(axis=0)
-    return found, training
+    return by_group, training
 
 
-def _tables(found: Floats, training: Training, shift: Floats) -> tuple[Floats32, Floats32]:
-    """Return mean and standard deviation by group; some groups at a time, to need little memory."""
+def _tables(sums: Floats, training: Training, shift: Floats) -> tuple[Floats32, Floats32]:
+    """Return mean and standard deviation by group, computed in blocks to save memory."""
     floor = FLOOR * training.std
-    mean, std = (np.empty((len(found), len(shift)), np.float32) for _ in range(2))
-    for first in range(0, len(found), BLOCK_STEPS):
+    mean, std = (np.empty((len(sums), len(shift)), np.float32) for _ in range(2))
+    for first in range(0, len(sums), BLOCK_STEPS):
         part = slice(first, first + BLOCK_STEPS)
-        means, stds = _mean_and_std(found[part])
+        means, stds = _mean_and_std(sums[part])
         mean[part], std[part] = means + shift, np.maximum(stds, floor)
     std[std == 0] = 1
     return mean, std
 
 
 def _mean_and_std(sums: Floats) -> tuple[Floats, Floats]:
-    """Return mean and standard deviation (groups, dim); 0 where it is nothing but rounding."""
+    """Return mean and standard deviation (groups, dim); 0 where it is only rounding error."""
     mean, square = np.split(sums[:, 1:] / sums[:, :1], 2, axis=1)
     variance = square - mean**2
     return mean, np.sqrt(np.where(variance > 1e-10 * square, variance, 0))
 
 
 def write_training(run: Path, training: Training) -> None:
-    """Keep in a run what standardising the clips of another store takes."""
+    """Write a run's statistics, to standardise clips of another store later."""
     values = {"mean": torch.from_numpy(training.mean), "std": torch.from_numpy(training.std)}
     (run / STANDARDISE).write_bytes(save(values))

@@ -1,4 +1,4 @@
-"""Training on several stores at once: which they are, and what head reads them."""
+"""Open several stores as one for training, and name them."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ if TYPE_CHECKING:
 def open_stores(
     paths: Sequence[Path | str], *, allow_missing: bool = False, check: bool = False
 ) -> Store:
-    """Open one store, or several as one.
+    """Open one store, or several fused into one.
 
     Parameters
     ----------
     paths : sequence of Path or str
     allow_missing : bool
-        As in `featstore.fuse`.
+        See `featstore.fuse`.
     check : bool
-        Compare features with their checksums when they are first read, as `featstore.open`.
+        Compare features with their checksums at the first read; see `featstore.open`.
 
     Raises
     ------
     StoreNotFoundError, SchemaError, CorruptStoreError, InputError
-        As `featstore.open` and `featstore.fuse`.
+        See `featstore.open` and `featstore.fuse`.
     """
     stores = [open_store(path, check=check) for path in paths]
     return stores[0] if len(stores) == 1 else fuse(stores, allow_missing=allow_missing)
 
 
 def missing_clips(store: Store) -> list[str]:
-    """Say how many clips each of several stores lacks; nothing for one store."""
+    """Return a sentence on the missing clips of each fused store; empty for one store."""
     missing = store.missing if isinstance(store, FusedStore) else ()
     return [f"{line}: left out." for line in missing]
 
 
 def named_stores(store: Store) -> dict[str, Any]:
-    """Name the stores that were fused, as the files of a run do; nothing for one store."""
+    """Return the fused stores' titles and keys for a run's files; empty for one store."""
     if len(store.stores) == 1:
         return {}
-    return {"stores": [{"title": own.title, "key": own.key} for own in store.stores]}
+    return {"stores": [{"title": member.title, "key": member.key} for member in store.stores]}
 
 
 def moments(store: Store) -> dict[str, Any] | None:
-    """Return mean and std that the pixels behind a store were normalised by, where it says so."""
+    """Return the mean and std that normalised a store's pixels, or None if unknown."""
     statistics = store.attributes.get("statistics")
     return statistics and {name: list(statistics[name]) for name in ("mean", "std")}

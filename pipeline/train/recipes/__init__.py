@@ -1,3 +1,3 @@
 """Named training configurations, one YAML file each."""
 
-DEFAULT = "tcn"
+DEFAULT = "auto"

@@ -1,7 +1,7 @@
-"""What a recipe holds: frozen sections of validated fields.
+"""The fields of a recipe: frozen sections, validated.
 
-Adding an option takes one line here; the defaults are the plainest choice. The options of a head
-are its own keyword arguments.
+A new option takes one line here; defaults are the simplest choice. The options of a head are its
+keyword arguments.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Data(_Section):
     steps : int or None
         Resample every clip to this many steps; None keeps each clip's own length.
     standardise : {"none", "train", "clip", "recording", "subject", "causal"}
-        By whose mean and std features are standardised; see `pipeline.train.data.standardise`.
+        The steps whose mean and std standardise features; see `pipeline.train.data.standardise`.
     fusion : {"concat", "logits"} or None
-        How several stores are joined: their features side by side before one head, or a head for
-        each and the mean of their logits. None is concat. With one store all are the same.
+        How several stores are combined: concatenated features with one head, or one head per store
+        and the mean of their logits. None means concat. A single store ignores it.
     """
 
     steps: PositiveInt | None = None
@@ -67,7 +67,7 @@ class Head(_Section):
     kind : str
         The name of a module of `models.heads`.
     num_classes : int or None
-        Only checked, against the store's class list; None takes the store's word.
+        Only checked against the store's class list; None skips the check.
     """
 
     kind: str = "recurrent"
@@ -76,9 +76,9 @@ class Head(_Section):
 
 @cache
 def head_section(kind: str) -> type[Head]:
-    """Return the head section of one kind: its fields are the head's keyword arguments.
+    """Return the head section of one kind, with the head's keyword arguments as fields.
 
-    Imports torch.
+    This imports torch.
 
     Examples
     --------
@@ -105,14 +105,14 @@ class Augment(_Section):
     crop : float
         Smallest share of a clip's steps that a random crop keeps; 1 turns it off.
     stride : int
-        Largest stride, of those drawn at random, at which steps are kept; 1 turns it off.
+        Largest random stride of the kept steps; 1 turns it off.
     drop : float
-        Share of steps that are left out at random.
+        Share of steps dropped at random.
     reverse : float
-        Share of clips that are turned round in time. Off by default: some classes are each
-        other's reverse.
+        Share of clips reversed in time. Off by default: some classes are each other's reverse.
     noise : float
-        Standard deviation of Gaussian noise, as a share of that of the batch's features.
+        Standard deviation of Gaussian noise, as a share of the standard deviation of the batch's
+        features.
     mixup : float
         Parameter of the Beta distribution of mixup; 0 turns it off.
     """
@@ -126,32 +126,42 @@ class Augment(_Section):
 
 
 class Train(_Section):
-    """Optimisation.
+    """Options of the optimizer and the training loop.
 
     Attributes
     ----------
     epochs : int
-        At most this many.
+        Maximum number of epochs.
     min_epochs, patience : int
-        Training ends after `patience` epochs in a row, all of them past `min_epochs`, in which
-        `monitor` did not improve. With patience None, all epochs run.
+        Training ends after `patience` consecutive epochs past `min_epochs` without an improvement
+        of `monitor`. With patience None, all epochs run.
+    batch_size : int
+        Clips in one training step.
+    lr : float
+        Learning rate at the start.
+    weight_decay : float
+        Weight decay of the optimizer.
+    optimizer : {"adam", "adamw"}
+        With adamw, weight decay is decoupled from the gradient.
     schedule : {"none", "plateau", "cosine"}
         Plateau halves the rate after 5 epochs without improvement; cosine falls to 0 at `epochs`.
     clip_norm : float or None
         Largest norm of the gradient.
     imbalance : str
-        The one strategy against unequal classes; see `pipeline.train.imbalance`. One field, so
-        that two cannot be combined.
+        The strategy against class imbalance; see `pipeline.train.imbalance`. A single field, so
+        strategies cannot be combined.
+    label_smoothing : float
+        Share of the target that is spread over all classes.
     effective_beta : float
-        Only read with the two that end in effective.
+        Used only by the strategies that end in effective.
     focal_gamma : float
-        Only read with focal.
+        Used only by focal.
     adjustment_tau : float
-        Only read with logit_adjustment; with 1 that is balanced_softmax.
+        Used only by logit_adjustment; 1 equals balanced_softmax.
     monitor : str
-        What is measured on val to choose the best epoch.
+        The val score that chooses the best epoch.
     precision : {"float32", "bf16"}
-        Of the products in training steps; weights, losses and scores are float32.
+        Precision of products in training steps; weights, losses and scores are float32.
     """
 
     epochs: PositiveInt = 60

@@ -1,8 +1,7 @@
-"""Recipes: named training configurations, read from YAML and checked field by field."""
+"""Read recipes from YAML and check them field by field."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from featstore.errors import InputError
+from featstore.text import nearest_name
 from pipeline.train.recipes.fields import Augment, Data, Head, Recipe, Train, head_section
 from pipeline.yaml_text import parse_yaml, read_yaml, short
 
@@ -21,21 +21,21 @@ Section = TypeVar("Section", bound=BaseModel)
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe.
+    """Return a recipe, with overrides applied.
 
     Parameters
     ----------
     name_or_path : str or Path
-        The name of a recipe that comes with the project, or a YAML file.
+        The name of a built-in recipe, or a YAML file.
     overrides : sequence of str
-        ``section.field=value``, the value in YAML. Another ``head.kind`` starts from the defaults
-        of that head: the recipe's fields for its own head are left out.
+        ``section.field=value``, with the value in YAML. A new ``head.kind`` starts from the
+        defaults of that head; the recipe's head fields are dropped.
 
     Raises
     ------
     InputError
-        If the recipe, a field or a value is unknown or malformed; the message names the field,
-        the value and, where there is one, the nearest spelling.
+        If the recipe, a field or a value is unknown or malformed. The message names the field,
+        the value and, if there is one, the nearest spelling.
 
     Examples
     --------
@@ -53,18 +53,18 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
 
 
 def recipe_of(tree: Mapping[str, Any], label: str) -> Recipe:
-    """Return the recipe that plain values say, such as those in the ``config.yaml`` of a run.
+    """Return the recipe of plain values, such as those in the ``config.yaml`` of a run.
 
     Parameters
     ----------
     tree : mapping
     label : str
-        Where they come from, for messages.
+        The origin of the values, for messages.
 
     Raises
     ------
     InputError
-        As `load_recipe`.
+        See `load_recipe`.
     """
     kind = _kind(tree, label)
     head = validated(head_section(kind), tree.get("head", {}), label, "head")
@@ -73,19 +73,19 @@ def recipe_of(tree: Mapping[str, Any], label: str) -> Recipe:
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that come with the project.
+    """Return the names of the built-in recipes.
 
     Examples
     --------
-    >>> recipe_names()
-    ['attentive', 'baseline', 'bilstm', 'linear', 'mlp', 'tcn', 'transformer']
+    >>> recipe_names()[:5]
+    ['attentive', 'baseline', 'bilstm', 'linear', 'mlp']
     """
     files = resources.files("pipeline.train.recipes").iterdir()
     return sorted(file.name[:-5] for file in files if file.name.endswith(".yaml"))
 
 
 def _read(name_or_path: str | Path) -> tuple[str, str, Any]:
-    """Return how to call the recipe in messages, its name, and what its YAML says."""
+    """Return the recipe's label for messages, its name, and the content of its YAML."""
     names = recipe_names()
     if str(name_or_path) in names:
         file = resources.files("pipeline.train.recipes") / f"{name_or_path}.yaml"
@@ -127,32 +127,32 @@ def _kind(tree: Mapping[str, Any], label: str) -> str:
     Raises
     ------
     InputError
-        If there is no such head.
+        If the kind is unknown.
     """
     from models.heads import HEADS
 
     head = tree.get("head")
     kind = head.get("kind", "recurrent") if isinstance(head, Mapping) else "recurrent"
     if not isinstance(kind, str) or kind not in HEADS:
-        known = list(HEADS)
+        kinds = list(HEADS)
         raise InputError(
-            f"{label}: head.kind = {short(kind)}: known are {', '.join(known)}"
-            + _nearest(str(kind), known)
+            f"{label}: head.kind = {short(kind)}: known are {', '.join(kinds)}"
+            + _nearest(str(kind), kinds)
         )
     return kind
 
 
 def check_names(tree: Mapping[str, Any], label: str, *, kind: str | None = None) -> None:
-    """Refuse fields that no recipe with this head has, before their values are looked at.
+    """Raise if a field is unknown to recipes with this head; values are checked later.
 
     Raises
     ------
     InputError
     """
     kind = kind or _kind(tree, label)
-    known = list(_leaves(Recipe(name="", head=head_section(kind)()).model_dump()))
-    sections = {name.split(".")[0] for name, _ in known if "." in name}
-    names = [name for name, _ in known]
+    leaves = list(_leaves(Recipe(name="", head=head_section(kind)()).model_dump()))
+    sections = {name.split(".")[0] for name, _ in leaves if "." in name}
+    names = [name for name, _ in leaves]
     for name, value in _leaves(tree):
         if name in sections:
             raise InputError(f"{label}: {name} = {short(value)}, but {name} is a section of fields")
@@ -163,7 +163,7 @@ def check_names(tree: Mapping[str, Any], label: str, *, kind: str | None = None)
 
 
 def _check_together(head: Head, label: str) -> None:
-    """Refuse options of a head that do not go together, as the head itself does."""
+    """Raise if a head's options conflict, by building the head."""
     import torch
 
     from models.heads import build_head
@@ -173,7 +173,7 @@ def _check_together(head: Head, label: str) -> None:
             build_head(features=1, classes=1, **head.model_dump(exclude={"num_classes"}))
     except ValueError as error:
         raise InputError(f"{label}: head.{error}") from None
-    except RuntimeError as error:  # of torch: no memory, or more bytes than there are integers
+    except RuntimeError as error:  # from torch: out of memory, or a size beyond int64
         raise InputError(f"{label}: the head is too large ({error})") from None
 
 
@@ -186,7 +186,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def validated(model: type[Section], tree: Mapping[str, Any], label: str, *sections: str) -> Section:
-    """Validate the fields below some sections.
+    """Validate the fields under some sections and return the model.
 
     Raises
     ------
@@ -195,13 +195,13 @@ def validated(model: type[Section], tree: Mapping[str, Any], label: str, *sectio
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        said = "; ".join(_sentence(each, sections) for each in error.errors())
-        raise InputError(f"{label}: {said}") from None
+        sentences = "; ".join(_sentence(item, sections) for item in error.errors())
+        raise InputError(f"{label}: {sentences}") from None
 
 
 def _sentence(error: Any, sections: tuple[str, ...]) -> str:
-    """Say one error of pydantic's with the field, the value and the nearest spelling."""
-    # A literal or an optional type adds parts of its own to the place; names have two at most.
+    """Return pydantic's error as a sentence with the field, the value and the nearest spelling."""
+    # A literal or optional type adds parts to the location; names have two at most.
     name = ".".join(str(part) for part in (*sections, *error["loc"])[:2])
     hint = ""
     if error["type"] == "literal_error":
@@ -209,10 +209,8 @@ def _sentence(error: Any, sections: tuple[str, ...]) -> str:
     return f"{name} = {short(error['input'])}: {error['msg'][0].lower()}{error['msg'][1:]}{hint}"
 
 
-def _nearest(word: str, known: Sequence[str]) -> str:
-    """Suggest the nearest of `known`; a bare field name also finds its dotted one."""
-    by_last = {name.split(".")[-1]: name for name in known}
-    near = difflib.get_close_matches(word, known, n=1) or [
-        by_last[last] for last in difflib.get_close_matches(word, by_last, n=1)
-    ]
-    return f"; did you mean {near[0]}?" if near else ""
+def _nearest(word: str, words: Sequence[str]) -> str:
+    """Return a hint with the nearest word; a bare field name also matches its dotted name."""
+    by_last = {name.split(".")[-1]: name for name in words}
+    near = nearest_name(word, words) or by_last.get(nearest_name(word, by_last), "")
+    return f"; did you mean {near}?" if near else ""

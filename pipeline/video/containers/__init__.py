@@ -1,6 +1,6 @@
-"""What containers say of their own completeness, read past FFmpeg, which mends damage silently.
+"""Check containers for damage directly, because FFmpeg repairs it silently.
 
-A lost page or packet makes every later frame another number, so the video is refused.
+A lost page or packet changes the number of every later frame, so the video is refused.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pipeline.video.containers.ogg import ogg_damage
 if TYPE_CHECKING:
     from pipeline.video.packets import Packets
 
-# FFmpeg joins a packet of this codec to the one before it if its start code is damaged.
+# FFmpeg joins a packet of this codec to the previous one if its start code is damaged.
 JOINED = "mpeg4"
 
 
 def check_container(path: Path, kind: str, stream: Any, packets: Packets) -> None:
-    """Refuse a file whose structure shows that a part of the video is lost or was inserted.
+    """Refuse a file if its structure shows that data are missing or were inserted.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""ASF and WMV: data packets of one size, whose payloads number the frames of each stream."""
+"""ASF and WMV: fixed-size data packets; their payloads number the frames of each stream."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pipeline.video.containers.mapped import mapped
 
 PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
-# What may follow the packets where their number is not stated: two kinds of index.
+# Two kinds of index that may follow the packets of a file that does not state their number.
 INDEXES = (
     bytes.fromhex("90080033b1e5cf1189f400a0c90349cb"),
     bytes.fromhex("d329e2d6da35d111903400a0c90349be"),
 )
 OBJECT, DATA_HEAD = 24, 50  # bytes
-LIVE = 1  # flag of a file whose counts mean nothing
-WIDTHS = (0, 1, 2, 4)  # bytes of a number, by two bits of a flag
-COMPRESSED = 1  # stands for several frames in one payload, where a length of details would
+LIVE = 1  # flag of a live recording: its counts mean nothing
+WIDTHS = (0, 1, 2, 4)  # bytes of a number, by its two flag bits
+COMPRESSED = 1  # in the field for the length of details: the payload holds several frames
 DETAILS = 8  # bytes: size and time of a frame
 
 
@@ -32,15 +32,15 @@ class Payload(NamedTuple):
         Of the frame in its stream, modulo `modulus`.
     modulus : int
     offset : int
-        Where in the frame this part begins.
+        Of this part in the frame, in bytes.
     size : int
-        Of the whole frame; -1 where the payload does not state it.
+        Of the whole frame; -1 if the payload does not state it.
     time : int
         Milliseconds; the same in every part of a frame.
     length : int
         Of this part.
     frames : int
-        How many whole frames the payload holds; 0 where it is a part of one.
+        Number of whole frames in the payload; 0 if it is part of a frame.
     """
 
     stream: int
@@ -54,11 +54,11 @@ class Payload(NamedTuple):
 
 
 class _DamagedError(Exception):
-    """What is damaged, in words."""
+    """The data are damaged; the message says how."""
 
 
 def asf_damage(file: BinaryIO, stream: int, packets: int | None) -> str:
-    """Return what is wrong with the data packets of one stream; empty if nothing is.
+    """Return the damage in the data packets of one stream; empty if there is none.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def asf_damage(file: BinaryIO, stream: int, packets: int | None) -> str:
     stream : int
         Number of the stream in the file.
     packets : int, optional
-        How many FFmpeg read that are not empty, if each holds one frame.
+        Number of non-empty packets that FFmpeg read, if each holds one frame.
     """
     with mapped(file) as content:
         properties = content.find(PROPERTIES, 0, 2**16)
@@ -88,12 +88,12 @@ def asf_damage(file: BinaryIO, stream: int, packets: int | None) -> str:
         except _DamagedError as broken:
             return str(broken)
     if packets is not None and frames > packets:
-        return f"it holds {frames} frames, of which {packets} can be read"
+        return f"it holds {frames} frames, but only {packets} can be read"
     return ""
 
 
 def _whole_frames(content: mmap, starts: range, stream: int) -> int:
-    """Count the whole frames of a stream, whose payloads must follow each other."""
+    """Count the whole frames of a stream, and check that its payloads are consecutive."""
     last: Payload | None = None
     filled = count = 0
     for start in starts:
@@ -102,7 +102,7 @@ def _whole_frames(content: mmap, starts: range, stream: int) -> int:
         try:
             payloads = list(_payloads(content[start : start + starts.step]))
         except (_DamagedError, IndexError):
-            raise _DamagedError(f"byte {start} begins no packet") from None
+            raise _DamagedError(f"no packet begins at byte {start}") from None
         for payload in payloads:
             if payload.stream != stream or (last is None and payload.offset):
                 continue
@@ -116,7 +116,7 @@ def _whole_frames(content: mmap, starts: range, stream: int) -> int:
 
 
 def _follows(payload: Payload, last: Payload, filled: int) -> bool:
-    """Tell whether a payload goes on where the part of a frame before it ended."""
+    """Tell whether a payload continues where the previous one ended."""
     if payload.offset:
         same = (payload.number, payload.size, payload.time) == (last.number, last.size, last.time)
         return same and payload.offset == filled
@@ -126,66 +126,68 @@ def _follows(payload: Payload, last: Payload, filled: int) -> bool:
 
 def _payloads(packet: bytes) -> Iterator[Payload]:
     """Yield the payloads of a data packet."""
-    place = 1 + (packet[0] & 0x0F) if packet[0] & 0x80 else 0
-    flags, kinds = packet[place], packet[place + 1]
-    place += 2
-    stated, place = _field(packet, place, flags >> 5)
-    _, place = _field(packet, place, flags >> 1)
-    padding, place = _field(packet, place, flags >> 3)
+    position = 1 + (packet[0] & 0x0F) if packet[0] & 0x80 else 0
+    flags, kinds = packet[position], packet[position + 1]
+    position += 2
+    stated, position = _field(packet, position, flags >> 5)
+    _, position = _field(packet, position, flags >> 1)
+    padding, position = _field(packet, position, flags >> 3)
     end = (min(stated, len(packet)) if stated else len(packet)) - padding
-    place += 6  # when to send it, and for how long
+    position += 6  # send time and duration
     count, width = 1, 0
     if flags & 1:
-        count, width = packet[place] & 0x3F, packet[place] >> 6
-        place += 1
+        count, width = packet[position] & 0x3F, packet[position] >> 6
+        position += 1
     for _ in range(count):
-        payload, place = _payload(packet, place, kinds, width if flags & 1 else -1, end)
+        payload, position = _payload(packet, position, kinds, width if flags & 1 else -1, end)
         yield payload
 
 
-def _payload(packet: bytes, place: int, kinds: int, width: int, end: int) -> tuple[Payload, int]:
-    """Return a payload, and where it ends; of `width` -1 it ends with its packet."""
-    stream = packet[place] & 0x7F
+def _payload(packet: bytes, position: int, kinds: int, width: int, end: int) -> tuple[Payload, int]:
+    """Return a payload and its end; with a `width` of -1, it ends with its packet."""
+    stream = packet[position] & 0x7F
     modulus = 1 << 8 * WIDTHS[kinds >> 4 & 3]
-    number, place = _field(packet, place + 1, kinds >> 4)
-    offset, place = _field(packet, place, kinds >> 2)
-    details, place = _field(packet, place, kinds)
+    number, position = _field(packet, position + 1, kinds >> 4)
+    offset, position = _field(packet, position, kinds >> 2)
+    details, position = _field(packet, position, kinds)
     size = time = -1
     if details >= DETAILS:
-        size, time = (int.from_bytes(packet[place + n : place + n + 4], "little") for n in (0, 4))
+        size, time = (
+            int.from_bytes(packet[position + n : position + n + 4], "little") for n in (0, 4)
+        )
     elif details > COMPRESSED:
         raise _DamagedError
-    place += details
-    length = end - place
+    position += details
+    length = end - position
     if width >= 0:
-        length, place = _field(packet, place, width)
-    if length < 0 or place + length > end:
+        length, position = _field(packet, position, width)
+    if length < 0 or position + length > end:
         raise _DamagedError
     frames = 0
     if details == COMPRESSED:
-        time, offset, frames = offset, 0, _frames(packet[place : place + length])
+        time, offset, frames = offset, 0, _frames(packet[position : position + length])
     elif size >= 0 and offset + length > size:
         raise _DamagedError
-    place += length
-    return Payload(stream, number, modulus, offset, size, time, length, frames), place
+    position += length
+    return Payload(stream, number, modulus, offset, size, time, length, frames), position
 
 
 def _frames(parts: bytes) -> int:
-    """Return how many frames lie in a payload of several, each behind a byte of its length."""
-    place = count = 0
-    while place < len(parts):
-        place += 1 + parts[place]
+    """Return the number of frames in a payload of several; a length byte precedes each."""
+    position = count = 0
+    while position < len(parts):
+        position += 1 + parts[position]
         count += 1
-    if place != len(parts):
+    if position != len(parts):
         raise _DamagedError
     return count
 
 
-def _field(packet: bytes, place: int, kind: int) -> tuple[int, int]:
-    """Return a number, 0 where its kind has no bytes, and the place behind it."""
-    behind = place + WIDTHS[kind & 3]
-    return int.from_bytes(packet[place:behind], "little"), behind
+def _field(packet: bytes, position: int, kind: int) -> tuple[int, int]:
+    """Return a number (0 if its kind has no bytes) and the position after it."""
+    end = position + WIDTHS[kind & 3]
+    return int.from_bytes(packet[position:end], "little"), end
 
 
-def _number(content: mmap, place: int, width: int) -> int:
-    return int.from_bytes(content[place : place + width], "little")
+def _number(content: mmap, position: int, width: int) -> int:
+    return int.from_bytes(content[position : position + width], "little")

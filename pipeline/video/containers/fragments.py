@@ -1,4 +1,4 @@
-"""MP4 in fragments: each states the sizes and times of the samples behind it, ISO/IEC 14496-12."""
+"""Fragmented MP4: each fragment states its samples' sizes and times, ISO/IEC 14496-12."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from pipeline.video.containers.boxes import Box, named, numbers, signed
 
-SPARE_BYTES = 256  # behind a fragment, of no sample
-# Pictures are decoded at most so many pictures before they are shown.
+SPARE_BYTES = 256  # after a fragment, not part of a sample
+# Pictures are decoded at most this many pictures before they are shown.
 MOST_AHEAD = 64
 BASE, DESCRIPTION, DEFAULT_DURATION, DEFAULT_SIZE = 0x1, 0x2, 0x8, 0x10
 DATA_OFFSET, FIRST_FLAGS = 0x1, 0x4
@@ -19,13 +19,13 @@ Defaults = dict[int, tuple[int, int]]
 
 
 def fragments_damage(content: mmap, top: list[Box]) -> str:
-    """Return whether fragments are missing, or state other data than lie behind them.
+    """Return the damage if fragments are missing or contradict their data; otherwise empty.
 
     Parameters
     ----------
     content : mmap
     top : list of Box
-        The boxes that lie in no other.
+        The top-level boxes.
     """
     moovs = [box for box in top if box.name == b"moov"]
     defaults: Defaults = {}
@@ -33,7 +33,7 @@ def fragments_damage(content: mmap, top: list[Box]) -> str:
         for trex in named(content, moov, b"mvex", b"trex"):
             track, _, duration, size = numbers(content, trex.start + 4, 4)
             defaults[track] = duration, size
-    first = next(place for place, box in enumerate(top) if box.name == b"moof")
+    first = next(position for position, box in enumerate(top) if box.name == b"moof")
     groups: list[tuple[Box, int]] = []
     for box in top[first:]:
         if box.name == b"moof":
@@ -49,7 +49,7 @@ def fragments_damage(content: mmap, top: list[Box]) -> str:
 
 
 def _samples(content: mmap, moovs: list[Box]) -> int:
-    """Return how many samples lie in no fragment."""
+    """Return the number of samples outside of fragments."""
     tables = [
         box
         for moov in moovs
@@ -59,17 +59,17 @@ def _samples(content: mmap, moovs: list[Box]) -> int:
 
 
 def _missing(content: mmap, moofs: list[Box]) -> str:
-    """Return whether a fragment is missing, where nearly all are numbered one after the other."""
+    """Return the damage if a fragment is missing, judged by mostly consecutive numbers."""
     headers = [box for moof in moofs for box in named(content, moof, b"mfhd")]
     steps = np.diff([numbers(content, box.start + 4, 1)[0] for box in headers])
     uneven = int((steps != 1).sum())
     if len(headers) < len(moofs) or 0 < uneven <= len(steps) / 2:
-        return f"of its {len(moofs)} fragments some are missing or repeated"
+        return f"some of its {len(moofs)} fragments are missing or repeated"
     return ""
 
 
 def _damage(content: mmap, moof: Box, held: int, defaults: Defaults) -> str:
-    """Return whether a fragment states other data than lie behind it."""
+    """Return the damage if a fragment's header contradicts its data."""
     stated = 0
     for traf in named(content, moof, b"traf"):
         headers = named(content, traf, b"tfhd")
@@ -77,27 +77,27 @@ def _damage(content: mmap, moof: Box, held: int, defaults: Defaults) -> str:
             return f"the fragment at byte {moof.start} belongs to no track"
         duration, size = _defaults(content, headers[0], defaults)
         for trun in named(content, traf, b"trun"):
-            if (found := _run(content, trun, duration, size)) < 0:
+            if (size_of_run := _run(content, trun, duration, size)) < 0:
                 return f"the fragment at byte {moof.start} contradicts itself"
-            stated += found
+            stated += size_of_run
     if abs(held - stated) > SPARE_BYTES:
-        return f"the fragment at byte {moof.start} holds {held} bytes and states {stated}"
+        return f"the fragment at byte {moof.start} holds {held} bytes but states {stated}"
     return ""
 
 
 def _defaults(content: mmap, tfhd: Box, defaults: Defaults) -> tuple[int, int]:
     flags, track = numbers(content, tfhd.start, 2)
     duration, size = defaults.get(track, (0, 0))
-    place = tfhd.start + 8 + 8 * (flags & BASE > 0) + 4 * (flags & DESCRIPTION > 0)
+    offset = tfhd.start + 8 + 8 * (flags & BASE > 0) + 4 * (flags & DESCRIPTION > 0)
     if flags & DEFAULT_DURATION:
-        duration, place = numbers(content, place, 1)[0], place + 4
+        duration, offset = numbers(content, offset, 1)[0], offset + 4
     if flags & DEFAULT_SIZE:
-        size = numbers(content, place, 1)[0]
+        size = numbers(content, offset, 1)[0]
     return duration, size
 
 
 def _run(content: mmap, trun: Box, duration: int, size: int) -> int:
-    """Return the bytes of a run of samples; -1 if what is stated of them cannot be."""
+    """Return the bytes of a run of samples; -1 if its header is invalid."""
     flags, count = numbers(content, trun.start, 2)
     fields = [field for field in (DURATION, SIZE, FLAGS, OFFSET) if flags & field]
     start = trun.start + 8 + 4 * (flags & DATA_OFFSET > 0) + 4 * (flags & FIRST_FLAGS > 0)

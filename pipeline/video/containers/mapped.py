@@ -1,4 +1,4 @@
-"""A file in memory, of which only what is looked at is read."""
+"""Memory-map a file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from typing import BinaryIO
 
 @contextmanager
 def mapped(file: BinaryIO) -> Iterator[mmap.mmap]:
-    """Give a file's bytes; it must not be empty."""
+    """Yield a memory map of a file, which must not be empty."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         yield content

@@ -13,27 +13,27 @@ SHORT = (0xBF, 0xEC)
 
 
 def matroska_damage(file: BinaryIO) -> str:
-    """Return where the parts of a segment are out of step; empty if nowhere."""
+    """Return the first invalid element of a segment, as a message; empty if all are valid."""
     with mapped(file) as content:
-        place = content.find(SEGMENT, 0, 4096)
-        if place < 0:
+        offset = content.find(SEGMENT, 0, 4096)
+        if offset < 0:
             return ""
-        place, length = _header(content, place)
-        end = len(content) if length is None else min(len(content), place + length)
-        while place < end:
-            if not (0x10 <= content[place] < 0x20 or content[place] in SHORT):
-                return f"byte {place} begins no element"
-            start, length = _header(content, place)
-            if length is None:  # written live: its parts are not told apart without reading all
+        offset, length = _header(content, offset)
+        end = len(content) if length is None else min(len(content), offset + length)
+        while offset < end:
+            if not (0x10 <= content[offset] < 0x20 or content[offset] in SHORT):
+                return f"no element begins at byte {offset}"
+            start, length = _header(content, offset)
+            if length is None:  # a live recording: finding its elements means reading all data
                 return ""
-            place = start + length
+            offset = start + length
     return ""
 
 
-def _header(content: mmap, place: int) -> tuple[int, int | None]:
-    """Return where an element's content begins, and its length, None where it is not stated."""
-    name = 9 - content[place].bit_length()  # leading zeros count the further bytes
-    start = place + name
+def _header(content: mmap, offset: int) -> tuple[int, int | None]:
+    """Return the start of an element's content and its length, None if it is not stated."""
+    name = 9 - content[offset].bit_length()  # the leading zeros count the bytes that follow
+    start = offset + name
     if start >= len(content):
         return start, 0
     first = content[start]

@@ -1,4 +1,4 @@
-"""MPEG transport streams: packets of one size, numbered modulo 16, ISO/IEC 13818-1."""
+"""MPEG transport streams: fixed-size packets, numbered modulo 16, ISO/IEC 13818-1."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SYNC = 0x47
 SIZES = (188, 192, 204)  # bytes from one packet to the next
 PROBED = 20  # packets
 STAMPS = 2**33
-MOST_MERGED = 0.1  # of the time stamps, where two fields make one frame
+MOST_MERGED = 0.1  # share of the time stamps; two fields may make one frame
 BLOCK = 2**16  # packets
 
 
 def mpegts_damage(file: BinaryIO, pid: int, packets: Packets) -> str:
-    """Return what is wrong with the packets of one stream; empty if nothing is."""
+    """Return the damage in the packets of one stream; empty if there is none."""
     with mapped(file) as mapping:
         content = np.frombuffer(mapping, np.uint8)
         try:
@@ -41,7 +41,7 @@ def _damage(content: NDArray[np.uint8], pid: int, packets: Packets) -> str:
         rows = np.array(table[first : first + BLOCK, :188])
         if (rows[:, 0] != SYNC).any():
             wrong = first + int(np.argmax(rows[:, 0] != SYNC))
-            return f"byte {begin + wrong * size} begins no packet"
+            return f"no packet begins at byte {begin + wrong * size}"
         ours = rows[((rows[:, 1] & 0x1F).astype(int) << 8 | rows[:, 2]) == pid]
         ours = ours[ours[:, 3] & 0x10 > 0]  # with a payload
         if _skips(ours, last):
@@ -55,7 +55,7 @@ def _damage(content: NDArray[np.uint8], pid: int, packets: Packets) -> str:
 
 
 def _layout(content: NDArray[np.uint8]) -> tuple[int, int] | None:
-    """Return the size of the packets and where the first whole one begins."""
+    """Return the packet size and the offset of the first whole packet."""
     for size in SIZES:
         for begin in range(min(size, len(content))):
             marks = content[begin : begin + PROBED * size : size]
@@ -65,7 +65,7 @@ def _layout(content: NDArray[np.uint8]) -> tuple[int, int] | None:
 
 
 def _skips(ours: NDArray[np.uint8], last: NDArray[np.uint8]) -> bool:
-    """Tell whether packets do not follow each other, but for one sent twice or a marked break."""
+    """Tell whether packets are missing; duplicates and marked discontinuities are allowed."""
     numbers = np.append(last, ours[:, 3]) & 0x0F
     steps = (np.diff(numbers.astype(int)) % 16)[-len(ours) :] if len(numbers) > 1 else numbers[:0]
     ours = ours[len(ours) - len(steps) :]
@@ -74,7 +74,7 @@ def _skips(ours: NDArray[np.uint8], last: NDArray[np.uint8]) -> bool:
 
 
 def _heads(begins: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the first 14 bytes of payloads that begin a packet of the elementary stream."""
+    """Return the first 14 bytes of each payload that begins a PES packet."""
     adapted = begins[:, 3] & 0x20 > 0
     start = 4 + np.where(adapted, 1 + begins[:, 4].astype(int), 0)
     start = np.minimum(start, 188 - 14)
@@ -82,14 +82,14 @@ def _heads(begins: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _stamps(heads: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return the presentation time stamps, 33 bits spread over five bytes."""
+    """Return the presentation time stamps: 33 bits in five bytes each."""
     a, b, c, d, e = heads[:, 9:14].astype(np.int64).T
     stamps: NDArray[np.int64] = (a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1
     return stamps
 
 
 def _lost_stamps(stated: NDArray[np.int64], packets: Packets) -> str:
-    """Return whether frames are missing that the file states the times of."""
+    """Return the damage if the file states time stamps of frames that cannot be read."""
     read = np.frombuffer(packets.pts, np.int64) % STAMPS
     missing = np.setdiff1d(stated, read)
     if 0 < len(missing) <= MOST_MERGED * len(stated):

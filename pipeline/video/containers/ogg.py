@@ -8,9 +8,9 @@ from pipeline.video.containers.crc import crc
 from pipeline.video.containers.mapped import mapped
 
 MAGIC = b"OggS"
-HEADER = 27  # bytes, before a table of as many lengths as its last byte says
+HEADER = 27  # bytes; the last one counts the lengths in the table that follows
 FIRST, LAST = 2, 4  # flags
-# What the first page of a stream that is no video begins with.
+# The first bytes of streams that hold no video.
 NO_VIDEO = (
     b"\x01vorbis",
     b"OpusHead",
@@ -23,20 +23,20 @@ NO_VIDEO = (
 
 
 def ogg_damage(file: BinaryIO) -> str:
-    """Return what is wrong with the pages of the videos in a file; empty if nothing is."""
-    due: dict[int, int] = {}  # the sequence number that comes next, by stream
+    """Return the damage in the pages of a file's videos; empty if there is none."""
+    due: dict[int, int] = {}  # next sequence number, by stream
     ignored: set[int] = set()
-    place, ended, lost = 0, True, 0
+    offset, ended, lost = 0, True, 0
     with mapped(file) as content:
-        while (start := content.find(MAGIC, place)) >= 0:
-            lost += start - place
+        while (start := content.find(MAGIC, offset)) >= 0:
+            lost += start - offset
             length = _page_length(content[start : start + HEADER + 255])
             page = content[start : start + length]
             if len(page) < length or checksum(page) != int.from_bytes(page[22:26], "little"):
                 lost += len(MAGIC)
-                place = start + len(MAGIC)
+                offset = start + len(MAGIC)
                 continue
-            place = start + length
+            offset = start + length
             flags, serial = page[5], int.from_bytes(page[14:18], "little")
             number = int.from_bytes(page[18:22], "little")
             if flags & FIRST:
@@ -48,16 +48,16 @@ def ogg_damage(file: BinaryIO) -> str:
             if number != due.get(serial):
                 return f"pages are missing or repeated before byte {start}"
             due[serial], ended, lost = (number + 1) % 2**32, bool(flags & LAST), 0
-        lost += len(content) - place
+        lost += len(content) - offset
     return "its last page is missing" if lost and not ended else ""
 
 
 def checksum(page: bytes) -> int:
-    """Return the CRC of a page whose field for it is blank."""
+    """Return the CRC of a page, with zeros in its checksum field."""
     return crc(page[:22] + bytes(4) + page[26:])
 
 
 def _page_length(head: bytes) -> int:
-    """Return the length of a page; at least that of its header."""
+    """Return the length of a page: at least that of its header."""
     lengths = head[HEADER : HEADER + head[26]] if len(head) >= HEADER else b""
     return HEADER + len(lengths) + sum(lengths)

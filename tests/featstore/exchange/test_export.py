@@ -66,7 +66,7 @@ def test_upload_ends_with_the_root_and_refuses_what_is_there(tmp_path: Path, sto
         del system.pipe_file
     assert order[-1].endswith("a.zarr/zarr.json")
     same(store, featstore.open(url))
-    with pytest.raises(InputError, match=r"is taken.*zarr\.json"):
+    with pytest.raises(InputError, match=r"holds zarr\.json; remove it"):
         send(store, url)
     system.rm(f"{root}/zarr.json")  # as a killed upload leaves it
     send(store, url)
@@ -80,7 +80,7 @@ def test_nothing_is_overwritten_or_left_half_written(
     dest = tmp_path / "out" / name
     dest.parent.mkdir()
     dest.write_text("mine")
-    with pytest.raises(InputError, match="nothing is overwritten"):
+    with pytest.raises(InputError, match="exists; pass another destination"):
         send(store, dest)
     assert dest.read_text() == "mine"
     dest.unlink()
@@ -110,7 +110,7 @@ def test_float16_has_the_key_of_a_build_and_states_its_error(
     assert error is not None
     assert error["largest_absolute"] == np.abs(lost).max()
     assert error["relative_rms"] == pytest.approx(np.linalg.norm(lost) / np.linalg.norm(exact))
-    with pytest.raises(InputError, match="precision that float32 had is gone"):
+    with pytest.raises(InputError, match=r"holds float16.*--dtype float32"):
         send(half, tmp_path / "back.zarr", dtype="float32")
 
 
@@ -124,13 +124,13 @@ def test_float16_refuses_what_is_too_large_beside_a_failed_clip(tmp_path: Path) 
     writer = StoreWriter(tmp_path / "a.zarr", made)
     writer.write(0, rows)
     writer.seal()
-    with pytest.raises(InputError, match="A feature is 100000, and float16 holds at most 65504"):
+    with pytest.raises(InputError, match="A feature is 100000, but float16 holds at most 65504"):
         send(featstore.open(tmp_path / "a.zarr"), tmp_path / "b.zarr", dtype="float16")
 
 
 def test_hdf5_and_npy_refuse_compression(store: Store) -> None:
     for form in ("hdf5", "npy"):
-        with pytest.raises(InputError, match="written uncompressed"):
+        with pytest.raises(InputError, match="always uncompressed"):
             codec_for(store, form, None, "zstd")
 
 
@@ -160,11 +160,11 @@ def test_suffix_says_the_format(dest: str, wanted: str | None, form: str) -> Non
 @pytest.mark.parametrize(
     ("dest", "wanted", "words"),
     [
-        ("a.hdf5", None, "a.hdf5 ends in the suffix of no format"),
+        ("a.hdf5", None, "a.hdf5 has an unknown suffix"),
         ("a.zarr", "hdf5", "name it a.h5"),
         ("a", "zarr", "name it a.zarr"),
         ("a.zarr", "npy", "name it a"),
-        ("s3://b/a.h5", None, "no Zarr store"),
+        ("s3://b/a.h5", None, "not a Zarr store"),
         ("file:///a.zarr", None, "without file://"),
     ],
 )

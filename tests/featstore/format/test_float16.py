@@ -48,7 +48,7 @@ def test_a_value_beyond_float16_is_refused(final, value: float, failed: bool) ->
     if failed:  # the rows of a failed clip in the same unit hide nothing
         rows[10] = np.nan
     writer = StoreWriter(final, made(codec=Codec("float16")))
-    said = rf"is {re.escape(f'{abs(value):g}')}, and float16 .* 65504; store float32"
+    said = rf"is {re.escape(f'{abs(value):g}')}, but float16 .* 65504; use --dtype float32"
     with pytest.raises(InputError, match=said):
         write(writer, [0], rows)
     assert 0 in writer.missing

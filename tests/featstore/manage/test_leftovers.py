@@ -229,9 +229,9 @@ class TestFindRemovable:
 
     def test_what_may_be_no_store_is_refused(self, root: Path) -> None:
         for path in (make_file(root / "labels.h5"), make(root / "raw.zarr"), root):
-            with pytest.raises(InputError, match="may be no store"):
+            with pytest.raises(InputError, match="may not be a store"):
                 find_removable(root, str(path))
-        with pytest.raises(InputError, match="may be no store"):
+        with pytest.raises(InputError, match="may not be a store"):
             find_removable(root, "labels.h5")
 
     def test_of_two_formats_one_must_be_named(self, root: Path) -> None:
@@ -303,7 +303,7 @@ class TestRemoveStore:
     def test_removed_by_another_process_meanwhile(self, root: Path) -> None:
         target = find_removable(root, NAME)
         remove_store(target)
-        with pytest.raises(StoreNotFoundError, match="is gone"):
+        with pytest.raises(StoreNotFoundError, match="no longer exists"):
             remove_store(target)
 
     def test_removal_that_is_cut_off_is_a_leftover(

@@ -223,7 +223,7 @@ def test_clips_that_failed_are_missing_unless_they_failed_everywhere(tmp_path: P
         ({"split": np.array([1, 0, 2, 0, 1])}, r"é0: its split is train in .* val in .*\(2 of 5"),
         ({"label_name": np.array(["walk", "sit", "never"])}, "3 and 3, in another order"),
         ({"label_name": np.array(["sit", "walk", "once"])}, "in one only, such as never, once"),
-        ({"subjects_known": False}, "one knows the subjects"),
+        ({"subjects_known": False}, "has the subjects of its clips"),
     ],
 )
 def test_stores_that_disagree_are_refused(
@@ -262,14 +262,14 @@ def test_clips_of_other_lengths_are_refused(
     if not refused:
         assert len(featstore.fuse([one, two])) == 5
         return
-    with pytest.raises(InputError, match=r"1 of 5 clips do not cover the same time .* run/é3"):
+    with pytest.raises(InputError, match=r"1 of 5 clips differ by more than a step .* run/é3"):
         featstore.fuse([one, two])
 
 
 def test_clips_that_lie_elsewhere_in_the_same_video_are_refused(tmp_path: Path) -> None:
     one = write_view(tmp_path / "one.zarr")
     moved = write_view(tmp_path / "two.zarr", late=20)
-    with pytest.raises(InputError, match="5 of 5 clips do not cover the same time"):
+    with pytest.raises(InputError, match="5 of 5 clips differ by more than a step"):
         featstore.fuse([one, moved])
 
 
@@ -280,7 +280,7 @@ def test_without_times_steps_are_counted(tmp_path: Path, more: int, refused: boo
     steps = sum(-(-length // 3) for length in lengths)
     two = write_view(tmp_path / "two.zarr", lengths=lengths, time=np.full(steps, np.nan))
     if refused:
-        with pytest.raises(InputError, match="do not cover the same time"):
+        with pytest.raises(InputError, match="differ by more than a step"):
             featstore.fuse([one, two])
         return
     both = featstore.fuse([one, two])

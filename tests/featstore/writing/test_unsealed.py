@@ -59,7 +59,7 @@ def test_an_interrupted_upload_is_no_store(tmp_path, bucket, monkeypatch) -> Non
         featstore.open(url)
     convert.upload(store, url)
     np.testing.assert_array_equal(featstore.open(url)[3], store[3])
-    with pytest.raises(featstore.InputError, match="is taken"):
+    with pytest.raises(featstore.InputError, match="remove it or pass another"):
         convert.upload(store, url)
 
 

@@ -14,8 +14,7 @@ from featstore.manage.catalogue import find, remember_last
 from featstore.writing.staging import Beginnings
 from featstore.writing.writer import StoreWriter
 from pipeline.build import build as stage
-from pipeline.build.plan.build_plan import cache_of
-from pipeline.build.plan.build_plan import prepare as prepare_build
+from pipeline.build.plan.build_plan import cache_of, plan_build
 from pipeline.cli import main
 from tests.builds import build, options_of, silent, write_dataset
 
@@ -77,20 +76,20 @@ def test_what_is_unfinished_is_no_store_and_is_gone_on_from(
         with pytest.raises(KeyboardInterrupt):
             build(options)
     cache = cache_of(options.store)
-    prepared = prepare_build(options, cache, silent)
-    assert not prepared.built
+    plan = plan_build(options, cache, silent)
+    assert not plan.built
     with pytest.raises(featstore.StoreNotFoundError):
-        featstore.open(prepared.path)
+        featstore.open(plan.path)
     del computed[:]
     said: list[str] = []
-    stage.build(prepared, cache, said.append)
+    stage.build(plan, cache, said.append)
     cache.close()
     whole = build(options_of(data, tmp_path / "there", normalise="split"))
     units = len(whole.layout.units())
-    assert f"going on from 3 of {units} finished units" in said
+    assert f"resuming after 3 of {units} finished units" in said
     assert len(computed) == (units - 3) + units
-    assert files(str(prepared.path)) == local(whole)
-    assert not list(Bucket(f"{place}/.{Path(str(prepared.path)).name}.units").names())
+    assert files(str(plan.path)) == local(whole)
+    assert not list(Bucket(f"{place}/.{Path(str(plan.path)).name}.units").names())
 
 
 def test_a_store_of_the_folder_is_copied(data: Path, place: str, tmp_path: Path, computed) -> None:
@@ -105,7 +104,7 @@ def test_a_store_of_the_folder_is_copied(data: Path, place: str, tmp_path: Path,
 def test_what_a_bucket_cannot_have_is_refused(
     data: Path, place: str, tmp_path: Path, given
 ) -> None:
-    with pytest.raises(InputError, match=r"--store is s3://.*build in a folder"):
+    with pytest.raises(InputError, match=r"--stores is s3://.*build in a folder"):
         options_of(data, tmp_path, bucket=place, **given)
 
 
@@ -124,7 +123,7 @@ def test_the_command_line_takes_a_url(
         "32",
     ]
     flags += ["--weights", "random", "--pixels", "luma"]
-    ran = CliRunner().invoke(main, ["build", *flags, "--store", place], catch_exceptions=False)
+    ran = CliRunner().invoke(main, ["build", *flags, "--stores", place], catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
     url, key = ran.output.splitlines()[-1].split()
     assert url.startswith(place)
@@ -155,7 +154,7 @@ def test_credentials_in_a_url_are_used_but_neither_shown_nor_kept(
     monkeypatch.chdir(tmp_path)
     place = f"memory://me:secret@host/{tmp_path.name}"  # the system in memory takes it for a name
     flags = ["--source", "table", "--data", str(data), "--backbone", "squeezenet1_1"]
-    flags += ["--size", "32", "--weights", "random", "--pixels", "luma", "--store", place]
+    flags += ["--size", "32", "--weights", "random", "--pixels", "luma", "--stores", place]
     built = CliRunner().invoke(main, ["build", *flags], catch_exceptions=False)
     again = CliRunner().invoke(main, ["build", *flags], catch_exceptions=False)
     assert (built.exit_code, again.exit_code) == (0, 0), built.output + again.output

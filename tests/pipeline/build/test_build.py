@@ -15,7 +15,7 @@ from featstore.errors import BusyError, InputError
 from featstore.writing.locks import writer_lock
 from models.backbones import build_backbone
 from pipeline.video.decode import decode
-from tests.builds import FRAMES, ROWS, build, options_of, prepare, row, write_dataset
+from tests.builds import FRAMES, ROWS, build, options_of, plan_of, row, write_dataset
 from tests.videos import textured, write_images, write_table, write_video
 
 
@@ -87,7 +87,7 @@ CHANGED = {
 class TestKey:
     @pytest.fixture
     def key(self, tmp_path: Path, data: Path):
-        return lambda **more: prepare(options_of(data, tmp_path / "features", **more)).key
+        return lambda **more: plan_of(options_of(data, tmp_path / "features", **more)).key
 
     @pytest.mark.parametrize("name", KEPT)
     def test_how_it_is_computed_does_not_matter(self, key, name: str) -> None:
@@ -162,8 +162,8 @@ class TestKey:
         moved = tmp_path / "elsewhere" / "renamed"
         moved.parent.mkdir()
         data.parent.rename(moved)
-        prepared = prepare(options_of(moved / "clips.csv", tmp_path / "features"))
-        assert (prepared.key, prepared.path, prepared.built) == (store.key, store.path, True)
+        plan = plan_of(options_of(moved / "clips.csv", tmp_path / "features"))
+        assert (plan.key, plan.path, plan.built) == (store.key, store.path, True)
 
 
 class TestFailure:
@@ -225,12 +225,12 @@ class TestFailure:
 
         save(1)
         options = options_of(data, tmp_path / "features", weights=str(tmp_path / "w.safetensors"))
-        prepared = prepare(options)
+        plan = plan_of(options)
         save(2)
         cache = cache_of(options.store)
         try:
-            with pytest.raises(InputError, match=r"w\.safetensors was changed while it was read"):
-                stage.build(prepared, cache, silent)
+            with pytest.raises(InputError, match=r"w\.safetensors changed while it was read"):
+                stage.build(plan, cache, silent)
         finally:
             cache.close()
         assert sealed_stores(options.store) == []
@@ -247,7 +247,7 @@ class TestFailure:
         assert sealed_stores(root) == []
         lines: list[str] = []
         finished = build(options_of(data, root), lines.append)
-        assert "going on from 1 of 1 finished units" in lines
+        assert "resuming after 1 of 1 finished units" in lines
         undisturbed = build(options_of(data, tmp_path / "undisturbed"))
         assert checksums(finished.path) == checksums(undisturbed.path)
 
@@ -266,7 +266,7 @@ class TestFailure:
     def test_two_at_once(self, tmp_path: Path, data: Path) -> None:
         options = options_of(data, tmp_path / "features")
         with (
-            writer_lock(options.store, prepare(options).key),
+            writer_lock(options.store, plan_of(options).key),
             pytest.raises(BusyError, match="Another process is building"),
         ):
             build(options)
@@ -279,7 +279,7 @@ class TestFailure:
         from tests.builds import silent
 
         options = options_of(data, tmp_path / "features")
-        waiting = prepare(options)
+        waiting = plan_of(options)
         store = build(options)
         before = checksums(store.path)
         cache = cache_of(options.store)
@@ -291,9 +291,9 @@ class TestFailure:
 
 
 def test_a_renamed_data_folder_meets_the_same_lock(tmp_path: Path, data: Path) -> None:
-    first = prepare(options_of(data, tmp_path / "features"))
+    first = plan_of(options_of(data, tmp_path / "features"))
     renamed = data.parent.rename(data.parent.with_name("renamed")) / data.name
-    second = prepare(options_of(renamed, tmp_path / "features"))
+    second = plan_of(options_of(renamed, tmp_path / "features"))
     assert first.path != second.path
     with (
         writer_lock(tmp_path / "features", first.key),

@@ -19,8 +19,7 @@ from featstore.errors import InputError
 from featstore.format.files import files_at
 from featstore.writing.writer import StoreWriter
 from pipeline.build import build as stage
-from pipeline.build.plan.build_plan import cache_of
-from pipeline.build.plan.build_plan import prepare as prepare_build
+from pipeline.build.plan.build_plan import cache_of, plan_build
 from pipeline.build.plan.options import BuildOptions
 from pipeline.system import dask_cluster as cluster_module
 from pipeline.system.dask_cluster import Cluster
@@ -143,11 +142,11 @@ def build_on(
     cache = cache_of(options.store)
     try:
         with Cluster(str(spec), log) as cluster:
-            prepared = prepare_build(options, cache, silent, cluster)
-            stage.build(prepared, cache, log, cluster)
+            plan = plan_build(options, cache, silent, cluster)
+            stage.build(plan, cache, log, cluster)
     finally:
         cache.close()
-    return prepared.path
+    return plan.path
 
 
 def contents(store: Path | str) -> dict[str, bytes]:
@@ -201,7 +200,7 @@ def test_failed_clips_are_named_and_counted(shared: Started, tmp_path: Path) -> 
     table = write_dataset(tmp_path)
     damage(tmp_path / "train.mp4", 0.4, 0.6)
     with pytest.raises(
-        InputError, match=r"clips failed, and --max-failures allows 0: .*train\.mp4"
+        InputError, match=r"clips failed, but --max-failures allows 0: .*train\.mp4"
     ):
         build_on(options_of(table, tmp_path / "none", normalise="0.4,0.2"), shared.file)
     allowed = {"normalise": "0.4,0.2", "max_failures": "4"}
@@ -274,7 +273,7 @@ def test_a_build_goes_on_after_its_scheduler_is_gone(
     started.start_worker()
     said: list[str] = []
     path = build_on(options, started.file, said.append)
-    assert f"going on from {len(done)} of {UNITS} finished units" in said
+    assert f"resuming after {len(done)} of {UNITS} finished units" in said
     assert contents(path) == contents(Path(alone.path))
 
 
@@ -284,7 +283,7 @@ def test_workers_that_compute_otherwise_are_refused_or_noted(
     started.start_worker()
     started.start_worker(ATEN_CPU_CAPABILITY="default")
     started.wait()
-    with pytest.raises(InputError, match="A worker computes otherwise than the first one"):
+    with pytest.raises(InputError, match="A worker has other numerics"):
         build_on(options_of(data, tmp_path / "no"), started.file)
     mixed = options_of(data, tmp_path / "yes", allow_mixed_numerics=True)
     found = featstore.open(build_on(mixed, started.file)).attributes["mixed_numerics"]
@@ -381,5 +380,5 @@ def test_no_scheduler_is_a_sentence(
         build_on(options_of(data, tmp_path), "tcp://127.0.0.1:1")
     file = tmp_path / "broken.json"
     file.write_text(json.dumps({"id": 1}))
-    with pytest.raises(InputError, match=r"broken\.json'.*is no scheduler file"):
+    with pytest.raises(InputError, match=r"broken\.json'.*is not a scheduler file"):
         build_on(options_of(data, tmp_path), file)

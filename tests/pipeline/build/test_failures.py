@@ -160,7 +160,7 @@ def test_lost_frames_in_the_middle_fail_what_lies_behind(tmp_path, data, whole) 
     content = bytearray(path.read_bytes())
     content[len(content) // 3 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 3)
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"val\.mkv is damaged: frames are missing behind frame"):
+    with pytest.raises(InputError, match=r"val\.mkv is damaged: frames are missing after frame"):
         build(options_of(data, tmp_path / "features", normalise="0.4,0.2"))
     store = build(options_of(data, tmp_path / "features", **FIXED))
     assert failed_clips(store) == [f"val#{n}-{n + 6}" for n in range(0, 24, 6)]
@@ -204,7 +204,7 @@ def test_too_many_failures_stop_and_more_allowed_go_on(
     damage(data.parent / "train.mp4", 0.0, 0.9)  # the second of three
     root = tmp_path / "features"
     with pytest.raises(
-        InputError, match=r"of 12 clips failed, and --max-failures allows 0"
+        InputError, match=r"of 12 clips failed, but --max-failures allows 0"
     ) as info:
         build(options_of(data, root, **FIXED | {"max_failures": "0"}))
     assert str(data.parent / "train.mp4") in str(info.value)
@@ -212,7 +212,7 @@ def test_too_many_failures_stop_and_more_allowed_go_on(
     before = len(computed)
     lines: list[str] = []
     store = build(options_of(data, root, **FIXED | {"max_failures": "50%"}), lines.append)
-    assert f"going on from {before - 1} of 18 finished units" in lines
+    assert f"resuming after {before - 1} of 18 finished units" in lines
     undisturbed = build(options_of(data, tmp_path / "u", **FIXED | {"max_failures": "50%"}))
     assert checksums(store.path) == checksums(undisturbed.path)
     assert len(failed_clips(store)) >= 3
@@ -227,7 +227,7 @@ def test_what_is_no_budget_is_refused(tmp_path, data, given: str) -> None:
 def test_budgets(tmp_path, data) -> None:
     def most(given: str) -> int:
         options: BuildOptions = options_of(data, tmp_path, max_failures=given)
-        return options.most_failures(250)
+        return options.max_failures.of(250)
 
     assert [most(given) for given in ("0", "3", "1%", "0.5%", "100%")] == [0, 3, 2, 1, 250]
 
@@ -286,7 +286,7 @@ def test_retry(tmp_path, data, chunk_rows: int, store_format: str, monkeypatch, 
     assert mended.attributes == undisturbed.attributes
     lines: list[str] = []
     build(options_of(data, root, retry_failed=True, **more), lines.append)
-    assert lines[-1].endswith("has failed: nothing to try again")
+    assert lines[-1].endswith("failed: nothing to retry")
 
 
 def test_repair_keeps_what_failed(tmp_path, data, monkeypatch) -> None:

@@ -39,7 +39,7 @@ def test_a_store_in_a_folder_that_may_only_be_read_is_found(
         (root / ".cache.sqlite").unlink()
     before = sorted(root.rglob("*"))
     flags = ["--source", "table", "--data", str(data), "--backbone", "squeezenet1_1"]
-    flags += ["--weights", "random", "--pixels", "luma", "--store", str(root)]
+    flags += ["--weights", "random", "--pixels", "luma", "--stores", str(root)]
     try:
         for path in (root, *root.rglob("*")):
             path.chmod(path.stat().st_mode & ~0o222)

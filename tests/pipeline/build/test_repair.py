@@ -79,7 +79,7 @@ def test_damage_is_found_and_mended_alone(tmp_path, data, damage: str, computed)
     assert all(any(line.startswith(name) for line in lines) for name in names)
     superseded = tmp_path / f".{store.path.name}.superseded"
     assert bytes_of(superseded).values() != before.values()
-    assert repaired(data, tmp_path)[1] == [f"{store.path} is whole: nothing to repair"]
+    assert repaired(data, tmp_path)[1] == [f"{store.path} is intact: nothing to repair"]
 
 
 def test_damage_is_named_by_clip_and_video(tmp_path, data) -> None:
@@ -130,7 +130,7 @@ def test_a_reader_keeps_the_old_generation(tmp_path, data) -> None:
     repaired(data, tmp_path)
     for clip, kept in zip(store, expected, strict=True):
         np.testing.assert_array_equal(clip, kept)
-    assert CliRunner().invoke(main, ["gc", "--store", str(tmp_path)]).exit_code == 0
+    assert CliRunner().invoke(main, ["gc", "--stores", str(tmp_path)]).exit_code == 0
     assert not list(tmp_path.glob(".*.superseded"))
     np.testing.assert_array_equal(store[0], expected[0])
 
@@ -168,7 +168,7 @@ def run(*args: object) -> Result:
 
 def test_verify_says_so_by_exit_code(tmp_path, data) -> None:
     store = build(options_of(data, tmp_path))
-    result = run("verify", store.key[:8], "--root", tmp_path)
+    result = run("verify", store.key[:8], "--stores", tmp_path)
     assert (result.exit_code, result.stdout) == (0, f"{store.path} is whole\n")
     flip(store.path / "features/c/3/0", 0)
     result = run("verify", store.path)

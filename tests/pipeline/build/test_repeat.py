@@ -22,24 +22,26 @@ def built(*more: str) -> list[str]:
 
 
 @pytest.fixture
-def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Build in a folder of its own; return what was prepared since."""
-    from pipeline.build.plan import build_plan as prepare
+def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Build in a folder of its own; return what was planned since."""
+    from pipeline.build.plan import build_plan
 
     calls: list[str] = []
-    original = prepare.prepare
+    original = build_plan.plan_build
     monkeypatch.chdir(tmp_path)
     write_dataset(tmp_path / "data")
     built()
-    monkeypatch.setattr(prepare, "prepare", lambda *given: calls.append("") or original(*given))
+    monkeypatch.setattr(
+        build_plan, "plan_build", lambda *given: calls.append("") or original(*given)
+    )
     return calls
 
 
-def test_nothing_is_read_again(prepared: list[str]) -> None:
+def test_nothing_is_read_again(planned: list[str]) -> None:
     first, second = built(), built()
     assert first == second
     assert "already built: nothing to do" in second
-    assert not prepared
+    assert not planned
 
 
 def table_changed() -> None:
@@ -61,24 +63,24 @@ def cache_removed() -> None:
 
 
 @pytest.mark.parametrize("change", [table_changed, video_touched, store_removed, cache_removed])
-def test_what_has_changed_is_read(prepared: list[str], change: Callable[[], None]) -> None:
+def test_what_has_changed_is_read(planned: list[str], change: Callable[[], None]) -> None:
     change()
     built()
-    assert len(prepared) == 1
+    assert len(planned) == 1
 
 
-def test_other_flags_are_read(prepared: list[str]) -> None:
+def test_other_flags_are_read(planned: list[str]) -> None:
     built("--fit", "crop")
-    assert len(prepared) == 1
+    assert len(planned) == 1
 
 
-def test_another_version_of_the_program_reads(prepared: list[str], monkeypatch) -> None:
+def test_another_version_of_the_program_reads(planned: list[str], monkeypatch) -> None:
     monkeypatch.setattr("pipeline.build.repeat._code", lambda: [["changed.py", 1, 2]])
     built()
-    assert len(prepared) == 1
+    assert len(planned) == 1
 
 
-def test_a_video_that_is_gone_is_named(prepared: list[str]) -> None:
+def test_a_video_that_is_gone_is_named(planned: list[str]) -> None:
     Path("data/test.avi").unlink()
     ran = CliRunner().invoke(main, ["build", *FLAGS])
     assert ran.exit_code == 2

@@ -13,7 +13,7 @@ from featstore import InputError, Store
 from pipeline.build.extract.backbone import Forward, batch_shape, numerics
 from pipeline.build.extract.extractor import Extractor
 from pipeline.build.extract.statistics import Statistics
-from tests.builds import ROWS, build, options_of, prepare, row, write_dataset
+from tests.builds import ROWS, build, options_of, plan_of, row, write_dataset
 from tests.pipeline.build.test_build import checksums
 from tests.videos import GOP_8, textured, write_table, write_video
 
@@ -184,8 +184,7 @@ def test_rows_that_depend_on_their_place_are_not_copied(tmp_path, data, computed
 
 
 def test_the_probe_finds_a_backbone_that_depends_on_the_place(tmp_path, data) -> None:
-    prepared = prepare(options_of(data, tmp_path / "features", **FIXED))
-    options = prepared.options
+    plan = plan_of(options_of(data, tmp_path / "features", **FIXED))
 
     class Uneven(torch.nn.Module):
         channels = 1
@@ -202,9 +201,9 @@ def test_the_probe_finds_a_backbone_that_depends_on_the_place(tmp_path, data) ->
     for backbone, found in ((Uneven(), {"depends_on_place": True}), (Even(), {})):
         statistics = Statistics(mean=(0.4,), std=(0.2,), origin="fixed")
         cpu = torch.device("cpu")
-        facts = numerics(cpu, batch_shape(options, cpu, 1))
-        forward = Forward(backbone, options, cpu, 1, facts)
-        extractor = Extractor(forward, prepared.videos, "luma", statistics)
+        facts = numerics(cpu, batch_shape(plan.extraction, cpu, 1))
+        forward = Forward(backbone, plan.extraction, cpu, 1, facts)
+        extractor = Extractor(forward, plan.videos, statistics)
         assert extractor.depends_on_place() == found
 
 
@@ -223,7 +222,7 @@ def test_going_on_with_other_numerics_is_refused(tmp_path, data, monkeypatch) ->
     with pytest.raises(InputError, match=r"cpu_capability: \w+ -> AVX77.*--allow-mixed-numerics"):
         again(data, root)
     store, lines = again(data, root, allow_mixed_numerics=True)
-    assert "going on from 33 of 33 finished units" in lines
+    assert "resuming after 33 of 33 finished units" in lines
     [mixed] = store.attributes["mixed_numerics"]
     assert re.fullmatch(r"cpu_capability: \w+ -> AVX77", mixed)
 
@@ -234,7 +233,7 @@ def test_a_store_in_another_format_is_converted(tmp_path, data, computed) -> Non
     packed, lines = again(data, tmp_path / "features", format="hdf5")
     assert (packed.key, packed.path) == (first.key, first.path.with_suffix(".h5"))
     assert computed == []
-    assert any("copied, nothing is extracted" in line for line in lines)
+    assert any("nothing to extract" in line for line in lines)
     for one, other in zip(first, packed, strict=True):
         np.testing.assert_array_equal(one, other)
     assert again(data, tmp_path / "features", format="hdf5")[1] == []

@@ -15,7 +15,7 @@ from featstore.writing.locks import writer_lock
 from models.backbones import build_backbone
 from pipeline.build.plan.options import BATCH_SIZES, BuildOptions
 from pipeline.cli import main
-from tests.builds import ROWS, options_of, prepare, row, write_dataset
+from tests.builds import ROWS, options_of, plan_of, row, write_dataset
 from tests.videos import GOP_8, textured, write_late, write_table, write_video
 
 QUICK = ("--backbone", "squeezenet1_1", "--weights", "random", "--size", "32", "--workers", "1")
@@ -233,7 +233,7 @@ class TestBadInput:
             (["--batch-size", "0"], ["--batch-size is 0"]),
             (["--source", "tables"], ["did you mean 'table'"]),
             (["--view", "kinect_ir"], ["--view is no flag of --source table"]),
-            (["--split", "1"], ["--splits"]),
+            (["--split", "1"], ["--split-file"]),
         ],
     )
     def test_flags(self, data: Path, more: list[str], words: list[str]) -> None:
@@ -261,7 +261,7 @@ class TestBadInput:
 
     def test_busy(self, data: Path) -> None:
         options = options_of(data, Path("features"))
-        with writer_lock(options.store, prepare(options).key):
+        with writer_lock(options.store, plan_of(options).key):
             refused(build(), "Another process is building")
 
     @pytest.mark.parametrize("damage", ["text", "folder"])
@@ -285,7 +285,7 @@ def test_unknown_subjects_are_another_store(data: Path) -> None:
         assert result.exit_code == 0, result.output
         found = json.loads(result.stdout)
         assert featstore.open(found["path"]).subjects_known == found["subjects_known"] == known
-        assert ("Subjects are not known" in result.stderr) != known
+        assert ("Subjects are unknown" in result.stderr) != known
         keys[found["key"]] = name
     assert len(keys) == 2
 
@@ -304,13 +304,13 @@ def test_a_damaged_store_says_how_to_mend_it(data: Path) -> None:
     assert result.exit_code == 2
     assert "--repair" in result.stderr
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    assert "Nothing can be taken over" in build("--repair").stdout
+    assert "Nothing can be kept" in build("--repair").stdout
     assert before.keys() == {file for file in path.rglob("*") if file.is_file()}
     assert [file for file in before if file.read_bytes() != before[file]] == [root]
     for file in path.rglob("*"):
         if file.is_file():
             file.unlink()
-    assert f"{path} is in the way" in build().stderr
+    assert f"{path} exists but is not a store" in build().stderr
 
 
 def test_source_s_advice_is_taken_and_short_clips_are_counted(tmp_path, monkeypatch) -> None:
@@ -330,7 +330,7 @@ def test_source_s_advice_is_taken_and_short_clips_are_counted(tmp_path, monkeypa
     result = run("build", "--data", ".", *quick)
     assert result.exit_code == 0, result.output
     assert "dropped 3 clips shorter than 8 frames" in result.stdout
-    assert "another split is extracted anew" in result.stdout
+    assert "another split is extracted again" in result.stdout
     path = result.stdout.splitlines()[-1].split(" ")[0]
     store = featstore.open(path)
     assert store.attributes["features"]["pixels"] == "luma"
@@ -407,7 +407,7 @@ def test_normalise_of_other_pixels(data: Path, value: str) -> None:
 def test_a_store_is_no_folder_of_stores(data: Path) -> None:
     path = build().stdout.splitlines()[-1].split(" ")[0]
     before = sorted(Path(path).iterdir())
-    result = build("--store", path)
+    result = build("--stores", path)
     assert result.exit_code == 2
     assert "which is a store" in result.stderr
     assert sorted(Path(path).iterdir()) == before
@@ -464,6 +464,6 @@ def test_a_batch_that_memory_does_not_hold(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "data")
     flags = ["--source", "table", "--data", str(data), "--pixels", "luma", "--weights", "random"]
     flags += ["--backbone", "squeezenet1_1", "--size", "64", "--batch-size", "1000000000"]
-    ran = CliRunner().invoke(main, ["build", *flags, "--store", str(tmp_path / "s")])
+    ran = CliRunner().invoke(main, ["build", *flags, "--stores", str(tmp_path / "s")])
     assert ran.exit_code == 2
     assert "--batch-size" in ran.output

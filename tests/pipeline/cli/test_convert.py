@@ -12,7 +12,7 @@ import featstore
 from featstore import Store
 from featstore.keys import store_key
 from pipeline.cli import main
-from tests.builds import build, options_of, prepare, write_dataset
+from tests.builds import build, options_of, plan_of, write_dataset
 from tests.folders import DOCS
 
 
@@ -79,11 +79,11 @@ def test_documented_array_is_shown(documented) -> None:
     shown = "\n".join(said["featstore info home-made"])
     assert "unknown: the features were imported" in shown
     assert re.search(r"^left +16 +7 +7$", shown, re.MULTILINE)
-    listed = "\n".join(printed("ls", "--store", folder / "features"))
+    listed = "\n".join(printed("ls", "--stores", folder / "features"))
     assert "home-made" in listed
     (again,) = printed(
         "import", folder / "clips.npy", "--labels", folder / "clips.csv", "--fps", "8",
-        "--store", folder / "features", "--name", "other",
+        "--stores", folder / "features", "--name", "other",
     )[-2:-1]  # fmt: skip
     assert again == "already there: nothing to do"
 
@@ -114,16 +114,16 @@ def test_float16_is_what_build_makes(tmp_path: Path, built: Store) -> None:
     (_, line) = printed("export", built.path, tmp_path / "half.zarr", "--dtype", "float16")
     data = Path(built.path).parents[1] / "data/clips.csv"
     options = options_of(data, tmp_path, dtype="float16")
-    assert line.split()[1] == prepare(options).key
+    assert line.split()[1] == plan_of(options).key
     half = build(options)
     assert tree(tmp_path / "half.zarr") == tree(Path(half.path))
 
 
 def test_built_store_comes_back_from_npy(tmp_path: Path, built: Store) -> None:
-    printed("export", built.key[:12], tmp_path / "out", "--root", Path(built.path).parent)
+    printed("export", built.key[:12], tmp_path / "out", "--stores", Path(built.path).parent)
     assert "seconds" in json.loads((tmp_path / "out.build.json").read_text())
     labels = tmp_path / "out/clips.csv"
-    last = printed("import", tmp_path / "out", "--labels", labels, "--store", tmp_path / "s")[-1]
+    last = printed("import", tmp_path / "out", "--labels", labels, "--stores", tmp_path / "s")[-1]
     again = featstore.open(last.split()[0])
     for name in ("clip_ids", "labels", "subjects", "videos", "splits", "start", "stop"):
         np.testing.assert_array_equal(getattr(again, name), getattr(built, name))

@@ -10,7 +10,7 @@ import featstore
 from featstore.errors import InputError
 from featstore.manage.catalogue import sibling
 from pipeline.cli import main
-from pipeline.cli.splits import flags_of_split, numbers_and_file
+from pipeline.cli.splits import flags_of_split, split_numbers
 from pipeline.runs.files import read_metrics
 from pipeline.train.seeds import read_summary
 from tests.builds import build, options_of, row, write_videos
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     table = write_table(folder / "data" / "splits.csv", splits)
     for split in (0, 1):
-        build(options_of(data, folder / "features", source={"splits": table, "split": split}))
+        build(options_of(data, folder / "features", source={"split_file": table, "split": split}))
     return folder
 
 
@@ -112,7 +112,7 @@ def test_a_split_without_a_store_is_said_before_anything_is_trained() -> None:
     assert "'data clips split 2'" in result.stderr
     assert "`featstore build` for split 2" in result.stderr
     assert not Path("o/none").exists()
-    flags = (*FLAGS, "--splits", "data/splits.csv", "--splits", "2")
+    flags = (*FLAGS, "--split-file", "data/splits.csv", "--splits", "2")
     assert "featstore build" in train(*flags).stderr
 
 
@@ -135,7 +135,7 @@ def test_seeds_behind_the_largest_are_refused_before_anything_is_trained() -> No
 
 
 def test_a_split_named_twice_over() -> None:
-    flags = (*FLAGS, "--splits", "data/splits.csv", "--splits", "0,1", "--split", "1")
+    flags = (*FLAGS, "--split-file", "data/splits.csv", "--splits", "0,1", "--split", "1")
     result = train(*flags)
     assert result.exit_code == 2
     assert "--split 1 and --splits" in result.stderr
@@ -148,9 +148,17 @@ def test_with_folds_the_numbers_are_folds() -> None:
         flags_of_split({**given, "fold": 1}, 3)
 
 
-@pytest.mark.parametrize("values", [["0", "1"], ["a.csv", "b.csv"]])
-def test_numbers_or_files_twice(values: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("values", "split_file"),
+    [(["0", "1"], None), (["a.csv", "b.csv"], None), (["a.csv"], Path("b.csv"))],
+)
+def test_numbers_or_files_twice(values: list[str], split_file: Path | None) -> None:
     with pytest.raises(InputError, match="once"):
-        numbers_and_file(values)
-    assert numbers_and_file([]) == ([], None)
-    assert numbers_and_file(["2,0,2"]) == ([2, 0], None)
+        split_numbers(values, split_file)
+    assert split_numbers([], None) == ([], None)
+    assert split_numbers(["2,0,2"], Path("a.csv")) == ([2, 0], Path("a.csv"))
+
+
+def test_former_spelling_of_the_split_file(capsys) -> None:
+    assert split_numbers(["a.csv", "1"], None) == ([1], Path("a.csv"))
+    assert "--split-file" in capsys.readouterr().err

@@ -61,7 +61,7 @@ def printed(*args: str | Path) -> str:
 
 
 def runs_shown(root: Path) -> dict[str, str]:
-    _, *rows = table_rows(printed("ls", "--store", root))
+    _, *rows = table_rows(printed("ls", "--stores", root))
     return {row[0]: row[-2] for row in rows}
 
 
@@ -96,15 +96,25 @@ def refused(result: Result, *words: str) -> None:
 
 class TestLs:
     def test_every_store_is_a_line(self, folder: Path, stores: list[Store]) -> None:
-        heading, *rows = table_rows(printed("ls", "--store", folder / "features"))
-        assert " ".join(heading) == "store key format clips steps x dim GB age runs notes"
-        shape = [str(len(KEPT)), str(STEPS), "x", "512"]
-        expected = [[store.path.name, store.key[:12], "zarr", *shape] for store in stores]
-        assert sorted(row[:7] for row in rows) == sorted(expected)
+        heading, *rows = table_rows(printed("ls", "--stores", folder / "features"))
+        assert " ".join(heading) == (
+            "store key format clips failed steps x dim backbone weights pixels fps size normalise "
+            "GB age runs notes"
+        )
+        shape = [str(len(KEPT)), "0", str(STEPS), "x", "512"]
+        expected = [
+            [
+                *(store.path.name, store.key[:12], "zarr", *shape),
+                *(store.attributes["features"][name] for name in ("backbone", "weights", "pixels")),
+                *("all", str(size), "split"),
+            ]
+            for store, size in zip(stores, (32, 40), strict=True)
+        ]
+        assert sorted(row[:14] for row in rows) == sorted(expected)
         size = sum(path.stat().st_size for path in stores[0].path.rglob("*") if path.is_file())
         for row in rows:
-            assert row[7:] == [f"{size / 1e9:.3f}", row[8], "min", "0", "UNTRAINED"]
-            assert int(row[8]) < 60
+            assert row[14:] == [f"{size / 1e9:.3f}", row[15], "min", "0", "UNTRAINED"]
+            assert int(row[15]) < 60
 
     @pytest.mark.parametrize(
         ("built", "shown"), [("now", "0 min"), ("2020-01-01T00:00:00", "d"), ("soon", "?")]
@@ -114,21 +124,21 @@ class TestLs:
         text = json.dumps({"built": now if built == "now" else built})
         provenance_path(root / stores[0].path.name).write_text(text)
         provenance_path(root / stores[1].path.name).unlink()
-        rows = {row.split()[0]: row for row in printed("ls", "--store", root).splitlines()}
+        rows = {row.split()[0]: row for row in printed("ls", "--stores", root).splitlines()}
         assert f"{shown}     0  UNTRAINED" in rows[stores[0].path.name]
         assert "?     0  UNTRAINED" in rows[stores[1].path.name]
 
     def test_damaged_store_is_a_line(self, root: Path, stores: list[Store]) -> None:
         damaged = root / stores[0].path.name
         (damaged / "zarr.json").write_text("{")
-        _, row, line = printed("ls", "--store", root).splitlines()
+        _, row, line = printed("ls", "--stores", root).splitlines()
         assert row.startswith(stores[1].path.name)
         assert str(damaged) in line
 
     def test_runs_that_train_left_are_counted(self, root: Path, stores: list[Store]) -> None:
         runs = [root.parent / "runs" / name for name in ("one", "two")]
         for number, out in enumerate(runs):
-            quick = ("--set", "train.epochs=1", "--set", "head.hidden=4", "--device", "cpu")
+            quick = ("--recipe", "tcn", "--set", "train.epochs=1", "--device", "cpu")
             store = root / stores[0].path.name
             printed("train", "--store", store, "--seed", str(number), "--out", out, *quick)
         assert runs_shown(root) == {stores[0].path.name: "2", stores[1].path.name: "0"}
@@ -144,7 +154,7 @@ class TestLs:
         root = tmp_path / "none"
         if made:
             root.mkdir()
-        (line,) = printed("ls", "--store", root).splitlines()
+        (line,) = printed("ls", "--stores", root).splitlines()
         assert line.startswith(f"There is no store in {root}")
 
 
@@ -153,21 +163,21 @@ class TestRm:
         before = {path.name for path in root.iterdir()}
         store, other = stores
         assert read_last(root) == other.path.name
-        lines = printed("rm", "--root", root, other.key[:8], "--yes").splitlines()
+        lines = printed("rm", "--stores", root, other.key[:8], "--yes").splitlines()
         assert lines[0].startswith(f"{root / other.path.name}  ")
         assert lines[0].endswith("min ago")
         assert lines[1] == "No run that is still there is known to have used it."
         assert lines[2].startswith(f"removed {other.path.name}, ")
         gone = {other.path.name, provenance_path(other.path).name}
         assert {path.name for path in root.iterdir()} == before - gone
-        assert printed("ls", "--store", root).splitlines()[1].startswith(store.path.name)
+        assert printed("ls", "--stores", root).splitlines()[1].startswith(store.path.name)
 
     @pytest.mark.parametrize("place", ["path", "name"])
     def test_damaged_store(self, root: Path, stores: list[Store], place: str) -> None:
         damaged = root / stores[0].path.name
         (damaged / "zarr.json").unlink()
         named = damaged if place == "path" else damaged.name
-        lines = printed("rm", "--root", root, named, "--yes").splitlines()
+        lines = printed("rm", "--stores", root, named, "--yes").splitlines()
         assert lines[1].startswith("It cannot be opened: ")
         assert not damaged.exists()
         assert not provenance_path(damaged).exists()
@@ -179,7 +189,7 @@ class TestRm:
 
     def test_nothing_is_removed_without_being_asked(self, root: Path, stores: list[Store]) -> None:
         before = {path.name for path in root.iterdir()}
-        result = run("rm", "--root", root, stores[0].key)
+        result = run("rm", "--stores", root, stores[0].key)
         assert result.exit_code == 2
         (line,) = result.stderr.splitlines()
         assert line.startswith("Error: Nothing was removed: there is no terminal")
@@ -199,7 +209,7 @@ class TestRm:
         refused(result, "is being built or repaired by another process")
 
     def test_unknown_name(self, root: Path, stores: list[Store]) -> None:
-        refused(run("rm", "--root", root, "nonesuch", "--yes"), "'nonesuch'", stores[0].path.name)
+        refused(run("rm", "--stores", root, "nonesuch", "--yes"), "'nonesuch'", stores[0].path.name)
 
 
 class TestGc:
@@ -209,22 +219,22 @@ class TestGc:
         units.mkdir()
         (units / "0").write_bytes(bytes(3_000))
         packing.write_bytes(bytes(2_000_000))
-        listed = printed("ls", "--store", root)
+        listed = printed("ls", "--stores", root)
         with writer_lock(root, stores[0].key):
-            lines = printed("gc", "--store", root).splitlines()
+            lines = printed("gc", "--stores", root).splitlines()
         assert f"  3.00 kB  {units.name}  (left alone: a build of it is running)" in lines
-        reason = "a file that a killed build was packing"
+        reason = "a file that an interrupted build was packing"
         assert f"  2.00 MB  {packing.name}  ({reason})" in lines
         assert lines[-1] == "removed 1 leftover, 2.00 MB; 1 left alone"
         assert (units.is_dir(), packing.exists()) == (True, False)
-        assert printed("gc", "--store", root, "--dry-run").endswith("remove 1 leftover, 3.00 kB\n")
+        assert printed("gc", "--stores", root, "--dry-run").endswith("remove 1 leftover, 3.00 kB\n")
         assert units.is_dir()
-        printed("gc", "--store", root)
-        assert printed("gc", "--store", root) == f"nothing to remove in {root}\n"
-        assert printed("ls", "--store", root) == listed
+        printed("gc", "--stores", root)
+        assert printed("gc", "--stores", root) == f"nothing to remove in {root}\n"
+        assert printed("ls", "--stores", root) == listed
 
     def test_no_folder(self, tmp_path: Path) -> None:
-        refused(run("gc", "--store", tmp_path / "none"), str(tmp_path / "none"), "--store")
+        refused(run("gc", "--stores", tmp_path / "none"), str(tmp_path / "none"), "--store")
 
 
 class TestInfo:
@@ -232,7 +242,7 @@ class TestInfo:
         store = stores[1]
         text = printed("info", store.path)
         for wanted in (store.key, store.key[:6], store.path.name, store.path.stem):
-            assert printed("info", "--root", folder / "features", wanted) == text
+            assert printed("info", "--stores", folder / "features", wanted) == text
         assert printed("info", stores[0].path) != text
 
     def test_what_it_is_made_of(self, stores: list[Store]) -> None:
@@ -277,11 +287,11 @@ class TestInfo:
         assert ["all", "2", "1", "0"] in rows
 
     def test_unknown_name_lists_the_stores(self, folder: Path, stores: list[Store]) -> None:
-        result = run("info", "--root", folder / "features", "nonesuch")
+        result = run("info", "--stores", folder / "features", "nonesuch")
         refused(result, "'nonesuch'", *(store.path.name for store in stores))
 
     def test_folder_without_stores(self, tmp_path: Path) -> None:
-        refused(run("info", "--root", tmp_path, "nonesuch"), "featstore build")
+        refused(run("info", "--stores", tmp_path, "nonesuch"), "featstore build")
 
     def test_path_that_is_no_store(self, tmp_path: Path) -> None:
         refused(run("info", tmp_path), f"There is no store at {tmp_path}")
@@ -289,7 +299,7 @@ class TestInfo:
     def test_name_that_fits_two(self, folder: Path, stores: list[Store]) -> None:
         shared = stores[0].path.name[:3]
         assert stores[1].path.name.startswith(shared)
-        refused(run("info", "--root", folder / "features", shared), "fits 2 stores")
+        refused(run("info", "--stores", folder / "features", shared), "fits 2 stores")
 
 
 class TestReport:

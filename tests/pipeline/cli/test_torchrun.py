@@ -19,7 +19,7 @@ CLI = "import torch; torch.set_num_threads(1); from pipeline.cli import main; ma
 
 
 def started(data: Path, root: Path, *more: str) -> subprocess.Popen[str]:
-    flags = [*FLAGS, "--data", str(data), "--store", str(root), *more]
+    flags = [*FLAGS, "--data", str(data), "--stores", str(root), *more]
     return subprocess.Popen(
         [sys.executable, "-c", CLI, "build", *flags],
         cwd=ROOT,

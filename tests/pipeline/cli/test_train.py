@@ -11,7 +11,7 @@ import featstore
 from pipeline.cli import main
 from tests.builds import build, options_of, write_dataset
 
-QUICK = ("--set", "train.epochs=1", "--set", "head.hidden=4")
+QUICK = ("--recipe", "tcn", "--set", "train.epochs=1", "--set", "head.hidden=4")
 FLAGS = ("--source", "table", "--data", "data/clips.csv", "--backbone", "squeezenet1_1")
 FLAGS = (*FLAGS, "--weights", "random", "--pixels", "luma")
 
@@ -61,7 +61,7 @@ def test_by_key_name_path_and_flags(stores, size: int) -> None:
     for name in (store.key, store.key[:8], store.path.name, str(store.path)):
         assert trained_on(train("--store", name)) == store.key
     assert trained_on(train(*FLAGS, "--size", str(size))) == store.key
-    assert trained_on(train(*FLAGS, "--size", str(size), "--store", "features")) == store.key
+    assert trained_on(train(*FLAGS, "--size", str(size), "--stores", "features")) == store.key
 
 
 def test_a_name_and_flags_exclude_each_other(stores) -> None:
@@ -130,7 +130,7 @@ def test_a_training_that_was_cut_off_keeps_its_name(stores, monkeypatch) -> None
     other = train("--seed", "9", "--set", "train.lr=1e-2")
     assert other.stdout.splitlines()[-1] == f"report runs/{name}-2/report.md"
     again = train("--seed", "9")
-    assert "goes on after epoch 1" in again.stdout
+    assert "resuming an interrupted training after epoch 1" in again.stdout
     assert again.stdout.splitlines()[-1] == f"report runs/{name}/report.md"
     assert not unfinished[0].exists()
 

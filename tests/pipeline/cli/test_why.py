@@ -34,7 +34,7 @@ def built(*more: str) -> Path:
 
 def test_nothing_to_compare_with(data: Path) -> None:
     assert lines("why") == [
-        "mean and std of these training clips are not measured yet, so no row is known",
+        "mean and std of these clips are not measured yet, so no row can be copied",
         "computed: 5 clips (66 steps)",
     ]
 

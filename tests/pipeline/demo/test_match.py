@@ -22,7 +22,7 @@ from pipeline.demo.activities import ACTIVITIES
 from pipeline.demo.match import TAIL, plan_matching
 from pipeline.sources.driveact import COLUMNS, DriveAct
 from pipeline.sources.rows import read_table
-from tests.builds import prepare, silent
+from tests.builds import plan_of, silent
 
 RUNS = {p: f"vp{p}/run1b_2018-05-29-14-02-{p:02d}" for p in (1, 5, 14)}
 PART = {1: "train", 5: "test", 14: "val"}
@@ -106,15 +106,15 @@ def test_a_build_takes_every_clip_at_its_frames(drawn: Path, tmp_path: Path) -> 
     options = BuildOptions(
         source=DriveAct(data=drawn), weights="random", size=64, fps=Fraction(5), store=tmp_path
     )
-    prepared = prepare(options)
-    found = {(c.clip_id, c.start, c.stop, c.label, c.split) for c in prepared.clips}
+    plan = plan_of(options)
+    found = {(c.clip_id, c.start, c.stop, c.label, c.split) for c in plan.clips}
     assert found == {
         (f"{RUNS[p]}/{number}/{chunk}", start, stop, label, PART[p])
         for p in RUNS
         for _, _, number, start, stop, label, chunk in lines(p)
         if stop - start >= 8
     }
-    assert len(prepared.dropped) == 3  # the second chunks, of seven frames
+    assert len(plan.dropped) == 3  # the second chunks, of seven frames
 
 
 @pytest.mark.parametrize("left", [None, b"half a video"])

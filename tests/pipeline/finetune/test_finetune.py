@@ -19,8 +19,7 @@ from featstore.manage.provenance import read_provenance
 from models.backbones import build_backbone
 from pipeline.build.extract.preprocess import prepare as prepare_frames
 from pipeline.build.extract.statistics import Statistics
-from pipeline.build.plan.build_plan import cache_of
-from pipeline.build.plan.build_plan import prepare as prepare_build
+from pipeline.build.plan.build_plan import cache_of, plan_build
 from pipeline.build.plan.leakage import read_training
 from pipeline.build.plan.options import BuildOptions
 from pipeline.cli import main
@@ -33,7 +32,7 @@ from pipeline.finetune.pixels import Pixels
 from pipeline.runs.folder import CHECKPOINT, unfinished_folder, unfinished_of
 from pipeline.system.device import has_bf16
 from pipeline.video.decode import Lost, decode, decode_all
-from tests.builds import build, options_of, prepare, row, silent
+from tests.builds import build, options_of, plan_of, row, silent
 from tests.featstore.test_docs import run as run_page
 from tests.folders import DOCS
 from tests.killing import killed_when
@@ -103,7 +102,7 @@ def loaded(options: BuildOptions, folder: Path) -> Frames:
     statistics = Statistics(mean=(0.45,), std=(0.2,), origin="fixed")
     cache = cache_of(options.store)
     try:
-        return load_frames(prepare(options), statistics, folder, cache, silent)
+        return load_frames(plan_of(options), statistics, folder, cache, silent)
     finally:
         cache.close()
 
@@ -130,15 +129,15 @@ def test_the_file_says_what_it_has_seen(data: Path, tuned: Path) -> None:
     with safe_open(tuned, "np") as file:
         record = json.loads(file.metadata()["featstore"])
     assert record == read_training(tuned)
-    prepared = prepare(of(data, data.parent.parent / "features"))
-    hashes = {video.name: video.sha256 for video in prepared.videos}
-    assert record["store_key"] == prepared.key
+    plan = plan_of(of(data, data.parent.parent / "features"))
+    hashes = {video.name: video.sha256 for video in plan.videos}
+    assert record["store_key"] == plan.key
     assert record["subjects"] == {"train": ["of train"], "val": ["of val"]}
     assert record["videos"] == {"train": [hashes["train.mp4"]], "val": [hashes["val.mp4"]]}
     assert record["source"]["name"] == "table"
     assert record["source"]["data"] == "clips.csv"
     assert record["tuning"]["lr"] == QUICK.lr
-    assert record["base"]["weights"] == prepared.weights.identity
+    assert record["base"]["weights"] == plan.weights.identity
     assert record["base"]["training"] is None
     assert record["numerics"]["torch"] == torch.__version__
     assert str(data.parent) not in json.dumps(record)
@@ -174,7 +173,7 @@ def test_a_split_that_holds_out_whom_it_saw_is_refused(data: Path, tuned: Path, 
         build(of(other, tmp_path, weights=str(tuned)))
     build(of(other, tmp_path))
     flags = ["--source", "table", "--data", str(other), "--backbone", NAME, "--size", "32"]
-    flags += ["--weights", str(tuned), "--store", str(tmp_path)]
+    flags += ["--weights", str(tuned), "--stores", str(tmp_path)]
     refused = CliRunner().invoke(main, ["build", *flags])
     assert refused.exit_code == 2
     assert "finetuned on 'data clips', which has of train" in refused.stderr
@@ -190,7 +189,7 @@ def test_builds_say_which_names_they_could_not_tell_apart(
     options = of(write_table(tmp_path / "clips.csv", rows), tmp_path, weights=str(tuned))
     lines: list[str] = []
     with closing(cache_of(tmp_path)) as cache:
-        prepare_build(options, cache, lines.append)
+        plan_build(options, cache, lines.append)
     (line,) = [line for line in lines if "could not be told" in line]
     assert "has of train in train or val, and such names are here in test" in line
 
@@ -210,15 +209,15 @@ def test_a_second_finetuning_begins_from_the_first_and_remembers_it(
 @pytest.mark.parametrize("pixels", ["luma", "rgb"])
 def test_frames_are_those_of_a_build(data: Path, tmp_path: Path, fit, pixels) -> None:
     options = of(data, tmp_path, fit=fit, pixels=pixels, size=36)
-    prepared, frames = prepare(options), loaded(options, tmp_path)
+    plan, frames = plan_of(options), loaded(options, tmp_path)
     mean, std = [0.45], [0.2]
-    clips = [clip for clip in prepared.clips if clip.split == "train"]
-    clips += [clip for clip in prepared.clips if clip.split == "val"]
+    clips = [clip for clip in plan.clips if clip.split == "train"]
+    clips += [clip for clip in plan.clips if clip.split == "val"]
     assert frames.train == 4
     assert frames.labels.tolist() == ["ab".index(clip.label) for clip in clips]
     assert len(frames.pixels) == 2 * 24 - 4  # of two parts, without those of no clip
     for clip, rows in zip(clips, frames.rows, strict=True):
-        video = prepared.videos[clip.video]
+        video = plan.videos[clip.video]
         wanted = np.arange(clip.start, clip.stop)
         pictures = np.stack([own for _, own in decode(video.path, video.index, wanted, pixels)])
         size = {"size": 36, "fit": fit, "mean": mean, "std": std, "device": CPU}
@@ -274,7 +273,7 @@ def test_killed_twice_and_continued_to_the_same_bytes(
     assert not out.exists()
     lines: list[str] = []
     finetune(of(data, tmp_path / "features"), QUICK, out=out, log=lines.append)
-    assert any("goes on after epoch" in line for line in lines)
+    assert any("resuming an interrupted finetuning after epoch" in line for line in lines)
     assert out.read_bytes() == tuned.read_bytes()
     assert not unfinished_of(out).exists()
 
@@ -294,8 +293,8 @@ def test_the_same_command_again_does_nothing(data: Path, tuned: Path, monkeypatc
     lines: list[str] = []
     options = of(data, data.parent.parent / "features")
     assert finetune(options, QUICK, out=tuned, log=lines.append) == tuned
-    assert lines == ["already finetuned: nothing to do"]
-    with pytest.raises(InputError, match="is not what this command would write"):
+    assert lines == ["skipped: already finetuned"]
+    with pytest.raises(InputError, match="exists with another configuration"):
         finetune(options, Tuning(seed=7), out=tuned, log=silent)
 
 
@@ -308,7 +307,7 @@ def test_what_a_finetuning_left_that_was_killed_at_its_end_is_removed(
         finetune(options, QUICK, out=tuned, log=silent)
         assert left.exists()
     (left / "frames-0.npy").touch()
-    with pytest.raises(InputError, match="is not what this command would write"):
+    with pytest.raises(InputError, match="exists with another configuration"):
         finetune(options, Tuning(seed=7), out=tuned, log=silent)
     assert left.exists()
     finetune(options, QUICK, out=tuned, log=silent)
@@ -330,7 +329,7 @@ def test_a_loss_that_is_not_finite_leaves_nothing(
         return math.nan if number == 1 and part == "train" else loss
 
     monkeypatch.setattr(Tuner, "epoch", diverging)
-    with pytest.raises(InputError, match=f"the {part} loss became nan in epoch 2, .* lower --lr"):
+    with pytest.raises(InputError, match=f"the {part} loss became nan in epoch 2; lower --lr"):
         finetune(of(data, tmp_path), QUICK, out=out, log=silent)
     assert not out.exists()
     assert not unfinished_of(out).exists()
@@ -352,9 +351,9 @@ def test_in_bfloat16(data: Path, tmp_path: Path) -> None:
     ("more", "tuning", "name", "words"),
     [
         ({"backbone": "r3d_18"}, {}, "w.safetensors", "takes windows of frames"),
-        ({"weights": "random:1"}, {}, "w.safetensors", "give pretrained weights"),
+        ({"weights": "random:1"}, {}, "w.safetensors", "pass pretrained weights"),
         ({}, {}, "w.pth", "ends in .safetensors"),
-        ({}, {"blocks": 10}, "w.safetensors", "--blocks is 10, and squeezenet1_1 .* 9 blocks"),
+        ({}, {"blocks": 10}, "w.safetensors", "--blocks is 10, but squeezenet1_1 .* 9 blocks"),
         ({"weights": "no.pth"}, {}, "w.safetensors", "no such file"),
     ],
 )
@@ -372,7 +371,7 @@ def test_splits_of_which_no_val_clip_is_left(data: Path, tmp_path: Path, monkeyp
             yield Lost(frames.tolist(), "torn")
 
     monkeypatch.setattr("pipeline.finetune.frames.decode_all", losing)
-    with pytest.raises(InputError, match="has no val clip to choose the best epoch by"):
+    with pytest.raises(InputError, match="has no val clips"):
         loaded(of(data, tmp_path, max_failures="4"), tmp_path)
 
 

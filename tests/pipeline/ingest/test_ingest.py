@@ -228,14 +228,16 @@ def test_array_in_fortran_order_is_read_by_steps(source: Path, labels: Path) -> 
 
 def test_store_inside_a_store_is_refused(source: Path, labels: Path) -> None:
     path = imported(source, labels).path
-    with pytest.raises(InputError, match="give the folder around it"):
+    with pytest.raises(InputError, match="pass its parent folder"):
         ImportOptions(source=source, labels=labels, store=Path(path))
 
 
 def test_two_streams_need_a_choice(tmp_path: Path, labels: Path) -> None:
     flow = {name: -array for name, array in clips().items()}
     folder = save(save(tmp_path / "i3d", clips(), "_rgb"), flow, "_flow")
-    with pytest.raises(InputError, match=r"2 files a clip \(flow, rgb\); choose one with --suffix"):
+    with pytest.raises(
+        InputError, match=r"2 files per clip \(flow, rgb\); choose one with --suffix"
+    ):
         imported(folder, labels)
     store = imported(folder, labels, suffix="flow")
     np.testing.assert_array_equal(by_id(store)["a"], flow["a"])
@@ -297,7 +299,7 @@ def write_npz(folder: Path) -> None:
 BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda f: (f / "b.npy").unlink(), r"row 3: .*b\.npy does not exist.*1 of 4"),
     "unlisted": (lambda f: np.save(f / "z.npy", clips()["a"]), r"1 files have no row in .*: z;"),
-    "dim": (with_array(np.zeros((2, 7), "f4")), r"b\.npy has 7 numbers a step, and 3 of 4"),
+    "dim": (with_array(np.zeros((2, 7), "f4")), r"b\.npy has 7 values per step, but 3 of 4"),
     "4-D": (with_array(np.zeros((2, 2, 3, 3), "f4")), r"shape \(2, 2, 3, 3\)"),
     "0-D": (with_array(np.float32(3)), r"shape \(\)"),
     "int": (with_array(np.zeros((2, 3), int)), "holds int64, and features are float16"),
@@ -306,8 +308,8 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "nan": (at((1, 2), np.nan), r"row 3: .*b\.npy holds nan at step 1, feature 2"),
     "inf": (at((0, 1), -np.inf), "holds -inf at step 0, feature 1"),
     "large": (at((2, 0), 1e300, "float64"), r"holds 1e\+300 at step 2.*float32 holds at most"),
-    "object": (write_object, "pickled Python objects.* never read"),
-    "pickle": (lambda f: (f / "b.npy").write_bytes(pickle.dumps([1])), "never read"),
+    "object": (write_object, "pickled Python objects"),
+    "pickle": (lambda f: (f / "b.npy").write_bytes(pickle.dumps([1])), "pickled Python objects"),
     "cut": (lambda f: (f / "b.npy").write_bytes((f / "a.npy").read_bytes()[:-1]), "cannot be read"),
     "nothing": (lambda f: (f / "b.npy").write_bytes(b""), "cannot be read"),
     "npz": (write_npz, "is an archive"),
@@ -348,10 +350,13 @@ BAD_ROWS: dict[str, tuple[list[dict], str]] = {
     "split": ([*ROWS[:3], ROWS[3] | {"split": "dev"}], 'row 5: part "dev" is unknown'),
     "subject": ([row | {"subject": "me"} for row in ROWS], "subjects in more than one part"),
     "video": ([row | {"video": "v"} for row in ROWS], "videos in more than one part"),
-    "no train": ([row | {"split": "test"} for row in ROWS], "no clip is in train"),
+    "no train": ([row | {"split": "test"} for row in ROWS], "train has no clips"),
     "no split": ([{"clip_id": "a", "label": "x"}], 'has no column "split"'),
     "no id": ([{"label": "x", "split": "train"}], "add a column file, clip_id or video"),
-    "end": ([row | {"start": 1, "end": 2} for row in ROWS], "rename it to stop"),
+    "end": (
+        [row | {"start": 1, "stop": 9, "end": 9} for row in ROWS],
+        'columns "stop" and "end"',
+    ),
     "only start": ([row | {"start": 1} for row in ROWS], 'no column "stop"'),
     "interval": ([row | {"start": 9, "stop": 9} for row in ROWS], "is not before end"),
     "steps": ([row | {"steps": 9} for row in ROWS], r"row 2: steps is 9, and .*a\.npy has 2"),
@@ -381,10 +386,10 @@ def test_other_sources_are_refused(tmp_path: Path, source: Path, labels: Path) -
     for path, words in (
         (tmp_path / "none", "does not exist"),
         (tmp_path, None),
-        (labels, "cannot be read|never read"),
+        (labels, "cannot be read|pickled Python objects"),
         (source / "a.npy", "holds 2 clips, and .* has 4 rows"),
     ):
-        with pytest.raises(InputError, match=words or "does not exist; the nearest"):
+        with pytest.raises(InputError, match=words or "does not exist"):
             imported(path, labels)
     (tmp_path / "pickles").mkdir()
     (tmp_path / "pickles/a.pkl").write_bytes(pickle.dumps(1))
@@ -396,7 +401,7 @@ def test_unlisted_files_can_be_left_out(source: Path, labels: Path) -> None:
     np.save(source / "z.npy", np.zeros(1))
     options = ImportOptions(source=source, labels=labels, allow_unlisted=True)
     found = prepare_import(options, silent)
-    assert (len(found.clips), found.notes) == (4, ["left out: 1 files without a row"])
+    assert (len(found.clips), found.notes) == (4, ["skipped: 1 files without a row"])
 
 
 def test_file_that_changes_meanwhile_leaves_no_store(source: Path, labels: Path) -> None:
@@ -421,7 +426,7 @@ def test_float16_is_what_an_export_of_float32_makes(source: Path, labels: Path) 
 
 def test_float16_that_overflows_leaves_no_store(source: Path, labels: Path) -> None:
     np.save(source / "c.npy", np.full((4, DIM), 1e6, np.float32))
-    with pytest.raises(InputError, match="A feature is 1e\\+06, and float16 holds at most 65504"):
+    with pytest.raises(InputError, match="A feature is 1e\\+06, but float16 holds at most 65504"):
         imported(source, labels, dtype="float16")
     assert not [p for p in (source.parent / "stores").iterdir() if p.suffix != ".lock"]
 

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -220,4 +221,29 @@ def test_what_is_no_run(tmp_path: Path) -> None:
         read_group(str(run), "val")
     result = CliRunner().invoke(command, [str(run)])
     assert isinstance(result.exception, InputError)
-    assert "name two runs" in str(result.exception)
+    assert "name another run" in str(result.exception)
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path: Path) -> None:
+    a, b = (
+        write_run(tmp_path / name, rights(share=0.5, seed=seed)) for seed, name in enumerate("ab")
+    )
+    (tmp_path / "link").symlink_to(a)
+    for other in (str(a), f"{b},{tmp_path / 'link'}"):
+        with pytest.raises(InputError, match=rf"{a} is in .* and in "):
+            compare([read_group(str(a), "test"), read_group(other, "test")])
+
+
+def test_runs_of_other_class_lists_are_refused(tmp_path: Path) -> None:
+    a, b = (
+        write_run(tmp_path / name, rights(share=0.5, seed=seed)) for seed, name in enumerate("ab")
+    )
+    scores = dict.fromkeys(("precision", "recall", "f1")) | {"support": 0, "predicted": 0}
+    for run, classes in ((a, CLASSES), (b, (*CLASSES, "another"))):
+        metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+        for part in ("val", "test"):
+            metrics[part]["per_class"] = [{"class": name, **scores} for name in classes]
+            metrics[part]["confusion"] = {"cells": []}
+        (run / "metrics.json").write_text(json.dumps(metrics), "utf-8")
+    with pytest.raises(InputError, match=r"class lists .*another"):
+        differ(a, b)

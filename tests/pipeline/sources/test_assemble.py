@@ -117,7 +117,7 @@ def test_intervals(drafts: list[Draft], start: float, stop: float, message: str)
 
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_train_and_test_are_needed(drafts: list[Draft], part: str) -> None:
-    with pytest.raises(InputError, match=f"no clip is in {part}"):
+    with pytest.raises(InputError, match=f"{part} has no clips"):
         assemble([clip for clip in drafts if clip.split != part], title="t")
 
 
@@ -129,7 +129,7 @@ def test_val_is_taken_from_train_by_subject() -> None:
     assert len(val) == 2
     assert len(train) == 8
     assert not val & train
-    assert "taken for val" in dataset.notes[0]
+    assert "moved to val" in dataset.notes[0]
     assert all(name in dataset.notes[0] for name in val)
     again = assemble([draft(99, "a", "test", "t"), *reversed(clips)], title="t")
     assert {clip.subject for clip in again.annotations if clip.split == "val"} == val
@@ -184,8 +184,8 @@ def test_more_folds_than_subjects() -> None:
     [
         (5, None, "belong together"),
         (None, 0, "belong together"),
-        (2, 0, "--folds 2 is too few"),
-        (5, 5, "--fold 5 is not one of 5 folds; give 0 to 4"),
+        (2, 0, "--folds is 2; pass 3 or more"),
+        (5, 5, "--fold 5 is not one of 5 folds; pass 0 to 4"),
         (5, -1, "--fold -1 is not one"),
     ],
 )

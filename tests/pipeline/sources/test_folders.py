@@ -43,7 +43,7 @@ def test_what_is_no_video_is_named_and_hidden_files_are_not(write, parted: Path)
     write("train/sit/.DS_Store", "")
     dataset = Folders(data=parted).read()
     assert len(dataset.annotations) == 6
-    assert dataset.notes == ("Not videos, left out: train/sit/notes.txt.",)
+    assert dataset.notes == ("Skipped, not videos: train/sit/notes.txt.",)
 
 
 def test_val_is_taken_from_train(write, tmp_path: Path, counts) -> None:
@@ -52,7 +52,7 @@ def test_val_is_taken_from_train(write, tmp_path: Path, counts) -> None:
     write("test/walk/10.mp4", "")
     dataset = Folders(data=tmp_path).read()
     assert counts(dataset) == (8, 2, 1)
-    assert "taken for val" in dataset.notes[0]
+    assert "moved to val" in dataset.notes[0]
 
 
 def test_folds_by_ucf_group(write, tmp_path: Path) -> None:
@@ -84,13 +84,13 @@ def test_folds_replace_the_parts(parted: Path) -> None:
 
 def test_classes_without_parts_need_folds(write, tmp_path: Path) -> None:
     write("walk/a.mp4", "")
-    with pytest.raises(InputError, match="no folders train, val and test; give --folds K"):
+    with pytest.raises(InputError, match="no folders train, val and test; pass --folds K"):
         Folders(data=tmp_path).read()
 
 
 def test_a_folder_beside_the_parts(write, parted: Path) -> None:
     write("validation/walk/a.mp4", "")
-    with pytest.raises(InputError, match="holds validation beside test, train, val"):
+    with pytest.raises(InputError, match="holds validation in addition to test, train, val"):
         Folders(data=parted).read()
 
 

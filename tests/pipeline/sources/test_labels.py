@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from featstore.errors import InputError
-from pipeline.sources.labels import listing, nearest, read_classes
+from pipeline.sources.labels import listing, nearest_hint, read_classes
 
 
 def test_plain_names_count_from_zero(write) -> None:
@@ -55,8 +55,9 @@ def test_missing_and_empty_file(write, tmp_path: Path) -> None:
         read_classes(write("c.txt", " \n"))
 
 
-def test_nearest_looks_past_case() -> None:
-    assert nearest("EATING", ["fighting", "eating"]) == "eating"
+def test_nearest_looks_past_case_and_names_nothing_far() -> None:
+    assert '"eating"' in nearest_hint("EATING", ["fighting", "eating"])
+    assert nearest_hint("xyz", ["fighting", "eating"]) == ""
 
 
 def test_listing() -> None:

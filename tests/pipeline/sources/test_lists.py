@@ -42,7 +42,7 @@ def test_ucf101(lists, tmp_path: Path) -> None:
 
 
 def test_numbers_beside_names_need_a_class_list(lists) -> None:
-    with pytest.raises(InputError, match=r'label 2 and .* "Archery": give --classes FILE'):
+    with pytest.raises(InputError, match=r'label 2 and .* "Archery"; pass --classes FILE'):
         lists(UCF_TRAIN, None, UCF_TEST).read()
 
 
@@ -118,7 +118,7 @@ def test_without_val_list_val_is_taken_from_train_by_group(lists, counts) -> Non
     assert counts(dataset) == (24, 6, 1)
     val = {clip.subject for clip in dataset.annotations if clip.split == "val"}
     assert len(val) == 2
-    assert "taken for val" in dataset.notes[0]
+    assert "moved to val" in dataset.notes[0]
 
 
 def kinetics(*rows: str) -> str:

@@ -34,7 +34,7 @@ def test_labels_in_two_normal_forms_are_one_class(write) -> None:
 def test_a_splits_file_in_another_normal_form(write) -> None:
     table = write("t.csv", f"video,label,subject\na.mp4,x,{ONE}\nb.mp4,x,bo\nc.mp4,x,cy\n")
     splits = write("s.csv", f"subject,split_0\n{TWO},train\nbo,val\ncy,test\n")
-    dataset = Table(data=table, splits=splits, split=0).read()
+    dataset = Table(data=table, split_file=splits, split=0).read()
     assert {clip.subject: clip.split for clip in dataset.annotations}[ONE] == "train"
 
 
@@ -60,7 +60,7 @@ def test_a_file_is_found_in_either_normal_form(write, tmp_path: Path, there: str
 def test_two_files_of_one_name_are_refused(write, tmp_path: Path) -> None:
     write(f"{ONE}.mp4", "1")
     write(f"{TWO}.mp4", "2")
-    with pytest.raises(InputError, match=r"2 entries called .*u0301.*xe9"):
+    with pytest.raises(InputError, match=r"2 entries named .*u0301.*xe9"):
         on_disk(tmp_path / f"{ONE}.mp4", f"{ONE}.mp4")
 
 

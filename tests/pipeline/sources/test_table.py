@@ -45,7 +45,7 @@ def test_split_by_column(write, counts) -> None:
 )
 def test_split_by_second_file(write, number: int, expected: dict[str, str]) -> None:
     table = Table(
-        data=write("clips.csv", UNSPLIT), splits=write("splits.csv", SPLITS), split=number
+        data=write("clips.csv", UNSPLIT), split_file=write("splits.csv", SPLITS), split=number
     )
     dataset = table.read()
     assert {clip.subject: clip.split for clip in dataset.annotations} == expected
@@ -54,9 +54,9 @@ def test_split_by_second_file(write, number: int, expected: dict[str, str]) -> N
 
 def test_second_file_with_one_split_replaces_the_column(write) -> None:
     splits = write("splits.csv", "subject,split\nann,test\nbob,train\ncid,val\n")
-    dataset = Table(data=write("clips.csv", TABLE), splits=splits).read()
+    dataset = Table(data=write("clips.csv", TABLE), split_file=splits).read()
     assert {clip.subject: clip.split for clip in dataset.annotations}["ann"] == "test"
-    assert dataset.notes == ("--splits replaces the column split of clips.csv.",)
+    assert dataset.notes == ("--split-file replaces the column split of clips.csv.",)
 
 
 def test_split_by_folds(write) -> None:
@@ -76,7 +76,7 @@ def test_folds_list_the_classes_missing_from_train(write) -> None:
 
 
 def test_no_split_names_the_three_ways(write) -> None:
-    with pytest.raises(InputError, match=r"column split, or give --splits FILE .* or --folds K"):
+    with pytest.raises(InputError, match=r"column split, .* --split-file FILE .* or --folds K"):
         Table(data=write("clips.csv", UNSPLIT)).read()
 
 
@@ -86,13 +86,13 @@ def test_no_split_names_the_three_ways(write) -> None:
         (SPLITS, 7, 'no column "split_7", only subject, split_0, split_1'),
         (SPLITS, None, 'no column "split", .* choose one with --split N'),
         (SPLITS + "ann,test,train\n", 0, 'row 5: subject "ann" was listed before'),
-        (SPLITS.replace("bob", "rob"), 0, 'row 4: subject "bob" is not in .* nearest is "rob"'),
+        (SPLITS.replace("bob", "rob"), 0, 'subject "bob" is not in .* nearest name is "rob"'),
         (SPLITS.replace("val,train", "dev,train"), 0, 'row 3: part "dev" is unknown'),
     ],
 )
 def test_second_file_is_checked(write, splits: str, number: int | None, message: str) -> None:
     table = Table(
-        data=write("clips.csv", UNSPLIT), splits=write("splits.csv", splits), split=number
+        data=write("clips.csv", UNSPLIT), split_file=write("splits.csv", splits), split=number
     )
     with pytest.raises(InputError, match=message):
         table.read()
@@ -101,8 +101,8 @@ def test_second_file_is_checked(write, splits: str, number: int | None, message:
 def test_ways_exclude_each_other(write) -> None:
     data, splits = write("clips.csv", UNSPLIT), write("splits.csv", SPLITS)
     with pytest.raises(InputError, match="exclude each other"):
-        Table(data=data, splits=splits, folds=3, fold=0).read()
-    with pytest.raises(InputError, match="--split 1 needs --splits FILE"):
+        Table(data=data, split_file=splits, folds=3, fold=0).read()
+    with pytest.raises(InputError, match="--split 1 needs --split-file FILE"):
         Table(data=data, split=1).read()
 
 
@@ -221,7 +221,7 @@ def test_absolute_paths(write, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_real_lips(real_data, counts, number: int) -> None:
     lips = real_data("lips")
-    table = Table(data=lips / "clips.csv", splits=lips / "splits.csv", split=number)
+    table = Table(data=lips / "clips.csv", split_file=lips / "splits.csv", split=number)
     dataset = table.read()
     assert counts(dataset) == (2000, 400, 600)
     speakers = {(clip.subject, clip.split) for clip in dataset.annotations}

@@ -19,12 +19,14 @@ from pipeline.cli import main
 from pipeline.runs.files import read_metrics
 from pipeline.runs.folder import LOCK, locked
 from pipeline.sweep import Space, final, load_space, space_of, sweep
-from pipeline.sweep import trial as trials_module
 from pipeline.sweep.study import open_study
-from pipeline.sweep.trial import FIRST_RUNG, REDUCTION, Outcome, PrunedError, halving, run
+from pipeline.train import results
+from pipeline.train import trial as trials_module
 from pipeline.train.data.feed import Feed
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
+from pipeline.train.trial import FIRST_RUNG, REDUCTION, Outcome, PrunedError, halving, run
+from tests.drawing import figures
 from tests.fakes import ordered_store
 from tests.featstore.test_docs import run as run_examples
 from tests.folders import DOCS
@@ -53,7 +55,6 @@ def test_a_trial_has_the_scores_of_a_training_and_holds_nothing_where_shared(
     standardise: str,
     imbalance: str,
 ) -> None:
-    monkeypatch.setattr("pipeline.train.results.draw_figures", lambda folder, *rest: folder.mkdir())
     given = {"imbalance": imbalance, "epochs": 3}
     space = load_space(write_space(tmp_path, **given))
     recipe = space.base.model_copy(
@@ -140,7 +141,8 @@ def test_pruning_is_that_of_optunas_successive_halving(monitor: str) -> None:
 def test_outputs_name_the_best_trial(tmp_path: Path, space: Space) -> None:
     lines: list[str] = []
     out = tmp_path / "out"
-    winner = sweep(ordered_store(), space, out=out, seed=2, log=lines.append)
+    with figures(drawn=True):
+        winner = sweep(ordered_store(), space, out=out, seed=2, log=lines.append)
     files = (path for path in out.rglob("*") if path.is_file() and path.name != LOCK)
     names = sorted(str(path.relative_to(out)) for path in files)
     assert names == [
@@ -182,10 +184,10 @@ def test_the_winner_is_trained_once_on_test_and_then_the_sweep_is_over(
     before = (folder / "metrics.json").read_bytes()
     lines: list[str] = []
     assert final(store, out, log=lines.append) == folder
-    assert lines == [f"{out}: the winner has been evaluated on test before, and is not again"]
+    assert lines == [f"{out}: skipped, the winner was already evaluated on test"]
     assert (folder / "metrics.json").read_bytes() == before
     assert sweep(store, space, out=out, seed=2, log=quiet) == winner  # nothing is left to do
-    with pytest.raises(InputError, match=r"evaluated on test, .*4 are there, 5 asked for"):
+    with pytest.raises(InputError, match=r"evaluated on test, .*4 exist, 5 requested"):
         sweep(store, space, out=out, seed=2, trials=5, log=quiet)
     other = ordered_store(40)
     other.key = "0" * 64
@@ -203,7 +205,7 @@ def test_a_look_at_test_that_is_cut_off_is_the_one_look(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.train.results.draw_figures", killed)  # scores were printed before
+        patch.setattr(results, "draw_figures", killed)  # scores were printed before
         with pytest.raises(KeyboardInterrupt):
             final(store, out, log=quiet)
     with pytest.raises(InputError, match="evaluated on test, so no more trials"):
@@ -290,7 +292,7 @@ def test_a_file_in_the_place_of_the_study_is_a_sentence(tmp_path: Path, space: S
     store, out = ordered_store(), tmp_path / "out"
     sweep(store, space, out=out, trials=1, log=quiet)
     (out / "study.db").write_text("nothing of Optuna's" * 100)
-    with pytest.raises(InputError, match=r"study\.db: is no study .*not a database.*another --out"):
+    with pytest.raises(InputError, match=r"study\.db: is not an Optuna study .*another --out"):
         sweep(store, space, out=out, trials=1, log=quiet)
     with pytest.raises(InputError, match="trials is 0; it must be 1 or more"):
         sweep(store, space, out=out, trials=0, log=quiet)
@@ -321,7 +323,8 @@ def test_a_study_of_another_optuna_or_damaged_is_a_sentence(
 
 
 def test_every_seed_that_numpy_takes_will_do(tmp_path: Path, space: Space) -> None:
-    sweep(ordered_store(), space, out=tmp_path / "out", seed=2**40, log=quiet)
+    with figures(drawn=True):
+        sweep(ordered_store(), space, out=tmp_path / "out", seed=2**40, log=quiet)
     assert (tmp_path / "out" / "figures" / "importance.png").exists()
 
 
@@ -412,6 +415,6 @@ def test_examples_of_the_page(
     page = (DOCS / "sweep.md").read_text("utf-8")
     rungs = [FIRST_RUNG * REDUCTION**i for i in range(3)]
     assert f"After {rungs[0]}, {rungs[1]} and {rungs[2]} epochs" in page
-    results = run_examples(DOCS / "sweep.md")
-    assert results.failed == 0, capsys.readouterr().out
-    assert results.attempted > 10
+    examples = run_examples(DOCS / "sweep.md")
+    assert examples.failed == 0, capsys.readouterr().out
+    assert examples.attempted > 10

@@ -18,9 +18,9 @@ import featstore
 from featstore.errors import InputError
 from pipeline.sweep import Space, load_space, sweep
 from pipeline.sweep.study import open_study, ranked
-from pipeline.sweep.trial import Task, call, run
 from pipeline.sweep.workers import in_processes
 from pipeline.system.processes import worker_processes
+from pipeline.train.trial import Task, call, run
 from tests.fakes import ordered_store
 from tests.folders import ROOT
 from tests.sweeps import quiet, saved, table, task_of, trials_of, write_space
@@ -94,7 +94,7 @@ def test_killed_in_a_trial_and_continued_it_ends_as_if_undisturbed(
         kill_in_a_trial(started(tmp_path, *given), out, after)
     lines: list[str] = []
     sweep(on_disk, load_space(path), out=out, log=lines.append)
-    assert lines[0] == "trials cut off, to be repeated: 1"
+    assert lines[0] == "interrupted trials to repeat: 1"
     assert trials_of(out) == trials_of(tmp_path / "whole")
     assert [row["trial"] for row in table(out)] == [str(n) for n in range(15) if n not in (2, 12)]
 
@@ -125,7 +125,7 @@ def test_two_processes_are_killed_with_their_parent_and_the_next_ones_end_it(
     second = started(tmp_path, *given)
     said, _ = second.communicate(timeout=PATIENCE)
     assert second.returncode == 0
-    assert "trials cut off, to be repeated: 2\n" in said
+    assert "interrupted trials to repeat: 2\n" in said
     rows = table(out)
     assert len(rows) == 6
     space = load_space(path)
@@ -149,12 +149,12 @@ def test_a_worker_that_is_killed_is_a_sentence(
 ) -> None:
     name = "pipeline.sweep.workers.CALL_ON_ONE_THREAD"
     monkeypatch.setattr(name, "tests.pipeline.sweep.test_workers:die")
-    with pytest.raises(InputError, match=r"a worker process was killed.* than 2: it goes on"):
+    with pytest.raises(InputError, match=r"a worker process was killed.* than 2 to resume"):
         sweep(on_disk, space, out=tmp_path / "out", workers=2, log=quiet)
     monkeypatch.undo()
     lines: list[str] = []
     sweep(on_disk, space, out=tmp_path / "out", log=lines.append)
-    assert lines[0] == "trials cut off, to be repeated: 2"
+    assert lines[0] == "interrupted trials to repeat: 2"
 
 
 def wait_forever(task: Task) -> None:
@@ -192,7 +192,7 @@ def submit_and(then: Callable[[], None]) -> None:
 def test_another_store_in_the_place_of_the_first_is_refused_by_workers(
     on_disk: featstore.Store, space: Space
 ) -> None:
-    with pytest.raises(InputError, match="when the sweep began"):
+    with pytest.raises(InputError, match="when the sweep started"):
         call((pickle.dumps(on_disk), task_of(on_disk, space, key="0" * 64)))
 
 
@@ -201,7 +201,7 @@ def test_dask_workers_make_the_same_trials(
 ) -> None:
     pytest.importorskip("distributed")
     out = tmp_path / "out"
-    with pytest.raises(InputError, match="give one of the two"):
+    with pytest.raises(InputError, match="pass only one of them"):
         sweep(on_disk, space, out=out, workers=2, dask="local:1", log=quiet)
     sweep(on_disk, space, out=out, dask="local:1", log=quiet)
     with open_study(out / "study.db", space, seed=0) as study:

@@ -283,11 +283,13 @@ def test_a_lost_process_ends_the_other_and_both_go_on(
     _, stderr = first.communicate(timeout=PATIENCE)
     second.communicate(timeout=PATIENCE)
     assert first.returncode == 2, stderr
-    assert stderr.splitlines()[-1].startswith("Error: process 0 lost another one of this training")
+    assert stderr.splitlines()[-1].startswith(
+        "Error: process 0 lost another process of this training"
+    )
     assert not out.exists()
     assert (unfinished_of(out) / CHECKPOINT).is_file()
     done = torchrun(COMMAND, tmp_path, *arguments(store, out))
-    assert "goes on after epoch" in done.stdout
+    assert "resuming an interrupted training after epoch" in done.stdout
     for file in ("weights.safetensors", "predictions.csv", "config.yaml"):
         assert (out / file).read_bytes() == (undisturbed / file).read_bytes()
 

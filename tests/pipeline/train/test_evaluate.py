@@ -30,9 +30,7 @@ def run_of(out: Path, *overrides: str) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.train.results.draw_figures", lambda folder, *rest: folder.mkdir())
-        return run_of(tmp_path_factory.mktemp("runs") / "one")
+    return run_of(tmp_path_factory.mktemp("runs") / "one")
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
@@ -71,7 +69,7 @@ def test_other_features_and_classes_are_refused(
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_certainty_on_its_own_store_is_that_of_training(run: Path, part: str) -> None:
     store, metrics = store_of(), read_metrics(run)
-    clips, people, error = certainty(run, store, part, rescore(run, store, part))
+    clips, people, error = certainty(run, store, part, rescore(run, store, part)).lines()
     for line, over in ((clips, "clips"), (people, "subjects")):
         texts = [
             f"{name} {100 * low:.1f} to {100 * high:.1f}"
@@ -99,7 +97,7 @@ def test_certainty_of_an_older_run_and_without_subjects(run: Path, tmp_path: Pat
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     store = store_of(subjects=[f"video{number}" for number in range(60)])
     store.subjects_known = False
-    lines = certainty(tmp_path, store, "test", rescore(tmp_path, store, "test"))
+    lines = certainty(tmp_path, store, "test", rescore(tmp_path, store, "test")).lines()
     assert lines[1].startswith("95 % over 12 videos  top-1")
     error = read_metrics(run)["calibration"]["test"]["ece"]
     assert lines[2] == f"calibration error    {100 * error:.1f} %"
@@ -122,17 +120,14 @@ def test_clips_whose_features_are_not_finite_are_not_scored(run: Path, part: str
 
 
 @pytest.mark.parametrize("how", ["train", "recording"])
-def test_another_store_is_standardised_by_the_training_steps(
-    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.train.results.draw_figures", lambda folder, *rest: folder.mkdir())
+def test_another_store_is_standardised_by_the_training_steps(tmp_path: Path, how: str) -> None:
     run = run_of(tmp_path / "one", f"data.standardise={how}")
     own, copy = store_of(), store_of()
     copy.key = "0d" * 32  # the same clips, but as another store
     copy.splits[copy.splits == "train"] = "val"
     mine, theirs = rescore(run, own, "test"), rescore(run, copy, "test")
     np.testing.assert_allclose(mine.log_probabilities, theirs.log_probabilities, atol=1e-4)
-    said = [line for line in certainty(run, own, "test", mine) if "unlabelled" in line]
+    said = [line for line in certainty(run, own, "test", mine).lines() if "unlabelled" in line]
     whose = "mean and std of their own recording"
     expected = f"unlabelled test data: used; features are standardised by {whose}"
     assert said == ([expected] if how == "recording" else [])

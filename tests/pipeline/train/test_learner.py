@@ -9,6 +9,7 @@ import torch
 from featstore.errors import InputError
 from models.heads import build_head
 from models.losses import cross_entropy
+from pipeline.system import device
 from pipeline.system.device import has_bf16
 from pipeline.train.imbalance import class_weights, sampling_probabilities
 from pipeline.train.learner import Learner, make_loss
@@ -101,10 +102,9 @@ def test_every_field_changes_what_is_learnt(given: tuple[str, ...], change: str)
     assert not same(plain, learnt(*given, change))
 
 
+@pytest.mark.skipif(not device.has_bf16(), reason="the processor multiplies no bfloat16")
 @pytest.mark.skipif(not has_bf16(), reason="the processor has no bfloat16")
-def test_products_in_half_the_bits_leave_weights_whole_and_learn_as_much(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_products_in_half_the_bits_leave_weights_whole_and_learn_as_much() -> None:
     store, losses = ordered_store(60), []
     for precision in ("float32", "bf16"):
         recipe = recipe_of("data.steps=6", "train.lr=0.02", f"train.precision={precision}")
@@ -114,11 +114,14 @@ def test_products_in_half_the_bits_leave_weights_whole_and_learn_as_much(
     assert losses[1] != losses[0]
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
     assert {tensor.dtype for tensor in learner.head.state_dict().values()} == {torch.float32}
-    monkeypatch.setattr("pipeline.system.device.has_bf16", lambda: False)
-    with pytest.raises(
-        InputError, match=r"train\.precision is bf16, .*slower.* train\.precision out"
-    ):
-        train(store, recipe, out=tmp_path / "run", log=quiet)
+
+
+def test_products_in_half_the_bits_are_refused_where_they_are_slower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "has_bf16", lambda: False)
+    with pytest.raises(InputError, match=r"train\.precision is bf16"):
+        train(ordered_store(60), recipe_of("train.precision=bf16"), out=tmp_path / "run", log=quiet)
 
 
 def test_class_without_training_clips_has_no_weight() -> None:

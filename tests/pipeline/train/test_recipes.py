@@ -17,11 +17,6 @@ def quiet(line: str) -> None:
     pass
 
 
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.train.results.draw_figures", lambda folder, *rest: folder.mkdir())
-
-
 @pytest.mark.parametrize("steps", ["null", "6"])
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_train_with_every_augmentation(tmp_path: Path, name: str, steps: str) -> None:

@@ -16,13 +16,6 @@ from tests.fakes import FakeStore, ordered_store
 SMALL = ["head.hidden=4", "train.epochs=1", "train.patience=null"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_figures() -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.train.results.draw_figures", lambda folder, *rest: folder.mkdir())
-        yield
-
-
 def recipe_of(*overrides: str) -> Recipe:
     return load_recipe("baseline", [*SMALL, *overrides])
 
@@ -193,6 +186,7 @@ def test_report_says_what_scores_rest_on_and_leave_out(tmp_path: Path) -> None:
         "train, 1 of test.",
     ):
         assert f"- {line}\n" in text
+    assert "2 of 3 classes on val and 2 of 3 classes on test" in text
     assert "fake split 1: clips that could" not in text
 
 
@@ -223,7 +217,7 @@ def test_runs_of_another_configuration_are_refused_before_anything_is_trained(
         sweep(out)
     assert not (out / "split0-seed0").exists()
     (out / "split1-seed1" / "config.yaml").unlink()
-    with pytest.raises(InputError, match="not a whole run"):
+    with pytest.raises(InputError, match="not a finished run"):
         sweep(out)
 
 
@@ -237,8 +231,8 @@ def test_a_folder_that_is_something_else_is_refused_before_anything_is_trained(
     (other / "metrics.json").write_text('{"accuracy": 1}')
     (tmp_path / "file").write_text("")
     for folder, message in [
-        (run, "is a run of its own"),
-        (other, "is not that of several runs"),
+        (run, "is a single run"),
+        (other, "is not a summary of several runs"),
         (tmp_path / "file", "is a file"),
     ]:
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -248,7 +242,7 @@ def test_a_folder_that_is_something_else_is_refused_before_anything_is_trained(
         assert after == before
     for name in ("predictions.csv", "config.yaml"):
         (run / name).unlink()
-    with pytest.raises(InputError, match="not that of several runs"):
+    with pytest.raises(InputError, match="not a summary of several runs"):
         sweep(run)
 
 

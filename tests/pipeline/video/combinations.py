@@ -124,12 +124,12 @@ MIRRORED = ("mirrored", "upside down", "turned by 90 and mirrored")
 REFUSED: dict[Combination, str] = {
     **{Combination(coding, "avi"): FFMPEG_TOO for coding in HEVC},
     **{
-        Combination(f"{codec}, at a variable rate", "ts"): "frames are missing behind frame"
+        Combination(f"{codec}, at a variable rate", "ts"): "frames are missing after frame"
         for codec in STAMPED_CODECS
     },
     **{Combination("h264, B-frames", "mkv", turn): "it is mirrored" for turn in MIRRORED},
     **{
-        Combination(coding, container, "turned by 45"): "it is shown turned by"
+        Combination(coding, container, "turned by 45"): "it is rotated by 45"
         for coding, containers in TURNED.items()
         for container in containers.split()
     },
@@ -138,8 +138,8 @@ REFUSED: dict[Combination, str] = {
         for coding, reason in {
             "h264, refreshed in parts": "frame 0 did not decode",
             "hevc, open groups": "frame 0 did not decode",
-            "mpeg2, open groups": "frames are missing behind frame",
-            "mpeg1, B-frames": "frames are missing behind frame",
+            "mpeg2, open groups": "frames are missing after frame",
+            "mpeg1, B-frames": "frames are missing after frame",
             "mpeg4, B-frames": "frame 1 did not decode",
         }.items()
     },

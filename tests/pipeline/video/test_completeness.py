@@ -96,10 +96,10 @@ def test_a_lost_packet_of_a_transport_stream(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "last", "reason"),
     [
-        ("a.mkv", 24, "frames are missing behind frame 19, at 0.6"),
-        ("a.flv", 24, r"byte \d+ begins no tag"),
+        ("a.mkv", 24, "frames are missing after frame 19, at 0.6"),
+        ("a.flv", 24, r"no tag begins at byte \d+"),
         ("a.nut", 24, r"byte \d+ begins no frame"),
-        ("a.avi", 21, r"byte \d+ begins no chunk"),
+        ("a.avi", 21, r"no chunk begins at byte \d+"),
     ],
 )
 def test_lost_frames_between_others(tmp_path: Path, name: str, last: int, reason: str) -> None:

@@ -15,7 +15,7 @@ from pipeline.video.decode import decode
 from pipeline.video.decoders import versions
 from pipeline.video.index import read_index
 from pipeline.video.modes import DECODERS
-from tests.builds import build, options_of, prepare, row, write_dataset
+from tests.builds import build, options_of, plan_of, row, write_dataset
 from tests.videos import textured, write_video
 
 # No AVI, whose B-frames torchcodec does not find again.
@@ -97,10 +97,10 @@ def test_statistics_are_kept_for_each_decoder(tmp_path, made_up, monkeypatch) ->
 def test_every_decoder_has_keys_of_its_own(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "data", ROWS)
     options = [options_of(data, tmp_path, pixels="rgb", decoder=name) for name in DECODERS]
-    assert len({prepare(own).key for own in options}) == 3
+    assert len({plan_of(own).key for own in options}) == 3
     for own in options:
-        lines = "\n".join(describe(prepare(own)))
-        assert ("does not notice frames that are damaged" in lines) is (own.decoder != "pyav")
+        lines = "\n".join(describe(plan_of(own)))
+        assert ("does not detect damaged frames" in lines) is (own.decoder != "pyav")
 
 
 @pytest.mark.parametrize(("pixels", "warned"), [("rgb", True), ("luma", False)])
@@ -110,7 +110,7 @@ def test_rgb_of_deep_grey_is_warned_of(tmp_path: Path, pixels: str, warned: bool
     for name in ("train.mp4", "val.mkv"):
         path = write_video(tmp_path / "deep.mkv", deep, codec="ffv1", pixel_format="gray16le")
         path.replace(data.parent / name)
-    lines = list(describe(prepare(options_of(data, tmp_path, pixels=pixels))))
+    lines = list(describe(plan_of(options_of(data, tmp_path, pixels=pixels))))
     assert any("2 of 2 videos" in line and "with 16" in line for line in lines) is warned
     assert any("--pixels luma" in line for line in lines) is warned
 
@@ -119,7 +119,7 @@ def test_refused_before_anything_is_decoded(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "data", ROWS)
     with pytest.raises(InputError, match="it is one of pyav, torchcodec:cpu, torchcodec:cuda"):
         options_of(data, tmp_path, decoder="torchcodec")
-    with pytest.raises(InputError, match="gives RGB only, and pixels are luma"):
+    with pytest.raises(InputError, match=r"--decoder is torchcodec:cuda.*--pixels rgb"):
         options_of(data, tmp_path, decoder="torchcodec:cuda")
 
 

@@ -316,7 +316,7 @@ def test_left_out_numbers_are_refused(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", textured(6))
     assert len(numbered_images(folder)) == 6
     (folder / "frame_0004.png").unlink()
-    with pytest.raises(InputError, match=r"missing behind frame_0003\.png"):
+    with pytest.raises(InputError, match=r"missing after frame_0003\.png"):
         numbered_images(folder)
     for odd in (1, 3, 5):  # every second one is even again
         (folder / f"frame_{odd:04}.png").unlink(missing_ok=True)

@@ -12,13 +12,14 @@ import pytest
 
 from featstore.errors import InputError
 from pipeline.cli import main
+from pipeline.video import crashes as crashes_module
 from pipeline.video import decode, journal
 from pipeline.video import videos as catalogue
-from pipeline.video.crashes import NO_MEMORY, _entries, crashes
+from pipeline.video.crashes import crashes
 from pipeline.video.decode import DecodeError
 from pipeline.video.index import read_index
 from pipeline.video.journal import keep_journal
-from tests.builds import options_of, prepare, silent, write_dataset
+from tests.builds import options_of, plan_of, silent, write_dataset
 from tests.videos import luma, textured, write_video
 
 # A process that notes what it does, as a build does, and then does it.
@@ -45,7 +46,7 @@ def hang(path: Path, frame: int) -> None:
 
 
 def lack_memory(path: Path, frame: int) -> None:
-    os._exit(NO_MEMORY)
+    os._exit(crashes_module.NO_MEMORY)
 
 
 def die(folder: Path, video: Path, how: str) -> subprocess.CompletedProcess[str]:
@@ -94,8 +95,8 @@ def test_the_frame_that_is_due_is_noted(tmp_path: Path) -> None:
             assert next(frames)[0] == number
         (kept,) = (tmp_path / "j").iterdir()
         with journal.at_work(path, 5):
-            assert dict(_entries(kept.read_bytes())) == {path: 5}
-        assert dict(_entries(kept.read_bytes())) == {}
+            assert dict(crashes_module._entries(kept.read_bytes())) == {path: 5}
+        assert dict(crashes_module._entries(kept.read_bytes())) == {}
 
 
 def test_a_build_refuses_the_video_or_fails_its_clips(
@@ -105,9 +106,9 @@ def test_a_build_refuses_the_video_or_fails_its_clips(
     crashed = {tmp_path / "data" / "val.mkv": "its decoder crashed (SIGSEGV)"}
     monkeypatch.setattr(catalogue, "crashes", lambda folder: crashed)
     with pytest.raises(InputError, match=r"val.mkv cannot be read: its decoder crashed .SIGSEGV."):
-        prepare(options_of(data, tmp_path / "stores"))
-    prepared = prepare(options_of(data, tmp_path / "stores", max_failures="50%"))
-    lost = [prepared.videos[prepared.clips[clip].video].name for clip in prepared.lost]
+        plan_of(options_of(data, tmp_path / "stores"))
+    plan = plan_of(options_of(data, tmp_path / "stores", max_failures="50%"))
+    lost = [plan.videos[plan.clips[clip].video].name for clip in plan.lost]
     assert lost == ["val.mkv"]
 
 
@@ -137,6 +138,6 @@ def test_the_command_keeps_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyP
     data = write_dataset(tmp_path / "data")
     arguments = ["build", "--source", "table", "--data", str(data), "--weights", "random"]
     with pytest.raises(SystemExit):
-        main([*arguments, "--pixels", "luma", "--dry-run", "--store", str(tmp_path / "stores")])
+        main([*arguments, "--pixels", "luma", "--dry-run", "--stores", str(tmp_path / "stores")])
     assert folders == [tmp_path / "stores" / ".decoding"]
     assert not folders[0].exists()

@@ -104,7 +104,7 @@ def test_other_turns_are_refused(video: Path, degrees: int) -> None:
     angle = np.deg2rad(degrees)
     path = with_matrix(video, (np.cos(angle), np.sin(angle), -np.sin(angle), np.cos(angle)))
     # PyAV cuts the fraction off.
-    with pytest.raises(DecodeError, match=f"turned by ({degrees}|{degrees - 1}) degrees"):
+    with pytest.raises(DecodeError, match=f"rotated by ({degrees}|{degrees - 1}) degrees"):
         luma(path, read_index(path), [0])
 
 

@@ -10,7 +10,7 @@ from av.stream import Disposition
 from pipeline.build.summary import describe
 from pipeline.video.decode import decode
 from pipeline.video.index import read_index
-from tests.builds import options_of, prepare, write_dataset
+from tests.builds import options_of, plan_of, write_dataset
 from tests.videos import textured, write_streams, write_video
 
 FILM, COVER = textured(20), textured(1, 96, 128, seed=1)
@@ -63,11 +63,11 @@ def test_an_attached_picture_is_no_second_stream(tmp_path: Path) -> None:
 def test_a_build_says_so_and_its_key_names_the_stream(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "data")
     write_streams(tmp_path / "data" / "val.mkv", (COVER, FILM), (NONE, NONE), "libx264")
-    prepared = prepare(options_of(data, tmp_path / "stores"))
-    said = " ".join(describe(prepared))
+    plan = plan_of(options_of(data, tmp_path / "stores"))
+    said = " ".join(describe(plan))
     assert "1 videos hold several video streams" in said
     assert "val.mkv: stream 2 of 2 is read" in said
-    for clip in prepared.clips:
-        video = prepared.videos[clip.video]
+    for clip in plan.clips:
+        video = plan.videos[clip.video]
         suffix = "#1" if video.name == "val.mkv" else ""
-        assert clip.key(prepared.videos, "luma").video == video.sha256 + suffix
+        assert clip.key(plan.videos, "luma").video == video.sha256 + suffix

@@ -130,7 +130,7 @@ def _runs(found) -> list:
 
 def test_another_number_of_frames(opening) -> None:
     opening(frames=39)
-    with pytest.raises(InputError, match="has 40 frames, and torchcodec finds 39"):
+    with pytest.raises(InputError, match="has 40 frames, but torchcodec finds 39"):
         frames_of([0])
 
 
@@ -170,13 +170,13 @@ def test_what_torchcodec_cannot_read(tmp_path: Path) -> None:
     stream = write_video(tmp_path / "a.ts", textured(3))
     for path, kind in (
         (images, "a folder of images"),
-        (untimed, "a video whose frames carry no time stamps"),
+        (untimed, "a video without time stamps"),
         (stream, "an MPEG-TS"),
     ):
         index = read_index(path) if path.is_file() else INDEX
-        with pytest.raises(InputError, match=f"is {kind}.*; give --decoder pyav"):
+        with pytest.raises(InputError, match=f"is {kind}.*pass --decoder pyav"):
             next(decode_with_torchcodec(path, index, np.arange(2), "rgb", device="cpu"))
-    with pytest.raises(InputError, match="gives RGB only"):
+    with pytest.raises(InputError, match="RGB only; pixels are luma"):
         next(decode_with_torchcodec(stream, INDEX, np.arange(2), "luma", device="cpu"))
     with pytest.raises(DecodeError, match="No such file"):
         next(decode_with_torchcodec(tmp_path / "b.mp4", INDEX, np.arange(2), "rgb", device="cpu"))

@@ -16,14 +16,14 @@ from featstore import Store
 from featstore.errors import InputError
 from featstore.manage.provenance import read_provenance
 from pipeline.build.extract.backbone import fitting_batch, with_batch_size
-from pipeline.build.extract.batch_runner import Lanes, lanes_of
+from pipeline.build.extract.batch_runner import BatchRunner, concurrency_of
 from pipeline.build.extract.batching import Batches, UnitFeatures
 from pipeline.build.extract.buffers import Blocks
 from pipeline.build.extract.timings import Timings
 from pipeline.build.summary import timing_table
 from pipeline.system.device import check_precision, choose_device
 from pipeline.video.pieces import PIECE_FRAMES
-from tests.builds import FRAMES, build, options_of, prepare, relative_error, write_dataset
+from tests.builds import FRAMES, build, options_of, plan_of, relative_error, write_dataset
 
 CPU = torch.device("cpu")
 FIXED = {"normalise": "0.4,0.2", "size": 48}
@@ -86,11 +86,11 @@ def test_the_error_is_that_of_the_first_batch() -> None:
 
     backbone = build_backbone("squeezenet1_1")
     x = torch.rand(4, 3, 48, 48, generator=torch.Generator().manual_seed(1))
-    lanes = Lanes(backbone, [4, 3, 48, 48], CPU, "bf16")
-    found = lanes.submit(list(x[:3])).result().double()
-    first = lanes.error
-    lanes.submit(list(x)).result()
-    assert lanes.error is first
+    runner = BatchRunner(backbone, [4, 3, 48, 48], CPU, "bf16")
+    found = runner.submit(list(x[:3])).result().double()
+    first = runner.error
+    runner.submit(list(x)).result()
+    assert runner.error is first
     with torch.inference_mode():
         exact = backbone(x[:3].contiguous(memory_format=torch.channels_last)).double()
     assert first is not None
@@ -104,9 +104,9 @@ def test_features_beyond_the_range_are_refused() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.mean(dim=(2, 3)) * torch.inf
 
-    lanes = Lanes(Large(), [2, 3, 8, 8], CPU, "fp16")
+    runner = BatchRunner(Large(), [2, 3, 8, 8], CPU, "fp16")
     with pytest.raises(InputError, match=r"--precision fp16.*not finite.*--precision bf16"):
-        lanes.submit([torch.ones(3, 8, 8)])
+        runner.submit([torch.ones(3, 8, 8)])
 
 
 @pytest.mark.parametrize("precision", ["tf32", "fp16"])
@@ -142,7 +142,7 @@ def test_older_gpus_lack_what_ampere_has(monkeypatch, precision: str) -> None:
     gpu = torch.device("cuda", 0)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "Tesla T4")
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (7, 5))
-    with pytest.raises(InputError, match=f"{precision}, which Tesla T4 does not have"):
+    with pytest.raises(InputError, match=f"{precision}, which Tesla T4 does not support"):
         check_precision(precision, gpu)
     check_precision("fp16", gpu)
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (8, 0))
@@ -155,7 +155,7 @@ def test_batches_are_halved_until_they_fit(most: int, expected: int) -> None:
     assert fitting_batch(backbone, [64, 3, 4, 4], CPU) == expected
     assert set(backbone.seen) == {size for size in (64, 32, 16, 8, 4, 2, 1) if size >= expected}
     # As many at once as later.
-    assert backbone.seen.count(expected) == lanes_of(CPU)[0]
+    assert backbone.seen.count(expected) == concurrency_of(CPU)[0]
 
 
 def test_frames_that_wait_are_given_room(tmp_path: Path, data: Path, monkeypatch) -> None:
@@ -167,7 +167,8 @@ def test_frames_that_wait_are_given_room(tmp_path: Path, data: Path, monkeypatch
 
     monkeypatch.setattr("pipeline.build.extract.backbone.fitting_batch", fitting)
     options = options_of(data, tmp_path, batch_size=None, workers=3, size=48)
-    found = with_batch_size(Picky(64), options, torch.device("cuda", 0))
+    extraction = plan_of(options).extraction
+    found = with_batch_size(Picky(64), extraction, torch.device("cuda", 0))
     assert found.batch_size == 32
     assert asked == [3 * PIECE_FRAMES * Picky(64).channels * 48 * 48]
 
@@ -194,9 +195,9 @@ def test_one_input_that_does_not_fit() -> None:
 
 
 def test_a_given_batch_size_is_not_searched(tmp_path: Path, data: Path) -> None:
-    options = options_of(data, tmp_path, batch_size=8)
-    assert with_batch_size(Picky(1), options, torch.device("cuda", 0)) is options
-    unset = options_of(data, tmp_path, batch_size=None)
+    fixed = plan_of(options_of(data, tmp_path, batch_size=8)).extraction
+    assert with_batch_size(Picky(1), fixed, torch.device("cuda", 0)) is fixed
+    unset = plan_of(options_of(data, tmp_path, batch_size=None)).extraction
     assert with_batch_size(Picky(1), unset, CPU) is unset
 
 
@@ -205,7 +206,7 @@ def test_too_little_memory_later_says_what_to_start_with(
     tmp_path: Path, data: Path, monkeypatch, size: int, words: str
 ) -> None:
     calls: list[int] = []
-    run = Lanes._run
+    run = BatchRunner._run
 
     def full(self, inputs):
         calls.append(len(inputs))
@@ -213,7 +214,7 @@ def test_too_little_memory_later_says_what_to_start_with(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return run(self, inputs)
 
-    monkeypatch.setattr(Lanes, "_run", full)
+    monkeypatch.setattr(BatchRunner, "_run", full)
     with pytest.raises(InputError, match=f"with batches of {size}; .*{words}"):
         build(options_of(data, tmp_path, batch_size=size))
 
@@ -226,13 +227,13 @@ def test_the_same_bits_with_any_number_of_processors(
     try:
         for processors in (1, 3, 8):
             torch.set_num_threads(processors)
-            assert lanes_of(CPU) == (processors, 1)
+            assert concurrency_of(CPU) == (processors, 1)
             store = build(options_of(data, tmp_path / str(processors), batch_size=3, **FIXED))
             assert torch.get_num_threads() == processors
             found.append(all_rows(store))
             assert store.attributes["numerics"]["threads"] == 1
         torch.set_num_threads(20)
-        assert lanes_of(CPU) == (6, 3)
+        assert concurrency_of(CPU) == (6, 3)
     finally:
         torch.set_num_threads(threads)
     np.testing.assert_array_equal(found[0], found[1])
@@ -265,26 +266,26 @@ def test_decoders_and_batches_take_turns(monkeypatch) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
     monkeypatch.setattr("pipeline.build.extract.batch_runner.processors", lambda: 2)
     counted = Counted()
-    lanes = Lanes(counted, [1, 3, 4, 4], CPU)
-    assert lanes.count == 2
+    runner = BatchRunner(counted, [1, 3, 4, 4], CPU)
+    assert runner.count == 2
 
     def decode() -> None:
         for _ in range(20):
-            with lanes.turns, counted.enter():
+            with runner.turns, counted.enter():
                 pass
 
     decoders = [Thread(target=decode) for _ in range(3)]
     for decoder in decoders:
         decoder.start()
-    batches = [lanes.submit([torch.full((3, 4, 4), float(n))]) for n in range(20)]
+    batches = [runner.submit([torch.full((3, 4, 4), float(n))]) for n in range(20)]
     assert [int(batch.result()[0, 0]) for batch in batches] == list(range(20))
     for decoder in decoders:
         decoder.join()
     assert counted.most == 2
 
 
-class HeldLanes:
-    """Lanes whose results come when they are asked for."""
+class HeldRunner:
+    """BatchRunner whose results come when they are asked for."""
 
     count = 2
 
@@ -293,11 +294,11 @@ class HeldLanes:
         self.most = 0
 
     def submit(self, inputs: list[torch.Tensor]) -> Future:
-        lanes = self
+        runner = self
 
         class Result(Future):
             def result(self, timeout=None):
-                lanes.waiting.remove(own)
+                runner.waiting.remove(own)
                 return own[1]
 
         own = (Result(), torch.stack(inputs))
@@ -307,17 +308,17 @@ class HeldLanes:
 
 
 def test_batches_that_wait_are_bounded_and_come_back_in_place() -> None:
-    lanes, ticks = HeldLanes(), []
-    batches = Batches(lanes, 4, lambda inputs, frames: ticks.append(inputs), Timings())
+    runner, ticks = HeldRunner(), []
+    batches = Batches(runner, 4, lambda inputs, frames: ticks.append(inputs), Timings())
     units = [UnitFeatures(count, 2) for count in (30, 9)]
     for unit, count in zip(units, (30, 9), strict=True):
         for number in range(count):
             x = "its data are corrupt" if number % 5 == 3 else torch.full((2,), float(number))
             batches.add(x, unit)
         batches.flush(unit)
-    assert len(lanes.waiting) == lanes.most
+    assert len(runner.waiting) == runner.most
     batches.drain()
-    assert lanes.most == lanes.count + 1
+    assert runner.most == runner.count + 1
     assert sum(ticks) == 24 + 7
     for unit, count in zip(units, (30, 9), strict=True):
         assert unit.complete
@@ -335,7 +336,7 @@ def test_the_next_unit_is_under_way_while_one_is_written(
     monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * 8)
     sent: list[int] = []
     written: list[int] = []
-    submit, write = Lanes.submit, machines.write_unit
+    submit, write = BatchRunner.submit, machines.write_unit
 
     def counted(self, inputs):
         sent.append(len(inputs))
@@ -345,7 +346,7 @@ def test_the_next_unit_is_under_way_while_one_is_written(
         written.append(len(sent))
         return write(files, unit, rows, *rest)
 
-    monkeypatch.setattr(Lanes, "submit", counted)
+    monkeypatch.setattr(BatchRunner, "submit", counted)
     monkeypatch.setattr(machines, "write_unit", noted)
     build(options_of(data, tmp_path, batch_size=2, **FIXED))
     # The first unit has 8 inputs, so 4 batches; when it is written others have been sent.
@@ -360,9 +361,15 @@ def test_summary(tmp_path: Path, data: Path) -> None:
     # train.mp4 up to frame 16 and the others whole; the decoder gives frames before them, too.
     assert record["frames_used"] == 16 + 17 + FRAMES
     assert FRAMES + 20 + 16 <= record["frames_decoded"] <= 3 * FRAMES
-    text = timing_table(prepare(options), record["seconds"])
-    for stage in ("index", "decode", "preprocess", "backbone", "write", "seal", "other", "total"):
-        assert any(line.split()[0] == stage and line.endswith(" %") for line in text.splitlines())
+    text = timing_table(plan_of(options), record["seconds"])
+    rows = [line.split() for line in text.splitlines() if line.endswith(" %")]
+    shares = {row[0]: int(row[-2]) for row in rows}
+    assert {"index", "write", "seal", "other", "total"} <= shares.keys()
+    shown = [int(row[-2]) for row in rows]  # the last one is the total
+    assert abs(sum(shown[:-1]) - 100) <= len(shown)
+    for stage in ("decode", "preprocess", "backbone"):
+        assert stage not in shares
+        assert f"{stage} " in text
     decoded = f"frames decoded {record['frames_decoded']}, used {record['frames_used']}"
     assert decoded in text.splitlines()
     assert text.splitlines()[-1].removeprefix("bottleneck: ") in (

@@ -10,7 +10,7 @@ from models.backbones import build_backbone
 from models.catalogue import BACKBONES
 from models.operators import declare_missing_operators
 from pipeline.build.extract.backbone import numerics
-from pipeline.build.extract.batch_runner import Lanes
+from pipeline.build.extract.batch_runner import BatchRunner
 from pipeline.build.extract.extractor import Extractor
 from pipeline.build.extract.statistics import Statistics
 from tests import reference
@@ -195,13 +195,13 @@ def test_threads_may_decode_pieces_of_a_video_at_once(
 
 def test_overlapping_clips_share_their_rows(tmp_path: Path, data: Path, monkeypatch) -> None:
     decoded: list[int] = []
-    forward = Lanes._run
+    forward = BatchRunner._run
 
     def counted(self, inputs):
         decoded.append(len(inputs))
         return forward(self, inputs)
 
-    monkeypatch.setattr(Lanes, "_run", counted)
+    monkeypatch.setattr(BatchRunner, "_run", counted)
     store = build(options_of(data, tmp_path))
     assert sum(decoded) == 16 + 17 + FRAMES
     assert int(store.row_size.sum()) == sum(r["end"] - r["start"] for r in ROWS)

@@ -7,8 +7,8 @@ import pytest
 
 from featstore.errors import InputError
 from pipeline.build import build as stage
-from pipeline.build.plan.build_plan import cache_of, prepare
-from pipeline.build.plan.options import IMAGENET
+from pipeline.build.plan.build_plan import cache_of, plan_build
+from pipeline.build.plan.normalisation import IMAGENET
 from tests.builds import FRAMES, ROWS, options_of, row, silent, write_dataset
 from tests.videos import textured, write_images, write_table, write_video
 
@@ -18,7 +18,7 @@ def measured(data: Path, store: Path, **more):
     options = options_of(data, store, **more)
     cache = cache_of(store)
     try:
-        return stage.measure(prepare(options, cache, silent), cache, silent)
+        return stage.measure(plan_build(options, cache, silent).training_pixels, cache, silent)
     finally:
         cache.close()
 

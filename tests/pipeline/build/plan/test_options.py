@@ -6,7 +6,9 @@ import pytest
 
 from featstore.errors import InputError
 from featstore.keys import digest
-from pipeline.build.plan.options import BuildOptions, feature_configuration, fixed_normalisation
+from pipeline.build.plan.failure_limit import FailureLimit
+from pipeline.build.plan.options import BuildOptions, feature_configuration
+from pipeline.video.modes import PixelSpec
 
 
 def options(**more) -> BuildOptions:
@@ -33,14 +35,16 @@ def test_refused(given: dict, words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("split", None),
+        ("split", ((), ())),
         ("imagenet", ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))),
         ("0.4,0.2", ((0.4,), (0.2,))),
         (".1,.2,.3,.4,.5,.6", ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))),
     ],
 )
 def test_normalisation(text: str, expected) -> None:
-    assert fixed_normalisation(text) == expected
+    normalise = options(normalise=text).normalise
+    assert (normalise.mean, normalise.std) == expected
+    assert str(normalise) == text
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,9 @@ def test_normalisation_refused(text: str) -> None:
 
 
 def configured(pixels="luma", fps=None, weights="random:0", **more) -> str:
-    return digest(feature_configuration(options(**more), pixels, fps, weights))
+    made = options(**more)
+    spec = PixelSpec(pixels, fps, made.decoder)
+    return digest(feature_configuration(made, spec, weights))
 
 
 @pytest.mark.parametrize(
@@ -89,9 +95,9 @@ def test_windows_count_for_video_backbones(change: dict) -> None:
 
 
 def test_float32_leaves_no_trace_in_the_configuration() -> None:
-    found = feature_configuration(options(), "luma", None, "random:0")
+    found = feature_configuration(options(), PixelSpec("luma", None), "random:0")
     assert "precision" not in found
-    reduced = feature_configuration(options(precision="tf32"), "luma", None, "random:0")
+    reduced = feature_configuration(options(precision="tf32"), PixelSpec("luma", None), "random:0")
     assert reduced == found | {"precision": "tf32"}
 
 
@@ -139,7 +145,9 @@ def test_refused_from_python(field: str, value: object, words: list[str]) -> Non
         ("fps", "30000/1001", Fraction(30000, 1001)),
         ("size", 64.0, 64),
         ("size", np.int64(64), 64),
-        ("max_failures", 3, "3"),
+        ("max_failures", 3, FailureLimit(3)),
+        ("max_failures", "1%", FailureLimit(percent=1.0)),
+        ("max_failures", FailureLimit(3), FailureLimit(3)),
         ("weights", Path("a.pth"), "a.pth"),
         ("store", "features", Path("features")),
     ],

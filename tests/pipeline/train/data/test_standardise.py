@@ -232,9 +232,8 @@ def test_stores_on_disk(tmp_path: Path, how: How) -> None:
 
 @pytest.mark.parametrize("how", get_args(How))
 def test_recipes_standardise_and_reports_say_what_saw_unlabelled_data(
-    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, how: str
 ) -> None:
-    monkeypatch.setattr("pipeline.train.results.draw_figures", lambda folder, *rest: folder.mkdir())
     changes = ["data.steps=null", "train.epochs=1", "head.hidden=4", f"data.standardise={how}"]
     run = train(made(), load_recipe("baseline", changes), out=tmp_path / "run", log=_quiet)
     assert read_metrics(run)["standardise"] == how
@@ -247,10 +246,7 @@ def test_recipes_standardise_and_reports_say_what_saw_unlabelled_data(
         assert ("subject" if how == "subject" else "recording") in row
 
 
-def test_standardised_training_does_not_depend_on_units(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.train.results.draw_figures", lambda folder, *rest: folder.mkdir())
+def test_standardised_training_does_not_depend_on_units(tmp_path: Path) -> None:
     recipe = load_recipe(
         "baseline", ["data.steps=null", "train.epochs=2", "head.hidden=4", "data.standardise=train"]
     )

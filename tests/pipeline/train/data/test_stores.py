@@ -66,11 +66,6 @@ def both(folder: Path) -> Store:
     return open_stores([folder / "one.zarr", folder / "two.zarr"])
 
 
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.train.results.draw_figures", lambda folder, *rest: folder.mkdir())
-
-
 def recipe_of(*changes: str) -> Recipe:
     return load_recipe("linear", ["train.lr=0.05", "train.epochs=12", *changes])
 
@@ -169,9 +164,9 @@ def test_runs_are_scored_on_as_many_stores(both: Store, tmp_path: Path) -> None:
     run, alone = tmp_path / "run", tmp_path / "alone"
     trained(both, run, "train.epochs=1")
     trained(both.stores[0], alone, "train.epochs=1")
-    with pytest.raises(InputError, match=r"trained on 2 stores, and 1 is given.*same order"):
+    with pytest.raises(InputError, match=r"trained on 2 stores but got 1; pass --store twice"):
         rescore(run, both.stores[0], "test")
-    with pytest.raises(InputError, match="trained on 1 store, and 2 are given"):
+    with pytest.raises(InputError, match="trained on 1 store but got 2; pass --store once"):
         rescore(alone, both, "test")
 
 
@@ -179,7 +174,7 @@ def test_stores_in_another_order_are_refused(both: Store, tmp_path: Path) -> Non
     run = tmp_path / "run"
     trained(both, run, "train.epochs=1")
     one, two = (f"{own.title} ({own.key[:12]})" for own in both.stores)
-    message = f"in the order {one}, {two}, and given are {two}, {one}; name them"
+    message = f"in the order {one}, {two} but got {two}, {one}; pass"
     with pytest.raises(InputError, match=re.escape(message)):
         rescore(run, featstore.fuse(both.stores[::-1]), "test")
 
@@ -195,7 +190,7 @@ def test_stores_of_another_split_in_another_order_are_refused(tmp_path: Path) ->
     run = tmp_path / "run"
     trained(featstore.fuse(first), run)
     assert rescore(run, featstore.fuse(second), "test").metrics.top1 > 0.95
-    with pytest.raises(InputError, match=r"order front split 0 .* given are side split 1 .*front"):
+    with pytest.raises(InputError, match=r"order front split 0 .* but got side split 1 .*front"):
         rescore(run, featstore.fuse(second[::-1]), "test")
     names = ("elsewhere", "further off")  # which say nothing of the order
     other = [half(tmp_path / f"{name}.zarr", bit) for bit, name in enumerate(names)]
@@ -268,7 +263,7 @@ def test_every_store_is_replaced_by_that_of_the_split(
     stores = {
         (size, split): build(
             options_of(
-                table, Path("features"), size=size, source={"splits": splits, "split": split}
+                table, Path("features"), size=size, source={"split_file": splits, "split": split}
             )
         )
         for size in (32, 48)

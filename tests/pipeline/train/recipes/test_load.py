@@ -134,7 +134,7 @@ def test_recipes_of_one_kind_are_equal_and_survive_their_dump(tmp_path: Path) ->
 
 
 def test_options_that_do_not_go_together_are_refused_by_name() -> None:
-    message = r"recipe attentive: head\.heads is 3, which does not divide hidden, 128"
+    message = r"recipe attentive: head\.heads is 3; it must divide hidden, 128"
     with pytest.raises(InputError, match=message):
         load_recipe("attentive", ["head.heads=3"])
 

@@ -1,6 +1,6 @@
-"""One trial: a training that sees train and val alone, and leaves nothing but its scores.
+"""One trial: a training on train and val that returns only its scores.
 
-Nothing here knows of Optuna, so that workers need none.
+This module does not import Optuna, so workers do not need it.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from featstore import InputError, Store
 from featstore.format.rows import MappedRows
@@ -22,25 +24,26 @@ from pipeline.train.data.feed import Feed
 from pipeline.train.epochs import fit
 from pipeline.train.learner import Learner, device_of, make_head, seeded
 from pipeline.train.recipes.load import Recipe, recipe_of
+from pipeline.types import Clips
 
-State = Literal["complete", "pruned", "fail"]  # as Optuna has them
-# Trials are looked at after so many epochs, then after three times as many, and so on; of those
-# that come so far a third goes on.
+State = Literal["complete", "pruned", "fail"]  # Optuna's names
+# Trials are compared after FIRST_RUNG epochs, then after 3, 9, ... times as many. The best third
+# continues each time.
 FIRST_RUNG = 4
 REDUCTION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What decides a trial.
+    """The inputs of a trial.
 
     Attributes
     ----------
     number : int
     recipe : dict
-        As plain values.
+        Plain values.
     key : str
-        The store's.
+        The store's key.
     seed : int
     device : str
     bars : mapping of int to float
@@ -57,17 +60,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a trial ended.
+    """The outcome of a trial.
 
     Attributes
     ----------
     number : int
     state : {"complete", "pruned", "fail"}
     scores : list of float
-        What is monitored, on val, by epoch.
+        The monitored score on val, by epoch.
     seconds : float
     why : str
-        The reason of a failure.
+        The reason for a failure.
     """
 
     number: int
@@ -78,27 +81,32 @@ class Outcome:
 
 
 class PrunedError(Exception):
-    """Ends a trial whose scores are below those of others."""
+    """Raised to end a trial that scores below others."""
+
+
+def promoted(count: int) -> int:
+    """Return how many of some trials go on after a rung, at least one."""
+    return max(1, (count + 1) // REDUCTION)
 
 
 def halving(histories: Sequence[Sequence[float]], monitor: str) -> dict[int, float]:
-    """Return what the best score of a trial must reach by which epoch, or it is ended.
+    """Return the score that a trial's best epoch must reach, by epoch, to continue.
 
-    Successive halving without waiting: Li et al., "A system for massively parallel hyperparameter
-    tuning", MLSys 2020, algorithm 2, where trials that may not go on at once never do, as Optuna's
-    `SuccessiveHalvingPruner` has it.
+    Asynchronous successive halving: Li et al., "A system for massively parallel hyperparameter
+    tuning", MLSys 2020, algorithm 2. A trial that is stopped never resumes, as in Optuna's
+    `SuccessiveHalvingPruner`.
 
     Parameters
     ----------
     histories : sequence of sequence of float
-        Scores by epoch of the trials before, whether pruned or complete.
+        Scores by epoch of earlier trials, pruned or complete.
     monitor : str
-        What the scores are.
+        The name of the score.
 
     Returns
     -------
     dict of int to float
-        By epoch. Nothing for epochs that fewer than `REDUCTION` trials have come to.
+        The bar by epoch; epochs that fewer than `REDUCTION` trials reached have none.
 
     Examples
     --------
@@ -107,28 +115,28 @@ def halving(histories: Sequence[Sequence[float]], monitor: str) -> dict[int, flo
     """
     bars, epoch = dict[int, float](), FIRST_RUNG
     while (
-        len(there := [scores[:epoch] for scores in histories if len(scores) >= epoch]) >= REDUCTION
+        len(reached_epoch := [scores[:epoch] for scores in histories if len(scores) >= epoch])
+        >= REDUCTION
     ):
-        reached = sorted(scores[best_of(scores, monitor)] for scores in there)
-        best_first = reached if monitor == "loss" else reached[::-1]
-        go_on = max(1, (len(there) + 1) // REDUCTION)  # of them and the next one
-        bars[epoch] = best_first[go_on - 1]
+        bests = sorted(scores[best_of(scores, monitor)] for scores in reached_epoch)
+        best_first = bests if monitor == "loss" else bests[::-1]
+        bars[epoch] = best_first[promoted(len(reached_epoch)) - 1]  # counts the next trial too
         epoch *= REDUCTION
     return bars
 
 
 def is_better(score: float, other: float, monitor: str) -> bool:
-    """Whether a score is better than another one, of losses the lower."""
+    """Return whether a score is better than another; lower losses are better."""
     return score < other if monitor == "loss" else score > other
 
 
 def best_of(scores: Sequence[float], monitor: str) -> int:
-    """Return the place of the best score, of several the first."""
+    """Return the index of the best score; ties go to the first."""
     return int(np.argmin(scores) if monitor == "loss" else np.argmax(scores))
 
 
 class _Watch:
-    """Notes the scores of a trial, and ends it where they are below the bars."""
+    """Records the scores of a trial, and ends it if they are below the bars."""
 
     def __init__(self, monitor: str, bars: Mapping[int, float]) -> None:
         self.monitor, self.bars = monitor, bars
@@ -143,16 +151,16 @@ class _Watch:
 
 
 def run(store: Store, task: Task, *, shared: bool = False) -> Outcome:
-    """Train on a store that is open.
+    """Run a trial on an open store, and return its outcome.
 
     Parameters
     ----------
     store : Store
     task : Task
-        A loss that is not finite and a want of memory make it a failed trial, no error.
+        A loss that is not finite, or too little memory, gives a failed trial instead of an error.
     shared : bool
-        Whether other processes may read the store as well: batches are then gathered from its map,
-        where it has one, and nothing is held.
+        Whether other processes read the store too. If so, batches are gathered from a mapped
+        store without holding features.
     """
     started = time.perf_counter()
     recipe = recipe_of(task.recipe, f"trial {task.number}")
@@ -172,34 +180,42 @@ def run(store: Store, task: Task, *, shared: bool = False) -> Outcome:
 
 
 def _train(store: Store, recipe: Recipe, task: Task, watch: _Watch, *, shared: bool) -> None:
-    """Train as `pipeline.train.train.train` does, up to its look at test."""
-    device, val = device_of(recipe, task.device), store.split("val")
-    with seeded(task.seed, device):
-        head = make_head(store, recipe).to(device)
-        learner = Learner(head, store, recipe, store.split("train"), seed=task.seed, val_clips=val)
-        mapped = all(isinstance(own.rows, MappedRows) for own in store.stores)
-        if shared and mapped and device.type == "cpu":  # the same batches
+    """Train like `pipeline.train.train.train`, without the test."""
+    device, parts = device_of(recipe, task.device), (store.split("train"), store.split("val"))
+    with learner_of(store, recipe, *parts, seed=task.seed, device=device) as learner:
+        mapped = all(isinstance(member.rows, MappedRows) for member in store.stores)
+        if shared and mapped and device.type == "cpu":  # the batches stay the same
             steps, standardise = recipe.data.steps, learner.standardise
             learner.feed = Feed(store, device, steps=steps, standardise=standardise)
-        fit(learner, val, log=lambda line: None, after_epoch=watch)
+        fit(learner, parts[1], log=lambda line: None, after_epoch=watch)
 
 
-# torch's generator, which heads draw dropout from, is one for the whole process.
+@contextmanager
+def learner_of(
+    store: Store, recipe: Recipe, train: Clips, val: Clips, *, seed: int, device: torch.device
+) -> Iterator[Learner]:
+    """Give a learner as every training of this recipe and seed begins with."""
+    with seeded(seed, device):
+        head = make_head(store, recipe).to(device)
+        yield Learner(head, store, recipe, train, seed=seed, val_clips=val)
+
+
+# Dropout draws from torch's generator, which the whole process shares.
 _one_at_a_time = threading.Lock()
 
 
 def call(job: tuple[bytes, Task]) -> Outcome:
-    """Train in a worker process.
+    """Run a trial in a worker process.
 
     Parameters
     ----------
     job : tuple of (bytes, Task)
-        The store, pickled: it is opened again by its path, once a process.
+        The pickled store, which every process opens once by its path, and the trial.
 
     Raises
     ------
     FeatstoreError
-        If this worker cannot read the store, or finds another one in its place.
+        If this worker cannot read the store, or finds another store at its path.
     """
     pickled, task = job
     with _one_at_a_time:
@@ -208,10 +224,10 @@ def call(job: tuple[bytes, Task]) -> Outcome:
 
 @lru_cache(maxsize=1)
 def _opened(pickled: bytes, key: str) -> Store:
-    store: Store = pickle.loads(pickled)  # noqa: S301 - of the process that asks
+    store: Store = pickle.loads(pickled)  # noqa: S301 - from the calling process
     if store.key != key:
         raise InputError(
-            f"{store.path} was {key[:12]} when the sweep began and is {store.key[:12]} now; build "
-            "the first one again, or give another --out"
+            f"{store.path} had key {key[:12]} when the sweep started and now has "
+            f"{store.key[:12]}; rebuild the first store, or pass another --out"
         )
     return store

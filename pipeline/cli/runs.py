@@ -1,0 +1,167 @@
+"""``featstore runs`` and ``featstore recipes``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli.flags import read, write
+from pipeline.cli.help import as_json, command
+from pipeline.cli.terminal import say, say_json
+
+if TYPE_CHECKING:
+    from pipeline.runs.listing import ListedRun
+
+
+@command(
+    examples=(
+        "featstore runs",
+        "featstore runs runs/lips --part val",
+        "featstore runs --format latex > table.tex",
+    )
+)
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
+@read("--part", type=click.Choice(["val", "test"]), default="test", show_default=True)
+@write("--format", "form", type=click.Choice(["table", "csv", "latex"]), default="table",
+       show_default=True)  # fmt: skip
+@as_json
+def runs(folder: Path, part: str, form: str, as_json: bool) -> None:
+    """List the runs below FOLDER with the settings in which they differ, and their scores.
+
+    Settings have the names that `featstore train --set` takes. FOLDER is runs by default.
+    """
+    from featstore.errors import InputError
+    from pipeline.runs.files import SCORES
+    from pipeline.runs.listing import differing, read_run, run_folders, setting
+
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}; name a folder of runs.")
+    listed: list[ListedRun] = []
+    for path in run_folders(folder):
+        try:
+            listed.append(read_run(path))
+        except InputError as error:
+            say(str(error), err=True)
+    names = differing(listed)
+    settings = [{name: setting(run, name) for name in names} for run in listed]
+    scores = [{name: run.metrics[part][name] for name in SCORES} for run in listed]
+    if as_json:
+        rows = zip(listed, settings, scores, strict=True)
+        say_json(
+            {
+                "folder": folder,
+                "part": part,
+                "differing": names,
+                "runs": [
+                    {"path": run.path, "settings": own, "scores": {part: score}}
+                    for run, own, score in rows
+                ],
+            }
+        )
+        return
+    if not listed:
+        say(f"There is no run in {folder}; run `featstore train`.")
+        return
+    cells = [
+        [run.path.relative_to(folder).as_posix(), *own.values(), *score.values()]
+        for run, own, score in zip(listed, settings, scores, strict=True)
+    ]
+    write_as = {"table": _table, "csv": _csv, "latex": _latex}[form]
+    say(write_as(["run", *names], list(SCORES), cells).rstrip("\n"))
+
+
+def _table(names: Sequence[str], scores: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    from pipeline.build.summary import table
+    from pipeline.report.markdown import SCORE_NAMES, percent
+
+    width = len(names)
+    shown = [[*map(_cell, row[:width]), *map(percent, row[width:])] for row in rows]
+    return table([[*names, *(SCORE_NAMES[name] for name in scores)], *shown])
+
+
+def _csv(names: Sequence[str], scores: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    from featstore.text import as_cell
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*names, *scores])
+    for row in rows:
+        writer.writerow([as_cell(cell) if isinstance(cell, str) else cell for cell in row])
+    return text.getvalue()
+
+
+def _latex(names: Sequence[str], scores: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a tabular without packages; scores are in percent."""
+    from pipeline.report.markdown import SCORE_NAMES
+
+    width = len(names)
+    heading = [*names, *(SCORE_NAMES[name] for name in scores)]
+    lines = [rf"\begin{{tabular}}{{l{'r' * (len(heading) - 1)}}}", r"\hline"]
+    lines += [" & ".join(map(_escaped, heading)) + r" \\", r"\hline"]
+    for row in rows:
+        cells = [_escaped(_cell(cell)) for cell in row[:width]]
+        cells += ["--" if score is None else f"{100 * score:.1f}" for score in row[width:]]
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\hline", r"\end{tabular}"])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text[:13] if text.startswith("sha256:") else text
+
+
+def _escaped(text: str) -> str:
+    r"""Return text as LaTeX shows it.
+
+    Examples
+    --------
+    >>> print(_escaped("train.weight_decay 5%"))
+    train.weight\_decay 5\%
+    """
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text)
+
+
+@command(examples=("featstore recipes", "featstore recipes tcn", "featstore recipes my.yaml"))
+@click.argument("name", required=False)
+@as_json
+def recipes(name: str | None, as_json: bool) -> None:
+    """List the recipes, or the fields of recipe NAME.
+
+    For each field: its value in this recipe, its default, and its meaning. `featstore train --set`
+    changes a field. NAME may also be a YAML file.
+    """
+    from pipeline.train.recipes.describe import fields_of, summaries
+    from pipeline.train.recipes.load import load_recipe
+
+    if name is None:
+        found = summaries()
+        if as_json:
+            say_json({"recipes": found})
+        else:
+            say(_aligned([["recipe", "head", "about"], *(list(row.values()) for row in found)]))
+        return
+    fields = fields_of(load_recipe(name))
+    if as_json:
+        say_json({"recipe": name, "fields": [field._asdict() for field in fields]})
+        return
+    rows = [
+        [field.name, _cell(field.value), _cell(field.default), field.meaning] for field in fields
+    ]
+    say(_aligned([["field", "value", "default", "meaning"], *rows]))
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows in columns, all to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,54 @@
+"""The candidates of a portfolio, as logs and reports show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from featstore.text import count_of
+from pipeline.report.markdown import percent, plain, table
+
+
+def candidate_log(row: Mapping[str, Any]) -> str:
+    """Return one line about a candidate.
+
+    Parameters
+    ----------
+    row : mapping
+        An entry of ``candidates``, as `pipeline.train.choose.choose` returns them.
+
+    Examples
+    --------
+    >>> row = {"recipe": "mlp", "epochs": 4, "score": 0.5, "top1": 0.625}
+    >>> candidate_log(row | {"mean_class_accuracy": 0.375})
+    'candidate mlp: val top1 0.625, mean class accuracy 0.375, 4 epochs'
+    """
+    if "failed" in row:
+        return f"candidate {row['recipe']} failed: {row['failed']}"
+    trained = count_of(row["epochs"], "epoch") if row["epochs"] else "no training"
+    return (
+        f"candidate {row['recipe']}: val top1 {row['top1']:.3f}, mean class accuracy "
+        f"{row['mean_class_accuracy']:.3f}, {trained}"
+    )
+
+
+def portfolio_lines(portfolio: Mapping[str, Any] | None) -> list[str]:
+    """Return the section of a report that says how its recipe was chosen; none for one recipe."""
+    if not portfolio:
+        return []
+    rows = [
+        [
+            row["recipe"] + " (chosen)" * row["won"],
+            row["standardise"],
+            "failed" if "failed" in row else str(row["epochs"]),
+            *(percent(row.get(name)) for name in ("top1", "mean_class_accuracy", "score")),
+        ]
+        for row in portfolio["candidates"]
+    ]
+    header = ["recipe", "standardised", "epochs", "top-1", "mean class accuracy", "mean of both"]
+    about = (
+        f"{plain(portfolio['protocol'])} {plain(portfolio['why'])} Test was not looked at. Scores "
+        "are those of each recipe's best epoch; recipes with few epochs were left behind then."
+    )
+    lines = ["## Choice of the recipe", "", about, "", *table(header, rows)]
+    return ["\n".join(lines)]

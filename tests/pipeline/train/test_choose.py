@@ -1,0 +1,171 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from featstore import InputError
+from pipeline.runs.files import read_metrics
+from pipeline.runs.folder import unfinished_of
+from pipeline.train import choose as choose_module
+from pipeline.train.choose import FEW_CLIPS, FOLDS, folds_of
+from pipeline.train.evaluate import read_config, rescore
+from pipeline.train.learner import Learner
+from pipeline.train.recipes.load import load_recipe
+from pipeline.train.recipes.portfolio import Portfolio, load_recipes
+from pipeline.train.train import train
+from tests.fakes import FakeStore, ordered_store
+from tests.training import quiet
+
+NEAREST = ("nearest_class_mean", "nearest_neighbours")
+
+
+def portfolio(*names: str, epochs: int = 2) -> Portfolio:
+    return Portfolio(
+        tuple(
+            load_recipe(name, [] if name in NEAREST else [f"train.epochs={epochs}"])
+            for name in names
+        )
+    )
+
+
+def parts_of(store: FakeStore) -> dict[str, np.ndarray]:
+    return {part: store.split(part) for part in ("train", "val", "test")}
+
+
+def clusters(train: list[int], n: int = 40, steps: int = 3, noise: float = 0.05) -> FakeStore:
+    """A class a direction, and the labels of the training clips; val and test have all classes."""
+    rng, classes = np.random.default_rng(0), max(train) + 1
+    labels = train + [i % classes for i in range(n)]
+    centres = 3 * np.eye(classes, 8)
+    clips = [centres[label] + noise * rng.normal(size=(steps, 8)) for label in labels]
+    splits = ["train"] * len(train) + [("val", "test")[i * 2 // n] for i in range(n)]
+    return FakeStore(clips, labels, splits, classes=tuple("abcdefgh"[:classes]))
+
+
+def test_a_recipe_that_knows_order_wins_where_only_order_tells(tmp_path: Path) -> None:
+    names = ("nearest_class_mean", "nearest_neighbours", "linear", "tcn")
+    run = train(ordered_store(), portfolio(*names, epochs=12), out=tmp_path / "run", log=quiet)
+    metrics = read_metrics(run)
+    assert metrics["recipe"] == read_config(run)["recipe"]["name"] == "tcn"
+    assert [row["recipe"] for row in metrics["portfolio"]["candidates"] if row["won"]] == ["tcn"]
+    assert {row["recipe"] for row in metrics["portfolio"]["candidates"]} == set(names)
+    assert metrics["test"]["top1"] > metrics["baselines"]["nearest_neighbours"]["test"]["top1"]
+    assert metrics["portfolio"]["why"] in (run / "report.md").read_text()
+
+
+@pytest.mark.parametrize("name", NEAREST)
+def test_what_needs_no_training_leaves_a_normal_run(tmp_path: Path, name: str) -> None:
+    store = clusters([0, 1, 2] * 5)
+    run = train(store, load_recipe(name), out=tmp_path / "run", device="cpu", log=quiet)
+    metrics = read_metrics(run)
+    assert (metrics["test"]["top1"], metrics["epochs"]) == (1.0, 1)
+    kept = load_file(run / "weights.safetensors")
+    assert len(kept["known"]) == (3 if name == "nearest_class_mean" else 15)
+    found = rescore(run, store, "test")
+    assert np.array_equal(found.predicted, store.labels[found.clips])
+    assert not metrics["baselines"]
+
+
+def test_a_baseline_wins_where_a_training_has_learnt_nothing(tmp_path: Path) -> None:
+    store = clusters([0, 1, 2])
+    several = Portfolio((load_recipe("nearest_class_mean"), load_recipe("tcn", ["train.epochs=1"])))
+    run = train(store, several, out=tmp_path / "run", device="cpu", log=quiet)
+    assert read_metrics(run)["recipe"] == "nearest_class_mean"
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("labels", [[0, 1, 2], [0, 1, 2] * 4])
+def test_one_step_a_clip_and_one_clip_a_class_work(
+    tmp_path: Path, steps: int, labels: list[int]
+) -> None:
+    several = portfolio(*NEAREST, "linear", "tcn", epochs=1)
+    run = train(clusters(labels, steps=steps), several, out=tmp_path / "run", log=quiet)
+    rows = read_metrics(run)["portfolio"]["candidates"]
+    assert not any("failed" in row for row in rows)
+    assert any(row["standardise"] == "clip" for row in rows) == (steps > 1)
+
+
+def test_val_alone_compares_where_it_is_large_and_folds_where_it_is_small() -> None:
+    small = ordered_store(150)
+    folds, _ = folds_of(small, parts_of(small))
+    assert len(folds) == FOLDS
+    for learnt, held_out in folds:
+        assert not set(small.subjects[learnt]) & set(small.subjects[held_out])
+        assert set(small.splits[held_out]) <= {"train", "val"}
+    large = ordered_store(5 * FEW_CLIPS)
+    (single,), _ = folds_of(large, parts_of(large))
+    assert [part.tolist() for part in single] == [
+        large.split(part).tolist() for part in ("train", "val")
+    ]
+
+
+def test_a_class_with_one_clip_does_not_count_in_its_own_fold() -> None:
+    store = clusters([0, 1, 2])
+    for learnt, held_out in folds_of(store, parts_of(store))[0]:
+        assert set(store.labels[held_out]) <= set(store.labels[learnt])
+
+
+def test_test_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, looks = ordered_store(90), []
+    predict = Learner.predict
+
+    def spy(self: object, clips: np.ndarray) -> object:
+        looks.append(bool(np.isin(clips, store.split("test")).any()))
+        return predict(self, clips)
+
+    monkeypatch.setattr(Learner, "predict", spy)
+    train(store, portfolio("nearest_class_mean", "mlp", "linear"), out=tmp_path / "run", log=quiet)
+    assert (sum(looks), looks[-1]) == (1, True)
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+def test_the_winner_has_the_weights_of_its_recipe_alone_also_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(choose_module, "FEW_CLIPS", few)
+    monkeypatch.setattr(choose_module, "FIRST_STEPS", 1)
+    store, several = ordered_store(), portfolio("linear", "mlp", "tcn", "attentive", epochs=15)
+
+    def until(count: int) -> object:
+        lines = iter(range(count))
+
+        def log(line: str) -> None:
+            if next(lines, None) is None:
+                raise KeyboardInterrupt
+
+        return log
+
+    for count in (3, 7, 12):
+        with pytest.raises(KeyboardInterrupt):
+            train(store, several, out=tmp_path / "run", device="cpu", log=until(count))
+        assert unfinished_of(tmp_path / "run").is_dir()
+    run = train(store, several, out=tmp_path / "run", device="cpu", log=quiet)
+    assert not unfinished_of(run).exists()
+    winner = next(r for r in several.recipes if r.name == read_metrics(run)["recipe"])
+    alone = train(store, winner, out=tmp_path / "alone", device="cpu", log=quiet)
+    weights = [(one / "weights.safetensors").read_bytes() for one in (run, alone)]
+    assert weights[0] == weights[1]
+
+
+def test_an_interrupted_choice_is_not_continued_with_another_portfolio(tmp_path: Path) -> None:
+    def log(line: str) -> None:
+        if line.startswith("candidate mlp"):
+            raise KeyboardInterrupt
+
+    store = ordered_store(60)
+    with pytest.raises(KeyboardInterrupt):
+        train(store, portfolio("linear", "mlp"), out=tmp_path / "run", device="cpu", log=log)
+    with pytest.raises(InputError, match="portfolio"):
+        train(store, portfolio("linear"), out=tmp_path / "run", device="cpu", log=quiet)
+
+
+def test_fields_are_set_in_every_recipe_of_the_portfolio_and_those_of_heads_refused() -> None:
+    several = load_recipes("auto", ["train.lr=0.5", "data.standardise=train"])
+    assert isinstance(several, Portfolio)
+    assert {recipe.train.lr for recipe in several.recipes} == {0.5}
+    assert {recipe.data.standardise for recipe in several.recipes} == {"train"}
+    plain = [recipe.model_copy(update={"name": ""}) for recipe in several.recipes]
+    assert all(plain.count(one) == 1 for one in plain)
+    with pytest.raises(InputError, match=r"head\.hidden"):
+        load_recipes("auto", ["head.hidden=8"])
