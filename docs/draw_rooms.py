@@ -43,7 +43,7 @@ ARROWS = {
     "featstore.format featstore.reading featstore.manage",
     "pipeline.train": "pipeline pipeline.train.data pipeline.train.recipes pipeline.metrics "
     "pipeline.runs pipeline.report pipeline.system models models.heads featstore "
-    "featstore.reading featstore.manage",
+    "featstore.format featstore.reading featstore.manage",
     "pipeline.ingest": "pipeline pipeline.sources pipeline.system featstore featstore.format "
     "featstore.writing featstore.exchange featstore.manage",
     "pipeline.demo": "pipeline.sources pipeline.system models featstore featstore.format",

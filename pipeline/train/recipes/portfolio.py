@@ -67,7 +67,7 @@ def load_recipes(
     Examples
     --------
     >>> [recipe.name for recipe in load_recipes("auto").recipes][-3:]
-    ['tcn', 'bilstm', 'bilstm-train', 'bilstm-clip']
+    ['bilstm', 'bilstm-train', 'bilstm-clip']
     """
     if str(name_or_path) != AUTO:
         return load_recipe(name_or_path, overrides)

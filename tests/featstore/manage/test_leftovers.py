@@ -237,7 +237,7 @@ class TestFindRemovable:
     def test_of_two_formats_one_must_be_named(self, root: Path) -> None:
         other = make_file(root / "one-abababababab.h5")
         for wanted in (KEY, KEY[:8], "one", "one-abababababab."):
-            with pytest.raises(InputError, match="fits 2 stores") as caught:
+            with pytest.raises(InputError, match="2 stores") as caught:
                 find_removable(root, wanted)
             assert other.name in str(caught.value)
             assert NAME in str(caught.value)

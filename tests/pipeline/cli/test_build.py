@@ -422,7 +422,7 @@ def test_all_frames_in_any_case(data: Path) -> None:
 def test_help_has_the_defaults_of_the_code() -> None:
     shown = " ".join(CliRunner().invoke(main, ["build", "--help"]).output.split())
     for size in BATCH_SIZES.values():
-        assert re.search(rf"always this many\. \[default: [^]]*\b{size}\b", shown)
+        assert re.search(rf"--batch-size [^[]*\[default: [^]]*\b{size}\b", shown)
     for flag in ("backbone", "size", "window", "hop", "normalise", "fit", "dtype", "device"):
         stated = re.search(rf"--{flag} .*?\[default: ([^]]*)\]", shown)
         assert stated is not None

@@ -302,7 +302,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "dim": (with_array(np.zeros((2, 7), "f4")), r"b\.npy has 7 values per step, but 3 of 4"),
     "4-D": (with_array(np.zeros((2, 2, 3, 3), "f4")), r"shape \(2, 2, 3, 3\)"),
     "0-D": (with_array(np.float32(3)), r"shape \(\)"),
-    "int": (with_array(np.zeros((2, 3), int)), "holds int64, and features are float16"),
+    "int": (with_array(np.zeros((2, 3), int)), "holds int64; features must be float16"),
     "empty": (with_array(np.array([])), "has no steps"),
     "no steps": (with_array(np.zeros((0, 3))), "has no steps"),
     "nan": (at((1, 2), np.nan), r"row 3: .*b\.npy holds nan at step 1, feature 2"),
@@ -359,7 +359,7 @@ BAD_ROWS: dict[str, tuple[list[dict], str]] = {
     ),
     "only start": ([row | {"start": 1} for row in ROWS], 'no column "stop"'),
     "interval": ([row | {"start": 9, "stop": 9} for row in ROWS], "is not before end"),
-    "steps": ([row | {"steps": 9} for row in ROWS], r"row 2: steps is 9, and .*a\.npy has 2"),
+    "steps": ([row | {"steps": 9} for row in ROWS], r"row 2: steps is 9, .*a\.npy has 2"),
     "status": ([row | {"status": 7} for row in ROWS], "status is 7"),
 }
 
@@ -387,7 +387,7 @@ def test_other_sources_are_refused(tmp_path: Path, source: Path, labels: Path) -
         (tmp_path / "none", "does not exist"),
         (tmp_path, None),
         (labels, "cannot be read|pickled Python objects"),
-        (source / "a.npy", "holds 2 clips, and .* has 4 rows"),
+        (source / "a.npy", "holds 2 clips, .* has 4 rows"),
     ):
         with pytest.raises(InputError, match=words or "does not exist"):
             imported(path, labels)

@@ -91,6 +91,7 @@ def test_interval_over_subjects_is_widened() -> None:
 def test_single_runs_of_a_split_are_named(tmp_path: Path) -> None:
     for i in range(2):
         write_run(tmp_path / "two" / f"seed{i}", rights(share=0.6, seed=i))
+        write_run(tmp_path / "more" / f"seed{i}", rights(share=0.6, seed=3 + i))
         write_run(tmp_path / "splits" / f"split{i}", rights(300, share=0.6, seed=i), first=300 * i)
     one = write_run(tmp_path / "one", rights(share=0.6, seed=2))
     names = [str(tmp_path / "two"), str(one), str(tmp_path / "splits")]
@@ -99,6 +100,6 @@ def test_single_runs_of_a_split_are_named(tmp_path: Path) -> None:
     text = comparison(compare(groups), "test")
     assert f"A single run per split, as in {names[1]}, {names[2]}, cannot show" in text
     assert "Resamples also draw the runs of a split" in text
-    both = compare([groups[0], groups[0]])
+    both = compare([groups[0], read_group(str(tmp_path / "more"), "test")])
     assert "single run" not in comparison(both, "test")
     assert "Resamples draw" not in comparison(compare(groups[1:]), "test")

@@ -208,7 +208,7 @@ def test_a_look_at_test_that_is_cut_off_is_the_one_look(
         patch.setattr(results, "draw_figures", killed)  # scores were printed before
         with pytest.raises(KeyboardInterrupt):
             final(store, out, log=quiet)
-    with pytest.raises(InputError, match="evaluated on test, so no more trials"):
+    with pytest.raises(InputError, match="evaluated on test, so it takes no more trials"):
         sweep(store, space, out=out, seed=2, trials=5, log=quiet)
     with locked(out, out), pytest.raises(BusyError, match="another process"):
         final(store, out)
@@ -393,7 +393,7 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert first.stdout.splitlines()[-1] == f"report {out}/final/report.md"
     again = CliRunner().invoke(main, ["sweep", "space.yaml", "--trials", "2", "--final"])
     assert again.exit_code == 0, again.output
-    assert "evaluated on test before" in again.stdout
+    assert "already evaluated on test" in again.stdout
     assert f"test {'top-1':20} {100 * top1:.1f} %" in again.stdout
     more = CliRunner().invoke(main, ["sweep", "space.yaml"])
     assert more.exit_code == 2
@@ -414,7 +414,7 @@ def test_examples_of_the_page(
     monkeypatch.chdir(tmp_path)
     page = (DOCS / "sweep.md").read_text("utf-8")
     rungs = [FIRST_RUNG * REDUCTION**i for i in range(3)]
-    assert f"After {rungs[0]}, {rungs[1]} and {rungs[2]} epochs" in page
+    assert f"After {rungs[0]}, {rungs[1]}, {rungs[2]}, ... epochs" in page
     examples = run_examples(DOCS / "sweep.md")
     assert examples.failed == 0, capsys.readouterr().out
     assert examples.attempted > 10

@@ -231,7 +231,8 @@ def arguments(store: featstore.Store, out: Path) -> list[str]:
         "train.batch_size": BATCH,
     }
     flags = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
-    return ["train", "--store", str(store.path), "--out", str(out), "--device", "cpu", *flags]
+    store_flags = ["--store", str(store.path), "--out", str(out), "--device", "cpu"]
+    return ["train", "--recipe", "tcn", *store_flags, *flags]
 
 
 @pytest.fixture(scope="module")

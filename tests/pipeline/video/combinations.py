@@ -129,7 +129,7 @@ REFUSED: dict[Combination, str] = {
     },
     **{Combination("h264, B-frames", "mkv", turn): "it is mirrored" for turn in MIRRORED},
     **{
-        Combination(coding, container, "turned by 45"): "it is rotated by 45"
+        Combination(coding, container, "turned by 45"): "it is rotated by 315"
         for coding, containers in TURNED.items()
         for container in containers.split()
     },

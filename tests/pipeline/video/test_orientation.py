@@ -157,7 +157,7 @@ def test_a_turned_tiff_is_refused(tmp_path: Path, orientation: int) -> None:
             luma(tmp_path, index_images(tmp_path, None), [0])[0], textured(1)[0]
         )
         return
-    with pytest.raises(DecodeError, match=r"1\.tif is turned"):
+    with pytest.raises(DecodeError, match=r"1\.tif is rotated"):
         luma(tmp_path, index_images(tmp_path, None), [0])
 
 
