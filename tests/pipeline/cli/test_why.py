@@ -83,4 +83,6 @@ def test_mistakes_are_sentences(data: Path) -> None:
     assert run("why", path, path, path).exit_code == 2
     result = run("why", "nonesuch", path)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("Error: No store in features has the path, name or key 'nonesuch'")
+    assert result.stderr.startswith(
+        "Error: No store in features has the path, name or key 'nonesuch'"
+    )

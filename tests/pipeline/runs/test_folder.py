@@ -149,7 +149,10 @@ def test_an_unfinished_run_follows_no_link(tmp_path: Path, what: str) -> None:
     else:
         unfinished.mkdir()
         (unfinished / run.LOCK).symlink_to(other / "run" / "thesis")
-    with pytest.raises(InputError, match="link|not a regular file"), run.new_run(tmp_path / "out", {}):
+    with (
+        pytest.raises(InputError, match=r"link|not a regular file"),
+        run.new_run(tmp_path / "out", {}),
+    ):
         pass
     run.remove_unfinished(tmp_path / "none")
     assert (other / "run" / "thesis").read_text() == "mine"
