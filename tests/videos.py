@@ -1,7 +1,9 @@
 """Small videos with known pixels, and tables that annotate them."""
 
 import csv
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,19 @@ def textured(frames: int, height: int = 48, width: int = 64, *, seed: int = 0) -
     return (levels[:, None, None] + noise).astype(np.uint8)
 
 
+@contextmanager
+def same_priority() -> Iterator[None]:
+    """Give the thread its scheduling back: for root, SVT-AV1 makes it real-time and leaves it so.
+
+    The thread and all processes that it starts would then keep every other one from computing.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def write_video(
     path: Path,
     pictures: np.ndarray,
@@ -117,7 +132,7 @@ def write_video(
     `rotation` is how many degrees players turn the picture against the clock.
     """
     options = {**(LOSSLESS if codec == "libx264" else {}), **(options or {})}
-    with av.open(str(path), "w", options=container or {}) as output:
+    with same_priority(), av.open(str(path), "w", options=container or {}) as output:
         stream = output.add_stream(codec, rate=rate, options=options)
         output.metadata.update(metadata or {})
         stream.height, stream.width = pictures.shape[1:3]

@@ -1,4 +1,5 @@
 import itertools
+import os
 import struct
 from pathlib import Path
 
@@ -58,6 +59,13 @@ def test_a_size_that_changes(tmp_path: Path, name: str) -> None:
 def test_the_test_tells_neighbours_apart() -> None:
     pictures = textured(30)
     assert min(off(a, b) for a, b in itertools.pairwise(pictures)) > 4
+
+
+def test_encoding_leaves_the_thread_as_it_was(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    name, options = KINDS["av1 in mp4"]
+    write_video(tmp_path / name, textured(2), **options)
+    assert os.sched_getscheduler(0) == before
 
 
 def test_a_trimmed_video_begins_between_key_frames(tmp_path: Path) -> None:
