@@ -332,7 +332,7 @@ from pipeline.demo.activities import Take
 from pipeline.demo.film import film_all
 from pipeline.demo.schedule import Video
 if __name__ == "__main__":
-    takes = [(2, Take(activity="eating", frames=1, seed=1))]  # a gap to the end is drawn as it comes
+    takes = [(2, Take(activity="eating", frames=1, seed=1))]  # the rest is a gap
     videos = [Video(1, f"vp1/run{n}.kinect_ir", takes, 10**6) for n in range(2)]
     film_all(Path(sys.argv[1]), videos, seed=0, workers=2, hold=10**6, log=lambda line: None)
 """
