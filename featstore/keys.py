@@ -113,9 +113,29 @@ def feature_key(
         One value per channel, of pixels in 0..1.
     clip : ClipKey
     """
-    values = {**features, "normalise": {"mean": list(mean), "std": list(std)}}
+    values = with_values(features, mean, std)
     interval = [clip.video, clip.pixel_range, clip.start, clip.stop, *filter(None, [clip.shown])]
     return digest({"features": values, "interval": interval})
+
+
+def with_values(features: Mapping[str, Any], mean: Sequence[float], std: Sequence[float]) -> Json:
+    """Return a feature configuration with mean and std in place of their definition."""
+    return {**features, "normalise": {"mean": list(mean), "std": list(std)}}
+
+
+def without_normalise(features: Mapping[str, Any]) -> Json:
+    """Return a feature configuration without `normalise`, to compare mean and std by value.
+
+    Examples
+    --------
+    >>> without_normalise({"fused": {"1": {"size": 32, "normalise": {"from": "split"}}}})
+    {'fused': {'1': {'size': 32}}}
+    """
+    return {
+        name: without_normalise(value) if isinstance(value, Mapping) else value
+        for name, value in features.items()
+        if name != "normalise"
+    }
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

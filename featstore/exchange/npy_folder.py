@@ -108,7 +108,8 @@ def _write_table(path: Path, contents: Contents, names: list[str]) -> int:
     columns, subjects_known = contents.columns, contents.attributes["subjects_known"]
 
     def named(column: str) -> list[str]:
-        return list(columns[f"{column}_name"][columns[column]].tolist())
+        names = [*columns[f"{column}_name"].tolist(), ""]  # -1, no label, is the last
+        return [names[position] for position in columns[column].tolist()]
 
     table: dict[str, list[Any]] = {
         "file": names,

@@ -57,6 +57,9 @@ COLUMN_CHUNK: Final = 2**20
 
 PARTS: Final = ("train", "val", "test")
 
+# In the column `label`, of a clip without one.
+UNLABELLED: Final = -1
+
 STATUS_OK: Final = 0
 STATUS_FAILED: Final = 1
 

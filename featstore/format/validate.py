@@ -225,7 +225,8 @@ def check_columns(columns: Mapping[str, NDArray[Any]], steps: int, where: str) -
         raise _invalid(where, f"row_size adds up to {total} rows, but the features have {steps}")
     for column, names in POSITIONS.items():
         values, count = columns[column], len(columns[names])
-        wrong = values[(values < 0) | (values >= count)]
+        least = schema.UNLABELLED if column == "label" else 0
+        wrong = values[(values < least) | (values >= count)]
         if len(wrong):
             raise _invalid(where, f"{column} is {wrong[0]} for a clip, but {names} has {count}")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from featstore.keys import ClipKey, differences, feature_key
+from featstore.keys import ClipKey, differences, feature_key, without_normalise
 from featstore.reading.store import Store
 
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
@@ -53,7 +53,7 @@ def of_store(store: Store, name: str) -> Subject:
 
 def changes(old: Subject, new: Subject) -> list[str]:
     """Return one line per field that differs; an empty list if the two are equal."""
-    lines = differences(old.features, new.features)
+    lines = _features(old, new)
     lines += _classes(old.classes, new.classes)
     if old.subjects_known != new.subjects_known:
         lines.append(f"subjects known: {old.subjects_known} -> {new.subjects_known}")
@@ -61,6 +61,24 @@ def changes(old: Subject, new: Subject) -> list[str]:
     if old.moments and new.moments and old.moments != new.moments:
         lines.append(f"mean and std: {_moments(old.moments)} -> {_moments(new.moments)}")
     return lines
+
+
+def _features(old: Subject, new: Subject) -> list[str]:
+    """Return the differences of the feature configurations, mean and std by value if known."""
+    if old.moments is None or new.moments is None:
+        return differences(old.features, new.features)
+    lines = differences(without_normalise(old.features), without_normalise(new.features))
+    before, after = old.features.get("normalise"), new.features.get("normalise")
+    if before != after and old.moments == new.moments:
+        lines.append(
+            f"origin of the same mean and std: {_origin(before)} -> {_origin(after)}; "
+            "the features are the same, the store keys are not"
+        )
+    return lines
+
+
+def _origin(normalise: Mapping[str, Any] | None) -> str:
+    return "measured" if normalise and "from" in normalise else "fixed"
 
 
 def shared(old: Subject, new: Subject) -> set[int]:

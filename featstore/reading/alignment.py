@@ -79,7 +79,7 @@ def refuse_disagreement(first: Store, other: Store) -> None:
             "subjects"
         )
     _, ours, theirs = np.intersect1d(first.clip_ids, other.clip_ids, return_indices=True)
-    names = np.array(first.classes)
+    names = np.array([*first.classes, ""])
     fields = {
         "label": (names[first.labels[ours]], names[other.labels[theirs]]),
         "split": (first.splits[ours], other.splits[theirs]),

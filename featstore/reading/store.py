@@ -84,7 +84,7 @@ class Store:
         The dtype of stored features.
     clip_ids, subjects, videos, splits : ndarray of str, shape (clips,)
     labels : ndarray of int64, shape (clips,)
-        Positions in `classes`.
+        Positions in `classes`; -1 for a clip without a label.
     start, stop : ndarray of int64, shape (clips,)
         The interval ``[start, stop)`` in frames of the video.
     row_size : ndarray of int64, shape (clips,)
@@ -147,6 +147,12 @@ class Store:
     def rows(self) -> Rows:
         """The rows of all clips, concatenated; opened on first use."""
         return rows_of(self.container, self.layout, checked=self._check)
+
+    @property
+    def label_names(self) -> list[str]:
+        """The label of each clip; an empty text for a clip without one."""
+        names = [*self.classes, ""]  # position -1 is the last
+        return [names[label] for label in self.labels.tolist()]
 
     @cached_property
     def usable(self) -> Clips:
@@ -228,13 +234,12 @@ class Store:
         """Return the columns as a frame with one row per clip, indexed by position in the store."""
         import pandas
 
-        names = [self.classes[label] for label in self.labels.tolist()]
         columns = {
             "clip_id": self.clip_ids,
             "video": self.videos,
             "start": self.start,
             "stop": self.stop,
-            "label": names,
+            "label": self.label_names,
             "subject": self.subjects,
             "split": self.splits,
             "steps": self.row_size,
@@ -269,7 +274,7 @@ class Store:
             columns["video_range"][videos].tolist(),
             self.start.tolist(),
             self.stop.tolist(),
-            [self.classes[label] for label in self.labels.tolist()],
+            self.label_names,
             self.subjects.tolist(),
             self.splits.tolist(),
             [shown.get(clip_id, "") for clip_id in self.clip_ids.tolist()],

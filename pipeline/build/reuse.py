@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from featstore.errors import CorruptStoreError
 from featstore.format import schema
 from featstore.format.layout import Layout
-from featstore.keys import ClipKey, differences, feature_key
+from featstore.keys import ClipKey, differences, feature_key, with_values
 from featstore.manage.catalogue import Entry, entries
 from featstore.reading.store import Store, open_store
 
@@ -165,7 +165,7 @@ def find_copies(root: Path, wanted: Wanted, frames: Sequence[NDArray[np.int64]])
     frames : sequence of ndarray of int64, shape (steps,)
         First frame of every step of every clip.
     """
-    values = _values(wanted.features, wanted.mean, wanted.std)
+    values = with_values(wanted.features, wanted.mean, wanted.std)
     places: dict[str, list[int]] = {}
     for number, clip in enumerate(wanted.clips):
         key = feature_key(wanted.features, wanted.mean, wanted.std, clip)
@@ -223,10 +223,4 @@ def _open(entry: Entry, wanted: Wanted, refused: list[str]) -> Store | None:
 
 def _values_of(entry: Entry) -> dict[str, Any]:
     statistics = entry.attributes["statistics"]
-    return _values(entry.attributes["features"], statistics["mean"], statistics["std"])
-
-
-def _values(
-    features: Mapping[str, Any], mean: Sequence[float], std: Sequence[float]
-) -> dict[str, Any]:
-    return {**features, "normalise": {"mean": list(mean), "std": list(std)}}
+    return with_values(entry.attributes["features"], statistics["mean"], statistics["std"])

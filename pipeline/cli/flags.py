@@ -119,6 +119,9 @@ MIXED_NUMERICS = how_to_run(
 )
 
 FEATURE_FLAGS = (
+    read("--like", metavar="RUN|STORE",
+         help="Take everything that decides features, and the classes, from a run or a store. A "
+         "table then needs no label and no split: its clips are test."),
     read("--image-fps", type=Rate(), help="Frame rate of folders of numbered images."),
     read("--min-frames", type=int,
          help="Drop shorter clips.  [default: as the source advises, else 1]"),

@@ -15,7 +15,8 @@ import yaml
 from featstore.errors import InputError
 from featstore.json_text import read_object
 from featstore.text import as_cell, of_cell
-from pipeline.runs.record import RunMetrics, check_fields
+from pipeline.runs.record import RunConfig, RunMetrics, check_fields
+from pipeline.yaml_text import read_yaml, short
 
 # Statistics for standardising that use val and test features, without their labels.
 UNLABELLED = {
@@ -101,6 +102,24 @@ def read_metrics(run: Path) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise InputError(f"{run / 'metrics.json'}: cannot be read ({error})") from None
     return check_fields(RunMetrics, metrics, run / "metrics.json")
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """Read a run's ``config.yaml``.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, or is not a run's.
+    """
+    path = run / "config.yaml"
+    try:
+        config = read_yaml(path)
+    except FileNotFoundError:
+        raise InputError(f"{run}: not a run; it has no config.yaml") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: expected a mapping of sections, got {short(config)}")
+    return check_fields(RunConfig, config, path)
 
 
 def read_predictions(run: Path) -> list[dict[str, str]]:

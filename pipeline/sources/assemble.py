@@ -32,6 +32,7 @@ def assemble(
     title: str,
     classes: ClassList | None = None,
     fold: Fold | None = None,
+    like: ClassList | None = None,
     notes: Sequence[str] = (),
     any_character: bool = False,
 ) -> Dataset:
@@ -46,6 +47,9 @@ def assemble(
         Allowed labels; by default, the sorted labels of the drafts.
     fold : Fold, optional
         Split by subject; replaces the parts of the drafts.
+    like : ClassList, optional
+        The classes of a trained run, which replace `classes`. Labels may be empty, and train and
+        val may have no clips.
     notes : sequence of str
         Further notes of the source.
     any_character : bool
@@ -60,6 +64,7 @@ def assemble(
     drafts = [checked(draft, any_character=any_character) for draft in drafts]
     _check_unique(drafts)
     subjects_known = all(draft.subject is not None for draft in drafts)
+    classes = like or classes
     clips = [_annotation(draft, subjects_known, classes) for draft in drafts]
     all_notes = list(notes)
     if fold is not None:
@@ -67,8 +72,9 @@ def assemble(
         clips = [replace(clip, split=parts[clip.subject]) for clip in clips]
         if any(draft.split for draft in drafts):
             all_notes.append("--folds replaces the parts that the data is sorted into.")
-    _check_filled(clips)
-    if all(clip.split != "val" for clip in clips):
+    if like is None:
+        _check_filled(clips)
+    if like is None and all(clip.split != "val" for clip in clips):
         clips = _take_val(clips)
         all_notes.append(_val_note(clips, subjects_known))
     _check_overlap(clips, subjects_known)
@@ -80,7 +86,8 @@ def assemble(
         subjects_known=subjects_known,
         notes=(
             *all_notes,
-            *_label_notes(clips, names, listed=classes is not None),
+            *(_label_notes(clips, names, listed=classes is not None) if like is None else ()),
+            *_unlabelled(clips),
             *_lookalikes(clips, names, subjects_known),
         ),
     )
@@ -179,7 +186,7 @@ def _annotation(draft: Draft, subjects_known: bool, classes: ClassList | None) -
         start=draft.start,
         stop=draft.stop,
         unit=draft.unit,
-        label=classes.resolve(draft.label, draft.where) if classes else draft.label,
+        label=classes.resolve(draft.label, draft.where) if classes and draft.label else draft.label,
         subject=draft.video if subject is None else subject,
         split=draft.split or "train",  # the fold replaces a missing part
     )
@@ -256,6 +263,11 @@ def _label_notes(clips: Sequence[Annotation], classes: Sequence[str], listed: bo
         if only := labels[part] - others:
             notes.append(f"Labels found in {part} only: {listing(sort_labels(only))}.")
     return notes
+
+
+def _unlabelled(clips: Sequence[Annotation]) -> list[str]:
+    count = sum(not clip.label for clip in clips)
+    return [f"{count} of {len(clips)} clips have no label."] if count else []
 
 
 def _lookalikes(

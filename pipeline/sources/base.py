@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 from featstore.errors import InputError
+from pipeline.sources.labels import ClassList
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -31,7 +32,8 @@ class Annotation:
     unit : {"frames", "seconds"}
         Unit of `start` and `stop`.
     label, subject : str
-        Names, not numbers. Without known subjects, `subject` is the video's name.
+        Names, not numbers. Without known subjects, `subject` is the video's name. Clips for a
+        trained run may have an empty label.
     split : {"train", "val", "test"}
     """
 
@@ -129,8 +131,14 @@ class Source(ABC):
                 )
 
     @abstractmethod
-    def read(self) -> Dataset:
+    def read(self, like: ClassList | None = None) -> Dataset:
         """Read the annotations.
+
+        Parameters
+        ----------
+        like : ClassList, optional
+            The classes of a trained run that the clips are for. Labels, and clips of train and
+            val, may then be missing.
 
         Raises
         ------

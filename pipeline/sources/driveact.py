@@ -101,7 +101,7 @@ class DriveAct(Source):
     split: int = option(0, help="Number of the split.")
     classes: Path | None = option(None, help="Class list: a file with one name per line.")
 
-    def read(self) -> Dataset:
+    def read(self, like: ClassList | None = None) -> Dataset:
         """Read the annotation files; see `Source.read`."""
         if self.target != "activity" and self.level != "objectlevel":
             raise InputError(
@@ -121,6 +121,7 @@ class DriveAct(Source):
             drafts,
             title=title if self.target == "activity" else f"{title} {self.target}",
             classes=classes,
+            like=like,
         )
         color = self.view == "kinect_color"
         return replace(

@@ -18,7 +18,7 @@ from pipeline.sources.files import (
     visible_entries,
     without_suffix,
 )
-from pipeline.sources.labels import listing, read_classes
+from pipeline.sources.labels import ClassList, listing, read_classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Folders(Source):
     fold: int | None = option(None, help="Fold that becomes test, from 0; the next becomes val.")
     classes: Path | None = option(None, help="Class list: a file with one name per line.")
 
-    def read(self) -> Dataset:
+    def read(self, like: ClassList | None = None) -> Dataset:
         """Read the folders; see `Source.read`."""
         fold = chosen_fold(self.folds, self.fold)
         drafts: list[Draft] = []
@@ -56,6 +56,7 @@ class Folders(Source):
             title=self.data.resolve().name,
             classes=read_classes(self.classes) if self.classes else None,
             fold=fold,
+            like=like,
             notes=[f"Skipped, not videos: {listing(skipped)}."] if skipped else (),
         )
 

@@ -18,7 +18,7 @@ from pipeline.sources.files import (
     locate,
     without_suffix,
 )
-from pipeline.sources.labels import read_classes
+from pipeline.sources.labels import ClassList, read_classes
 from pipeline.sources.names import on_disk
 from pipeline.sources.rows import Row, read_lines, read_table
 
@@ -48,7 +48,7 @@ class Lists(Source):
     test_list: Path = option(help="List of the test videos.")
     classes: Path | None = option(None, help="Class list: a file with one name per line.")
 
-    def read(self) -> Dataset:
+    def read(self, like: ClassList | None = None) -> Dataset:
         """Read the lists; see `Source.read`."""
         files: list[tuple[Split, Path | None]] = [
             ("train", self.train_list),
@@ -61,9 +61,10 @@ class Lists(Source):
         ]
         classes = read_classes(self.classes) if self.classes else None
         return assemble(
-            drafts if classes else _without_list(drafts),
+            drafts if classes or like else _without_list(drafts),
             title=f"{self.data.resolve().name} {self.train_list.stem} {self.test_list.stem}",
             classes=classes,
+            like=like,
             notes=notes,
         )
 

@@ -14,7 +14,7 @@ from pipeline.sources.base import Dataset, Source, Split, option
 from pipeline.sources.columns import check_interval_columns, unused_columns, with_column
 from pipeline.sources.draft import Draft
 from pipeline.sources.files import locate, without_suffix
-from pipeline.sources.labels import listing, nearest_hint, read_classes
+from pipeline.sources.labels import ClassList, listing, nearest_hint, read_classes
 from pipeline.sources.rows import Row, read_table
 
 OPTIONAL = ("subject", "split", "clip_id")
@@ -43,29 +43,42 @@ class Table(Source):
     )
     classes: Path | None = option(None, help="Class list: a file with one name per line.")
 
-    def read(self) -> Dataset:
+    def read(self, like: ClassList | None = None) -> Dataset:
         """Read the table; see `Source.read`."""
-        rows = [
-            with_column(row, "end", "stop") for row in read_table(self.data, ("video", "label"))
-        ]
+        required = ("video", "label") if like is None else ("video",)
+        rows = [with_column(row, "end", "stop") for row in read_table(self.data, required)]
         columns = rows[0].cells.keys()
         check_interval_columns(self.data, columns, "end")
         fold = chosen_fold(self.folds, self.fold)
-        parts = self._parts(columns, fold)
+        parts = None if self._all_test(columns, like) else self._parts(columns, fold)
         notes = unused_columns(columns, COLUMNS, OPTIONAL)
         if "split" in columns and (parts is not None or fold is not None):
             flag = "--split-file" if fold is None else "--folds"
             notes.append(f"{flag} replaces the column split of {self.data.name}.")
         locate_video = cache(partial(locate, self.data.parent))  # clips share videos
+        filled = [self._filled(row, like) for row in rows]
         title = f"{self.data.resolve().parent.name} {self.data.stem}"
         dataset = assemble(
-            [self._draft(row, parts, locate_video) for row in rows],
+            [self._draft(row, parts, locate_video, like=like is not None) for row in filled],
             title=title if self.split is None else f"{title} split {self.split}",
             classes=read_classes(self.classes) if self.classes else None,
             fold=fold,
+            like=like,
             notes=notes,
         )
         return replace(dataset, unit_assumed=self.unit is None)
+
+    def _all_test(self, columns: Collection[str], like: ClassList | None) -> bool:
+        """Whether nothing says which clips are test, and all are."""
+        said = "split" in columns or self.split_file is not None or self.folds is not None
+        return like is not None and not said
+
+    def _filled(self, row: Row, like: ClassList | None) -> Row:
+        """Return a row with the cells that a table for a trained run may lack."""
+        if like is None:
+            return row
+        missing = {"label": ""} | ({"split": "test"} if self._all_test(row.cells, like) else {})
+        return replace(row, cells={**missing, **row.cells})
 
     def _parts(self, columns: Collection[str], fold: Fold | None) -> Mapping[str, Split] | None:
         """Return the part of each subject from ``--split-file``; check the choice of the split."""
@@ -89,6 +102,8 @@ class Table(Source):
         row: Row,
         parts: Mapping[str, Split] | None,
         locate_video: Callable[[str], tuple[str, Path]],
+        *,
+        like: bool,
     ) -> Draft:
         video, path = locate_video(row.text("video"))
         subject = row.text("subject") if "subject" in row.cells else None
@@ -105,7 +120,7 @@ class Table(Source):
             clip_id=clip_id,
             video=video,
             path=path,
-            label=row.text("label"),
+            label=row.cells["label"] if like else row.text("label"),
             where=row.where,
             start=start,
             stop=stop,

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from featstore import InputError, Store
 from featstore.errors import StoreNotFoundError
-from featstore.keys import differences
+from featstore.keys import differences, without_normalise
 from featstore.manage.titles import without_number
 from featstore.text import count_of
 from models.heads import Head
@@ -21,16 +21,15 @@ from pipeline.metrics.bootstrap import intervals
 from pipeline.metrics.calibration import errors_at
 from pipeline.metrics.predictions import Predictions
 from pipeline.report.uncertainty import certainty_lines
-from pipeline.runs.files import UNLABELLED, read_metrics
-from pipeline.runs.record import RunConfig, check_fields
+from pipeline.runs.files import UNLABELLED, read_config, read_metrics
 from pipeline.system.device import choose_device
 from pipeline.train.data.feed import Feed
-from pipeline.train.data.standardise import STANDARDISE, Standardiser, Training, standardiser
+from pipeline.train.data.standardise import Standardiser, read_training, standardiser
 from pipeline.train.data.stores import moments, named_stores, open_stores
 from pipeline.train.learner import make_head
 from pipeline.train.predict import predict, refuse_non_finite
 from pipeline.train.recipes.load import Recipe, recipe_of
-from pipeline.yaml_text import read_yaml, short
+from pipeline.types import Clips
 
 
 def rescore(run: Path, store: Store, part: str, *, device: str = "auto") -> Predictions:
@@ -58,12 +57,10 @@ def rescore(run: Path, store: Store, part: str, *, device: str = "auto") -> Pred
     """
     metrics, config = read_metrics(run), read_config(run)
     refuse_other_features(store, metrics["features"], config["store"])
-    clips = store.split(part)
-    if not len(clips):
-        raise InputError(f"{store.path} has no usable {part} clips; pass another --part")
+    clips = labelled(store, part)
     where = choose_device(device)
     recipe = recipe_of(config["recipe"], str(run / "config.yaml"))
-    head = _load_head(run, recipe, store).to(where)
+    head = load_head(run, recipe, store).to(where)
     standardise = _standardise(run, recipe, store, config["store"], where)
     feed = Feed(store, where, steps=recipe.data.steps, standardise=standardise)
     predictions = predict(head, feed, clips, batch_size=recipe.train.batch_size)
@@ -129,22 +126,24 @@ def certainty(run: Path, store: Store, part: str, predictions: Predictions) -> C
     )
 
 
-def read_config(run: Path) -> dict[str, Any]:
-    """Read a run's ``config.yaml``.
+def labelled(store: Store, part: str) -> Clips:
+    """Return the positions of the usable clips of a part that have a label.
 
     Raises
     ------
     InputError
-        If the file is missing, or is not a run's.
+        If there are none.
     """
-    path = run / "config.yaml"
-    try:
-        config = read_yaml(path)
-    except FileNotFoundError:
-        raise InputError(f"{run}: not a run; it has no config.yaml") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: expected a mapping of sections, got {short(config)}")
-    return check_fields(RunConfig, config, path)
+    clips = store.split(part)
+    if not len(clips):
+        raise InputError(f"{store.path} has no usable {part} clips; pass another --part")
+    with_label: Clips = clips[store.labels[clips] >= 0]
+    if not len(with_label):
+        raise InputError(
+            f"the {len(clips)} {part} clips of {store.path} have no labels, so nothing can be "
+            "scored; `featstore predict` names their classes"
+        )
+    return with_label
 
 
 def own_store(run: Path, *, check: bool = False) -> Store:
@@ -198,12 +197,13 @@ def refuse_other_features(
             f"pass --store {times}, in the same order"
         )
     _refuse_other_order(store, trained)
-    changed = differences(features, store.attributes.get("features", {}))
-    if not changed and moments(store) != trained.get("statistics"):
-        changed = [
-            f"mean and std of the pixels: {trained.get('statistics')} -> {moments(store)}; set "
-            "them with --normalise when you build"
-        ]
+    store_features = store.attributes.get("features", {})
+    changed = differences(without_normalise(features), without_normalise(store_features))
+    if moments(store) != trained.get("statistics"):  # by value, whether measured or fixed
+        changed.append(
+            f"mean and std of the pixels: {trained.get('statistics')} -> {moments(store)}; build "
+            "the store with --like RUN"
+        )
     if not changed and store.dim != trained["features"]:
         changed = [f"length of a feature vector: {trained['features']} -> {store.dim}"]
     if changed:
@@ -241,7 +241,14 @@ def _refuse_other_order(store: Store, trained: Mapping[str, Any]) -> None:
             )
 
 
-def _load_head(run: Path, recipe: Recipe, store: Store) -> Head:
+def load_head(run: Path, recipe: Recipe, store: Store) -> Head:
+    """Return the head of a run with its weights, for the features and classes of a store.
+
+    Raises
+    ------
+    InputError
+        If the weights are missing, damaged or of another head.
+    """
     path = run / "weights.safetensors"
     with torch.random.fork_rng([]):  # initial weights are drawn, then replaced
         head = make_head(store, recipe)
@@ -259,9 +266,4 @@ def _standardise(
     how = recipe.data.standardise
     if how == "none" or store.key == trained["key"]:
         return standardiser(store, how, store.split("train"), device=device)
-    try:
-        kept = load_file(run / STANDARDISE)
-        training = Training(kept["mean"].numpy(), kept["std"].numpy())
-    except (OSError, SafetensorError, KeyError) as error:
-        raise InputError(f"{run / STANDARDISE}: cannot be read ({error})") from None
-    return standardiser(store, how, training, device=device)
+    return standardiser(store, how, read_training(run), device=device)

@@ -105,6 +105,12 @@ class Cache:
                     hashes[path] = sha256
         return hashes
 
+    def files_of(self, sha256: str) -> list[Path]:
+        """Return the files with this content that have not changed since they were hashed."""
+        rows = self._execute("SELECT path FROM file WHERE sha256 = ?", sha256)
+        paths = [path for (name,) in rows if (path := Path(name)).is_file()]
+        return [path for path, known in self.known_hashes(paths).items() if known == sha256]
+
     def keep_hash(self, path: Path, seen: str, sha256: str) -> None:
         """Store a file's hash, with the signature from before it was read."""
         self._keep("file", os.path.realpath(path), seen, sha256)

@@ -185,8 +185,12 @@ def plan_build(
         For whatever is wrong with the flags, the annotations, the videos or the weights.
     """
     began = time.perf_counter()
-    dataset = options.source.read()  # first, for weights may have to be downloaded
+    like = options.like
+    # First, for weights may have to be downloaded.
+    dataset = options.source.read(like.class_list if like else None)
     weights = find_weights(options.weights, options.backbone, cache, log)
+    if like:
+        like.check_weights(options.weights, weights.identity)
     keep_lost = bool(options.max_failures)
     named = {annotation.video: annotation.path for annotation in dataset.annotations}
     videos = read_videos(

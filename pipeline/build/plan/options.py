@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from featstore.errors import InputError
 from featstore.format.codecs import COMPRESSIONS, DTYPES, Codec
@@ -30,6 +30,9 @@ from pipeline.system.precision import Precision
 from pipeline.system.threads import processors
 from pipeline.video.limits import MAX_PIXELS
 from pipeline.video.modes import DECODERS, PixelMode, PixelSpec, check_decoder
+
+if TYPE_CHECKING:
+    from pipeline.build.plan.like import Like
 
 Fit = Literal["squash", "crop", "pad"]
 # Raised whenever the same configuration would give other features than before: another way to
@@ -129,6 +132,8 @@ class BuildOptions:
         How features are computed.
     max_pixels : int
         That a picture may have; larger ones are refused before they are decoded.
+    like : Like or None
+        The run or store that the options of its features were taken from.
     """
 
     source: Source
@@ -159,6 +164,7 @@ class BuildOptions:
     batch_size: int | None = None
     workers: int = field(default_factory=default_workers)
     max_pixels: int = MAX_PIXELS
+    like: Like | None = None
 
     def __post_init__(self) -> None:
         for names, checked in CHECKS:

@@ -38,11 +38,28 @@ def build_options(given: dict[str, Any], **more: Any) -> BuildOptions:
         hint = did_you_mean(name, known)
         raise InputError(f"--source is {name!r}{hint}; there are {', '.join(known)}.")
     source = _source(known[name], {f.name for s in known.values() for f in fields(s)}, given)  # type: ignore[arg-type]
-    every_frame = given.get("fps") == EVERY_FRAME
-    values = {**given, **more} | ({"fps": None} if every_frame else {})
+    values = {**given, **more}
+    if values.get("fps") == EVERY_FRAME:
+        values |= {"fps": None, "every_frame": True}
+    if (like := values.pop("like", None)) is not None:
+        values |= _like_options(like, values, source)
     chosen = {key: value for key, value in values.items() if value is not None}
     _check_names(chosen, [field.name for field in fields(BuildOptions)])
-    return BuildOptions(source=source, every_frame=every_frame, **chosen)
+    return BuildOptions(source=source, **chosen)
+
+
+def _like_options(like: str | Path, values: dict[str, Any], source: Source) -> dict[str, Any]:
+    """Return the options that ``--like`` decides."""
+    # It reads runs, which takes packages that other builds do without.
+    from pipeline.build.plan.like import read_like, refuse_decided
+
+    refuse_decided(str(like), values)
+    if getattr(source, "classes", None) is not None:
+        raise InputError(f"--like {like} decides the classes; leave out --classes.")
+    root = values.get("store")
+    model = read_like(like, None if root is None else Path(root))
+    weights = values.get("weights") or model.find_weights()
+    return {**model.options(), "weights": weights, "like": model}
 
 
 def _check_names(chosen: dict[str, Any], known: list[str]) -> None:

@@ -129,7 +129,7 @@ def columns(
     """Return every array of a store but the features; see ``docs/store-format.md``."""
     subjects = sorted({clip.subject for clip in clips})
     numbers: dict[str, dict[str, int]] = {
-        "label": {name: number for number, name in enumerate(classes)},
+        "label": {name: number for number, name in enumerate(classes)} | {"": schema.UNLABELLED},
         "subject": {name: number for number, name in enumerate(subjects)},
         "split": {str(name): number for number, name in enumerate(SPLITS)},
     }

@@ -17,6 +17,7 @@ from pipeline.video.cache import Cache, content_hash, signature
 if TYPE_CHECKING:
     from models.backbones import Backbone
 
+RANDOM = "random:"
 SAFETENSORS = ".safetensors"
 SUFFIXES = (SAFETENSORS, ".pth", ".pt")
 
@@ -120,6 +121,13 @@ def _torchvision_file(text: str, backbone: str, log: Callable[[str], None]) -> P
     if not path.is_file():
         _download(backbone, text, path, log)
     return path
+
+
+def hub_files(backbone: str) -> list[Path]:
+    """Return the downloaded files of torchvision's weights of a backbone."""
+    spec = BACKBONES.get(backbone)
+    paths = [_hub_folder() / name for name in spec.weights.values()] if spec else []
+    return [path for path in paths if path.is_file()]
 
 
 def _hub_folder() -> Path:

@@ -36,7 +36,7 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
         If the recipe's number of classes differs from the store's, train or val is empty, or parts
         share a subject (a video if subjects are unknown). Also if the pixels' statistics were
         measured on another number of clips than train has, or standardising each clip by itself
-        leaves only zeros. An empty test part is allowed.
+        leaves only zeros, or a clip has no label. An empty test part is allowed.
     """
     num_classes, store_classes = recipe.head.num_classes, len(store.classes)
     if num_classes is not None and num_classes != store_classes:
@@ -54,6 +54,11 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
                 f"{store.path} has no usable {part} clips ({(store.splits == part).sum()} in all); "
                 "training needs clips in both train and val; build with another split"
             )
+    if unlabelled := int((store.labels[store.usable] < 0).sum()):
+        raise InputError(
+            f"{store.path} has {unlabelled} clips without a label, so it is for predictions "
+            "and not for training; label them and build again"
+        )
     if _single_steps(store, recipe) == len(store.usable):
         raise InputError(
             f"all clips of {store.path} have a single step, which data.standardise=clip makes "

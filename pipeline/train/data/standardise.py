@@ -30,10 +30,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from featstore import Store
+from featstore import InputError, Store
 from pipeline.types import Floats, Ints
 
 STANDARDISE = "standardise.safetensors"
@@ -124,7 +125,7 @@ def standardiser(
     group, segment = _groups(store, how, clips)
     sums, training = _sums(store, segment, int(group.max()) + 1, clips, shift)
     if kept:  # one step represents all
-        training = np.concatenate([[1], 0 * kept.mean, kept.std**2])
+        training = prior_sums(kept, 1)
     if how == "causal":
         videos = np.zeros(len(sums), np.int64)
         videos[group[store.usable]] = store.columns["video"][store.usable]
@@ -137,6 +138,55 @@ def standardiser(
     means, stds = _tables(sums, kept_or_measured, shift)
     parts = [torch.from_numpy(part).to(device) for part in (means, stds, group)]
     return Standardiser(parts[0], parts[1], parts[2], kept_or_measured)
+
+
+def step_sums(rows: Floats32, training: Training) -> Floats:
+    """Return count, sum and sum of squares of steps minus the training mean, (1 + 2 dim,).
+
+    Parameters
+    ----------
+    rows : float32 array (steps, dim)
+    training : Training
+    """
+    shifted = rows.astype(np.float64) - training.mean
+    return np.concatenate([[len(rows)], shifted.sum(axis=0), (shifted**2).sum(axis=0)])
+
+
+def prior_sums(training: Training, steps: float = PRIOR_STEPS) -> Floats:
+    """Return the sums, as `step_sums` gives them, of steps that vary as those of training did."""
+    return np.concatenate([[steps], 0 * training.mean, steps * training.std**2])
+
+
+def of_sums(sums: Floats, training: Training, *, device: torch.device | str) -> Standardiser:
+    """Return the standardiser of clips by the steps that were summed for each.
+
+    Parameters
+    ----------
+    sums : float64 array (clips, 1 + 2 dim)
+        See `step_sums`; a clip without steps is standardised by those of training.
+    training : Training
+    device : torch.device or str
+    """
+    filled = np.where(sums[:, :1] > 0, sums, prior_sums(training, 1))
+    means, stds = _tables(filled, training, training.mean)
+    group = torch.arange(len(sums), device=device)
+    parts = [torch.from_numpy(part).to(device) for part in (means, stds)]
+    return Standardiser(parts[0], parts[1], group, training)
+
+
+def read_training(run: Path) -> Training:
+    """Read the statistics of the training steps that a run kept.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged.
+    """
+    try:
+        kept = load_file(run / STANDARDISE)
+        return Training(kept["mean"].numpy(), kept["std"].numpy())
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(f"{run / STANDARDISE}: cannot be read ({error})") from None
 
 
 def _groups(store: Store, how: How, train: Ints) -> tuple[Ints, Ints]:

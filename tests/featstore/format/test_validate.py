@@ -71,7 +71,7 @@ def path(tmp_path: Path) -> Path:
 
 CLIPS = 5
 COLUMNS = {
-    "negative label": ("label", np.full(CLIPS, -1, "<i4")),
+    "negative label": ("label", np.full(CLIPS, -2, "<i4")),
     "label without a name": ("label", np.full(CLIPS, 3, "<i4")),
     "subject without a name": ("subject", np.full(CLIPS, 99, "<i4")),
     "video without a name": ("video", np.full(CLIPS, 1, "<i4")),

@@ -49,6 +49,15 @@ def test_each_change_is_one_line(new: Subject, line: str) -> None:
     assert changes(subject(), new) == [line]
 
 
+def test_the_same_mean_and_std_measured_and_fixed() -> None:
+    fixed = subject(normalise={"mean": [0.5], "std": [0.2]})
+    (line,) = changes(subject(), fixed)
+    assert line.startswith("origin of the same mean and std: measured -> fixed")
+    assert changes(subject(), subject(moments=((0.4,), (0.2,)), normalise={"mean": [0.4]})) == [
+        "mean and std: 0.5; 0.2 -> 0.4; 0.2"
+    ]
+
+
 def test_unknown_statistics_are_no_change() -> None:
     assert changes(subject(), subject(moments=None)) == []
     assert shared(subject(), subject(moments=None)) == set()

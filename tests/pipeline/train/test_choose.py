@@ -5,11 +5,11 @@ import pytest
 from safetensors.torch import load_file
 
 from featstore import InputError
-from pipeline.runs.files import read_metrics
+from pipeline.runs.files import read_config, read_metrics
 from pipeline.runs.folder import unfinished_of
 from pipeline.train import choose as choose_module
 from pipeline.train.choose import FEW_CLIPS, FOLDS, folds_of
-from pipeline.train.evaluate import read_config, rescore
+from pipeline.train.evaluate import rescore
 from pipeline.train.learner import Learner
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.recipes.portfolio import Portfolio, load_recipes

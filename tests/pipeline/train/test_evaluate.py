@@ -53,7 +53,7 @@ def test_on_another_store_of_the_same_features(run: Path) -> None:
     ("change", "message"),
     [
         ({"features": FEATURES | {"size": 48}}, "size: 32 -> 48"),
-        ({"statistics": STATISTICS | {"mean": [0.4]}}, "mean and std of the pixels.*normalise"),
+        ({"statistics": STATISTICS | {"mean": [0.4]}}, "mean and std of the pixels.*--like"),
         ({"classes": ("a", "b", "c")}, "2 -> 3, in one only: c"),
         ({"classes": ("b", "a")}, "another order"),
         ({"dim": 5}, "length of a feature vector: 6 -> 5"),
