@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,54 @@ from pipeline.build.extract.batch_runner import BatchRunner
 from pipeline.build.extract.buffers import mapped
 from pipeline.build.extract.timings import BACKBONE_WAITED, Timings
 from pipeline.build.plan.clips import NOT_FINITE
+
+
+class Receiver(Protocol):
+    """Takes the features of inputs, which are numbered in the order in which they are added.
+
+    Attributes
+    ----------
+    added : int
+        Inputs that were added so far.
+    failed : dict of int to str
+        Number of a lost input to the reason.
+    """
+
+    added: int
+    failed: dict[int, str]
+
+    def take(self, numbers: list[int], features: Tensor) -> None:
+        """Take the features of some inputs."""
+
+
+class RowStream:
+    """Features in the order of their inputs, each handed on as soon as it is computed."""
+
+    def __init__(self) -> None:
+        self.added = 0
+        self.failed: dict[int, str] = {}
+        self._rows: dict[int, NDArray[np.float32]] = {}
+        self._next = 0
+
+    def take(self, numbers: list[int], features: Tensor) -> None:
+        """Take the features of some inputs; an input whose features are not finite has failed."""
+        rows = features.numpy()
+        for number, row, finite in zip(numbers, rows, np.isfinite(rows).all(axis=1), strict=True):
+            if finite:
+                self._rows[number] = row
+            else:
+                self.failed[number] = NOT_FINITE
+
+    def ready(self) -> Iterator[NDArray[np.float32] | str]:
+        """Yield the next rows that are computed, or why one is lost."""
+        while True:
+            if self._next in self._rows:
+                yield self._rows.pop(self._next)
+            elif self._next in self.failed:
+                yield self.failed.pop(self._next)
+            else:
+                return
+            self._next += 1
 
 
 class UnitFeatures:
@@ -64,7 +113,7 @@ class UnitFeatures:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    unit: UnitFeatures
+    unit: Receiver
     numbers: list[int]
     result: Future[Tensor]
 
@@ -83,7 +132,7 @@ class Batches:
         self._numbers: list[int] = []
         self._sent: deque[_Batch] = deque()
 
-    def add(self, x: Tensor | str, unit: UnitFeatures) -> None:
+    def add(self, x: Tensor | str, unit: Receiver) -> None:
         """Take the next input of a unit, or why it is lost."""
         number, unit.added = unit.added, unit.added + 1
         if isinstance(x, str):
@@ -94,7 +143,7 @@ class Batches:
         if len(self._inputs) == self._size:
             self.flush(unit)
 
-    def flush(self, unit: UnitFeatures) -> None:
+    def flush(self, unit: Receiver) -> None:
         """Send what is there of a unit."""
         if not self._inputs:
             return

@@ -18,7 +18,7 @@ from torch import Tensor
 from featstore.errors import InputError
 from pipeline.build.extract.backbone import Forward
 from pipeline.build.extract.batch_runner import BatchRunner
-from pipeline.build.extract.batching import Batches, UnitFeatures
+from pipeline.build.extract.batching import Batches, RowStream, UnitFeatures
 from pipeline.build.extract.buffers import Blocks, Uploads
 from pipeline.build.extract.preprocess import prepare
 from pipeline.build.extract.statistics import Statistics
@@ -138,6 +138,45 @@ class Extractor:
                 read_ahead(streams, threads=self._threads(work), most=waiting) as blocks,
             ):
                 yield from self._computed(work, blocks, tick)
+        except torch.OutOfMemoryError:
+            raise InputError(_too_large(self._shape[0], self._device)) from None
+
+    def stream(self, segment: Segment, tick: Tick) -> Iterator[NDArray[np.float32] | str]:
+        """Yield the features of each input of a segment in order, or why one is lost.
+
+        What waits to be yielded is bounded, however long the video is.
+
+        Parameters
+        ----------
+        segment : Segment
+        tick : callable
+            See `units`.
+
+        Yields
+        ------
+        ndarray of float32, shape (dim,), or str
+
+        Raises
+        ------
+        InputError
+            If the device has too little memory.
+        """
+        waiting = BLOCKS_WAITING[self._device.type]
+        rows = RowStream()
+        batches = Batches(self._runner, self._shape[0], tick, self.timings)
+        try:
+            with (
+                self._runner.open(),
+                read_ahead(
+                    self._pieces(segment), threads=self._threads([[segment]]), most=waiting
+                ) as blocks,
+            ):
+                for x in self._inputs(segment, blocks, tick):
+                    batches.add(x, rows)
+                    yield from rows.ready()
+                batches.flush(rows)
+                batches.drain()
+                yield from rows.ready()
         except torch.OutOfMemoryError:
             raise InputError(_too_large(self._shape[0], self._device)) from None
 
