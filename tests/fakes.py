@@ -56,9 +56,13 @@ class FakeStore(Store):
         self.labels = np.array(labels, np.int64)
         self.row_size = np.array([len(clip) for clip in clips], np.int64)
         self.status = np.array(status or [0] * n, np.int8)
+        self.start, self.stop = np.zeros(n, np.int64), 3 * self.row_size
         self.dim = kept[0].shape[1]
         self.layout = Layout(self.row_size, self.dim, chunk_rows=1)
         self.rows = MemoryRows(np.concatenate(kept))
+
+    def frames(self, clip: int) -> np.ndarray:
+        return 3 * np.arange(self.row_size[clip])
 
     def times(self, clip: int) -> np.ndarray:
         return np.arange(self.row_size[clip]) / 10

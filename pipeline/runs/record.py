@@ -76,6 +76,7 @@ class _Scores(_Fields):
 
 class _TrainClips(_Fields):
     clips: Count
+    clip_seconds: Score = None
     per_class: list[Count]
     classes_without_clips: list[str]
 

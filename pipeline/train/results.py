@@ -22,7 +22,7 @@ from pipeline.report.run import report
 from pipeline.runs.files import PARTS, write_csv, write_json, write_yaml
 from pipeline.system.distributed import processes
 from pipeline.train.data.checks import Parts
-from pipeline.train.data.stores import moments, named_stores
+from pipeline.train.data.stores import clip_seconds, moments, named_stores
 from pipeline.train.imbalance import classes_without_clips
 from pipeline.train.recipes.load import Recipe
 from pipeline.train.recipes.portfolio import Portfolio
@@ -159,6 +159,7 @@ def _metrics(
         "untrained": bool(store.attributes.get("untrained", False)),
         "train": {
             "clips": len(train_labels),
+            "clip_seconds": clip_seconds(store, parts["train"]),
             "per_class": np.bincount(train_labels, minlength=len(store.classes)).tolist(),
             "classes_without_clips": classes_without_clips(train_labels, store.classes),
         },

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from featstore.reading.fused import FusedStore, fuse
 from featstore.reading.store import Store, open_store
-
-if TYPE_CHECKING:
-    pass
+from pipeline.types import Clips
 
 
 def open_stores(
@@ -52,3 +52,26 @@ def moments(store: Store) -> dict[str, Any] | None:
     """Return the mean and std that normalised a store's pixels, or None if unknown."""
     statistics = store.attributes.get("statistics")
     return statistics and {name: list(statistics[name]) for name in ("mean", "std")}
+
+
+def clip_seconds(store: Store, clips: Clips) -> float | None:
+    """Return the median length of some clips in seconds; None if the store has no times.
+
+    Parameters
+    ----------
+    store : Store
+    clips : int64 array (n,)
+        Positions in the store.
+    """
+    rates, frames = [], []
+    for clip in clips.tolist():
+        taken, times = store.frames(clip), store.times(clip)
+        frames.append(int(store.stop[clip] - store.start[clip]))
+        lasts = float(times[-1] - times[0]) if len(times) > 1 else 0.0
+        rates.append(lasts / float(taken[-1] - taken[0]) if lasts > 0 else np.nan)
+    seconds = np.array(rates)
+    if not np.isfinite(seconds).any():
+        return None
+    # A clip of one step has no rate: the usual one stands for it.
+    seconds[~np.isfinite(seconds)] = np.nanmedian(seconds)
+    return round(float(np.median(seconds * frames)), 6)
