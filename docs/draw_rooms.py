@@ -32,8 +32,9 @@ ARROWS = {
     "pipeline.runs": "pipeline pipeline.metrics featstore featstore.format featstore.reading "
     "featstore.writing",
     "pipeline.report": "pipeline.metrics pipeline.runs featstore",
-    "pipeline.build.plan": "pipeline pipeline.sources pipeline.video pipeline.system models "
-    "featstore featstore.format featstore.writing featstore.manage",
+    "pipeline.build.plan": "pipeline pipeline.sources pipeline.video pipeline.system "
+    "pipeline.runs models featstore featstore.format featstore.reading featstore.writing "
+    "featstore.manage",
     "pipeline.build.extract": "pipeline pipeline.build.plan pipeline.video pipeline.system models "
     "featstore",
     "pipeline.build": "pipeline pipeline.build.plan pipeline.build.extract pipeline.sources "
@@ -50,6 +51,9 @@ ARROWS = {
     "pipeline.finetune": "pipeline pipeline.build pipeline.build.plan pipeline.build.extract "
     "pipeline.train pipeline.metrics pipeline.runs pipeline.video pipeline.system models "
     "featstore featstore.format",
+    "pipeline.predict": "pipeline pipeline.build.plan pipeline.build.extract pipeline.train "
+    "pipeline.train.data pipeline.train.recipes pipeline.metrics pipeline.runs pipeline.report "
+    "pipeline.sources pipeline.video pipeline.system models.heads featstore featstore.format",
     "pipeline.sweep": "pipeline pipeline.train pipeline.train.data pipeline.train.recipes "
     "pipeline.runs pipeline.report pipeline.system featstore featstore.format",
 }
@@ -63,6 +67,7 @@ PLACES = {
     "pipeline.ingest": (1, 1),
     "pipeline.demo": (2, 1),
     "pipeline.sweep": (3, 1),
+    "pipeline.predict": (2, 2),
     "pipeline.build": (0, 2),
     "pipeline.train": (3, 2),
     "pipeline.build.extract": (0, 3),
@@ -90,6 +95,7 @@ WORDS = {
     "pipeline.ingest": "features that others extracted",
     "pipeline.demo": "a drawn data set",
     "pipeline.sweep": "searches a recipe's fields",
+    "pipeline.predict": "new recordings, by a run",
     "pipeline.build": "STAGE ONE: build.py",
     "pipeline.train": "STAGE TWO: train.py",
     "pipeline.build.extract": "decode, normalise, backbone",

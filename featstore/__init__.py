@@ -1,7 +1,7 @@
 """Extract video features once, train many times.
 
-`build` and `train` run the two stages; `open` reads a store. Importing this package, and reading a
-store or a run, needs neither torch nor PyAV.
+`build` and `train` run the two stages, `predict` uses a trained run; `open` reads a store.
+Importing this package, and reading a store or a run, needs neither torch nor PyAV.
 
 Examples
 --------
@@ -25,7 +25,16 @@ from featstore.reading.fused import fuse
 from featstore.reading.store import Store
 from featstore.reading.store import open_store as open  # the module's verb: featstore.open(path)
 from featstore.reading.stream import Batch
-from featstore.stages import Comparison, Prediction, Run, build, compare, train
+from featstore.stages import (
+    Comparison,
+    Prediction,
+    Predictions,
+    Run,
+    build,
+    compare,
+    predict,
+    train,
+)
 
 __all__ = [
     "Batch",
@@ -36,6 +45,7 @@ __all__ = [
     "InputError",
     "MissingPackageError",
     "Prediction",
+    "Predictions",
     "Run",
     "SchemaError",
     "Store",
@@ -44,5 +54,6 @@ __all__ = [
     "compare",
     "fuse",
     "open",
+    "predict",
     "train",
 ]

@@ -1,4 +1,4 @@
-"""The Python API of both stages: `build`, `train`, `compare`, and the `Run` of a training.
+"""The Python API: `build`, `train`, `compare`, `predict`, and the `Run` of a training.
 
 Importing this module does not import torch or the pipeline; calling a function does.
 """
@@ -214,6 +214,78 @@ def train(
     }
     arguments = () if recipe is None else (recipe,)
     return Run(call("pipeline.api:train", _opened(store), *arguments, **options))
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The results of `predict`: a folder of tables, subtitles and pictures.
+
+    Attributes
+    ----------
+    path : Path
+    facts : dict
+        The numbers of ``recordings``, ``skipped``, ``unreadable``, ``windows``, ``gaps`` and
+        ``segments``.
+    scores : dict or None
+        Against the annotations, if there are any.
+    """
+
+    path: Path
+    facts: dict[str, Any]
+    scores: dict[str, Any] | None
+
+    def windows(self) -> list[dict[str, Any]]:
+        """Return the table of windows: interval, class and probabilities; None in gaps."""
+        rows: list[dict[str, Any]] = call(
+            "pipeline.predict.outputs:read_table", self.path, "windows"
+        )
+        return rows
+
+    def segments(self) -> list[dict[str, Any]]:
+        """Return the table of segments: interval, class and mean probability."""
+        rows: list[dict[str, Any]] = call(
+            "pipeline.predict.outputs:read_table", self.path, "segments"
+        )
+        return rows
+
+
+def predict(
+    run: Run | str | Path,
+    inputs: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path = "predictions",
+    log: Log = print,
+    **options: Any,
+) -> Predictions:
+    """Predict the classes of new recordings with a trained run.
+
+    Parameters
+    ----------
+    run : Run or path
+    inputs : path, or a sequence of paths
+        Videos, folders of videos, and tables with a column ``video``.
+    out : str or Path
+        Folder of the results. Recordings that it has already are skipped.
+    log : callable
+        Called with one line at a time.
+    **options
+        The fields of `pipeline.predict.predict.PredictOptions`, such as ``window``, ``hop``,
+        ``intervals``, ``smooth`` and ``format``.
+
+    Returns
+    -------
+    Predictions
+
+    Raises
+    ------
+    InputError
+        If the run, an input or an option cannot be used.
+    """
+    paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    options |= {"out": Path(out), "log": log}
+    facts = call("pipeline.api:predict", _folder(run), paths, **options)
+    counts = {name: value for name, value in facts.items() if name not in ("out", "scores")}
+    return Predictions(Path(facts["out"]), counts, facts["scores"])
 
 
 def compare(runs: Sequence[Run | str | Path], *, part: str = "test", seed: int = 0) -> Comparison:

@@ -179,6 +179,27 @@ def free_folder(path: Path, config: dict[str, Any]) -> Path:
     return free
 
 
+def predict(run: Path, inputs: Sequence[str | Path], *, log: Log, **options: Any) -> dict[str, Any]:
+    """Predict recordings with a run; see `pipeline.predict.predict.predict`.
+
+    `options` are the fields of `pipeline.predict.predict.PredictOptions`.
+    """
+    from dataclasses import fields
+
+    from featstore.errors import InputError
+    from featstore.text import did_you_mean
+    from pipeline.predict.predict import PredictOptions
+    from pipeline.predict.predict import predict as predict_recordings
+
+    known = [field.name for field in fields(PredictOptions)]
+    for name in options:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise InputError(f"predict has no option {name!r}{hint}; there are {', '.join(known)}.")
+    paths = [Path(path) for path in inputs]
+    return predict_recordings(run, paths, PredictOptions(**options), log)
+
+
 def compare(
     runs: Sequence[str], *, part: str = "test", seed: int = 0
 ) -> tuple[list[Difference], str]:

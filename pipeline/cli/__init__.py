@@ -16,6 +16,7 @@ from pipeline.cli.compare import compare
 from pipeline.cli.convert import export, import_
 from pipeline.cli.demo import demo_data
 from pipeline.cli.finetune import finetune
+from pipeline.cli.predict import predict
 from pipeline.cli.runs import recipes, runs
 from pipeline.cli.stores import gc, info, ls, rm, verify
 from pipeline.cli.sweep import sweep
@@ -75,6 +76,7 @@ def main() -> None:
 SECTIONS = {
     "Make features": (build, finetune, import_),
     "Train": (train, recipes, sweep, evaluate, runs, compare, report),
+    "Use what was trained": (predict,),
     "Look after stores": (ls, info, why, stats, verify, export, rm, gc),
     "Try it": (demo_data,),
 }

@@ -1,0 +1,76 @@
+"""``featstore predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.flags import DEVICE, how_to_run, read, write
+from pipeline.cli.help import as_json, command, heading
+from pipeline.cli.terminal import log_for, say, say_json
+
+FORMATS = ("csv", "jsonl", "parquet")
+SMOOTHINGS = ("none", "median", "viterbi")
+windows = heading("Windows and segments")
+
+
+@command(
+    examples=(
+        "featstore predict runs/tcn drive.mp4",
+        "featstore predict runs/tcn recordings/ --window 3 --hop 0.5 --smooth viterbi",
+        "featstore predict runs/tcn test.csv --intervals --out predictions/test",
+        "featstore predict runs/tcn drive.mp4 --overlay",
+    ),
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, metavar="VIDEO|FOLDER|TABLE...",
+                type=click.Path(path_type=Path))  # fmt: skip
+@read("--unit", type=click.Choice(("frames", "seconds")),
+      help="Unit of start and end in a table.  [default: frames]")  # fmt: skip
+@read("--weights", metavar="FILE", help="The backbone's weights file, if it has moved.")
+@windows("--window", type=float, metavar="SECONDS",
+         help="Length of a window.  [default: the median of the training clips]")  # fmt: skip
+@windows("--hop", type=float, metavar="SECONDS",
+         help="From one window to the next.  [default: half a window]")  # fmt: skip
+@windows("--intervals", is_flag=True,
+         help="Predict each interval of a table instead of sliding windows.")  # fmt: skip
+@windows("--smooth", type=click.Choice(SMOOTHINGS), default="median", show_default=True,
+         help="How probabilities become segments. viterbi finds the most probable segments of a "
+         "least duration.")  # fmt: skip
+@windows("--smooth-seconds", type=float, metavar="SECONDS",
+         help="Width of the median, or least duration.  [default: a window]")  # fmt: skip
+@windows("--threshold", type=float, default=0.0, show_default=True,
+         help="Leave out segments where the class is less probable.")  # fmt: skip
+@write("--out", type=click.Path(path_type=Path), default=Path("predictions"), show_default=True,
+       help="Folder of the results. Recordings that it has are skipped.")  # fmt: skip
+@write("--format", type=click.Choice(FORMATS), default="csv", show_default=True,
+       help="Format of the tables.")  # fmt: skip
+@write("--no-pictures", is_flag=True, help="Draw no timelines.")
+@write("--overlay", is_flag=True,
+       help="Also write each recording as a video with label and probability.")  # fmt: skip
+@DEVICE
+@how_to_run("--workers", type=click.IntRange(1), help="Pieces of videos decoded at once.")
+@as_json
+def predict(run: Path, inputs: tuple[Path, ...], as_json: bool, **given: Any) -> None:
+    """Predict the classes of new recordings with a trained run.
+
+    Windows slide over each recording. Everything that decides features comes from the run. OUT gets
+    tables of windows and segments, and for each recording subtitles and a picture. A table with
+    start, end and label also scores the predictions.
+    """
+    from pipeline import api
+    from pipeline.predict.scores import score_lines
+
+    given["pictures"] = not given.pop("no_pictures")
+    facts = api.predict(run, inputs, log=log_for(as_json), **given)
+    if as_json:
+        say_json(facts)
+        return
+    for line in score_lines(facts["scores"]) if facts["scores"] else ():
+        say(line)
+    say(
+        f"{facts['windows']} windows ({facts['gaps']} gaps) and {facts['segments']} segments of "
+        f"{facts['recordings']} recordings in {facts['out']}"
+    )

@@ -1,0 +1,1 @@
+"""Predict with a trained run on new recordings: decode, extract, slide windows, classify."""

@@ -1,0 +1,301 @@
+"""Predict recordings, from a run to tables; read it from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from featstore.errors import InputError
+from featstore.format.seal import sha256_of_file
+from featstore.keys import digest
+from featstore.text import count_of
+from pipeline.build.extract.extractor import Extractor
+from pipeline.build.plan.build_plan import cache_of
+from pipeline.build.plan.clips import Clip
+from pipeline.build.plan.steps import check_rate
+from pipeline.option_values import rate
+from pipeline.predict.inputs import Inputs, annotated_clips, find_inputs, subjects_of
+from pipeline.predict.outputs import Kept, check_folder, check_format, keep, read_kept
+from pipeline.predict.recording import WHOLE, predict_group
+from pipeline.predict.render import Rendering, render
+from pipeline.predict.segments import Smoother, Smoothing
+from pipeline.predict.trained import Trained, default_window, load_trained
+from pipeline.predict.windows import Windows, check_lengths, default_hop, intervals, slide
+from pipeline.system.memory import keep_freed_memory
+from pipeline.system.progress import Progress
+from pipeline.types import Log
+from pipeline.video.cache import Cache
+from pipeline.video.journal import keep_journal
+from pipeline.video.videos import Video, check_unchanged, read_videos
+
+KEPT = "windows.npz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictOptions:
+    """Everything that ``featstore predict`` can be told.
+
+    Attributes
+    ----------
+    out : Path
+        Folder of the results.
+    window, hop : float or None
+        Seconds. By default the median length of the training clips, and half of it.
+    intervals : bool
+        Predict the intervals of a table instead of sliding windows.
+    unit : {"frames", "seconds"} or None
+        Of a table's intervals.
+    smooth : {"none", "median", "viterbi"}
+    smooth_seconds : float or None
+        Width of the median, or least duration of a segment; by default a window.
+    threshold : float
+        A less probable class is not shown as a segment.
+    format : {"csv", "jsonl", "parquet"}
+    pictures, overlay : bool
+        Draw a timeline, and a video with labels, for each recording.
+    weights : str or None
+        The backbone's weights file, where it has moved.
+    device : str
+    workers : int or None
+        Pieces of videos decoded at once.
+    """
+
+    out: Path
+    window: float | None = None
+    hop: float | None = None
+    intervals: bool = False
+    unit: str | None = None
+    smooth: Smoothing = "median"
+    smooth_seconds: float | None = None
+    threshold: float = 0.0
+    format: str = "csv"
+    pictures: bool = True
+    overlay: bool = False
+    weights: str | None = None
+    device: str = "auto"
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One recording to predict, and where its predictions are kept."""
+
+    video: int
+    windows: Windows
+    path: Path
+    key: str
+
+
+def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log) -> dict[str, Any]:
+    """Predict recordings and write tables, subtitles and pictures to a folder.
+
+    Recordings that the folder already has, by the same run, windows and content, are skipped.
+
+    Parameters
+    ----------
+    run : Path
+    paths : sequence of Path
+        See `pipeline.predict.inputs.find_inputs`.
+    options : PredictOptions
+    log : callable
+        Takes one line.
+
+    Returns
+    -------
+    dict
+        ``out``; the numbers of ``recordings``, ``skipped``, ``unreadable``, ``windows``, ``gaps``
+        and ``segments``; ``scores``, None without annotations.
+
+    Raises
+    ------
+    InputError
+        If the run, an input or an option cannot be used.
+    """
+    keep_freed_memory()
+    check_folder(options.out)
+    check_format(options.format)
+    with closing(cache_of(options.out)) as cache, keep_journal(cache.journals, log):
+        trained = load_trained(
+            run,
+            cache,
+            weights=options.weights,
+            device=options.device,
+            workers=options.workers,
+            log=log,
+        )
+        window, hop = _lengths(run, options, trained)
+        smoother = Smoother(
+            options.smooth,
+            window if options.smooth_seconds is None else options.smooth_seconds,
+            options.threshold,
+        )
+        inputs = find_inputs(paths, trained.like.class_list, options.unit)
+        videos = _videos(inputs, trained, cache, log)
+        annotated = annotated_clips(inputs, videos, trained.pixels)
+        readable = _readable(videos, log)
+        log(f"{count_of(len(readable), 'recording')}, windows of {window:g} s every {hop:g} s")
+        plan = _Plan(trained, videos, annotated, window, hop, options)
+        skipped = _compute(plan, inputs, cache, log)
+        rendering = Rendering(
+            classes=trained.classes,
+            hop=hop,
+            smoother=smoother,
+            format=options.format,
+            pictures=options.pictures,
+            overlay=options.overlay,
+            intervals=options.intervals,
+        )
+        kept = [(videos[number], plan.path(number)) for number in readable]
+        facts = render(options.out, kept, annotated, rendering, log)
+    unreadable = len(videos) - len(readable)
+    return {"out": options.out, "skipped": skipped, "unreadable": unreadable, **facts}
+
+
+def _lengths(run: Path, options: PredictOptions, trained: Trained) -> tuple[float, float]:
+    window = options.window if options.window is not None else default_window(run)
+    hop = options.hop if options.hop is not None else default_hop(window, trained.pixels.fps)
+    check_lengths(window, hop)
+    return window, hop
+
+
+def _videos(inputs: Inputs, trained: Trained, cache: Cache, log: Log) -> list[Video]:
+    image_fps = trained.like.features["image_fps"]
+    videos = read_videos(
+        inputs.named,
+        cache,
+        image_rate=None if image_fps is None else rate("image_fps", image_fps),
+        workers=trained.forward.extraction.workers,
+        keep_unreadable=True,
+        log=log,
+    )
+    readable = [video for video in videos if not video.unreadable]
+    for video in readable:
+        if not video.index.timed:
+            raise InputError(
+                f"{video.path} is a folder of images, and the run was trained on videos with "
+                "times; make a video of it, or train on a build with --image-fps."
+            )
+    check_rate(readable, trained.pixels.fps)
+    return videos
+
+
+def _readable(videos: Sequence[Video], log: Log) -> list[int]:
+    """Return the positions of the videos that can be read; name the others."""
+    for video in videos:
+        if video.unreadable:
+            log(f"NOT READ: {video.path}: {video.unreadable}")
+    readable = [number for number, video in enumerate(videos) if not video.unreadable]
+    if not readable:
+        raise InputError(
+            f"None of {count_of(len(videos), 'recording')} can be read, such as "
+            f"{videos[0].path}: {videos[0].unreadable}; name other files."
+        )
+    return readable
+
+
+class _Plan:
+    """The windows of each recording, and the keys and places of their predictions."""
+
+    def __init__(
+        self,
+        trained: Trained,
+        videos: Sequence[Video],
+        annotated: dict[str, list[Clip]],
+        window: float,
+        hop: float,
+        options: PredictOptions,
+    ) -> None:
+        self.trained, self.videos, self._annotated = trained, videos, annotated
+        self._window, self._hop, self._options = window, hop, options
+        run = trained.run
+        files = [run / name for name in ("weights.safetensors", "standardise.safetensors")]
+        self._run = [sha256_of_file(file) for file in files if file.is_file()]
+
+    def path(self, video: int) -> Path:
+        """Return where the predictions for a video are kept."""
+        return folder_of(self._options.out, self.videos[video].name) / KEPT
+
+    def key(self, group: Sequence[int]) -> str:
+        """Return the hash of everything that decides the predictions for recordings of a group."""
+        intervals = [
+            [clip.key(self.videos, self.trained.pixels.mode)[2:5], clip.shown]
+            for video in group
+            for clip in self._intervals(video)
+        ]
+        numerics = self.trained.forward.numerics
+        content = [self.videos[video].content for video in group]
+        asked = None if self._options.intervals else [self._window, self._hop]
+        features = self.trained.like.features
+        return digest([self._run, features, numerics, content, asked, intervals])
+
+    def windows(self, video: int) -> Windows:
+        """Return the windows of a video."""
+        index, fps = self.videos[video].index, self.trained.pixels.fps
+        if self._options.intervals:
+            return intervals(index, fps, self._intervals(video), self.trained.window)
+        return slide(index, fps, self._window, self._hop, self.trained.window)
+
+    def _intervals(self, video: int) -> list[Clip]:
+        if not self._options.intervals:
+            return []
+        clips = self._annotated.get(self.videos[video].name, [])
+        if not clips:
+            raise InputError(
+                f"--intervals predicts the intervals of a table, and none has any of "
+                f"{self.videos[video].path}; name a table with start and end."
+            )
+        return [replace(clip, video=video) for clip in clips]
+
+
+def folder_of(out: Path, recording: str) -> Path:
+    """Return the folder of one recording's results."""
+    plain = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in recording)
+    return out / "recordings" / f"{plain[-80:]}-{digest(recording)[:6]}"
+
+
+def _compute(plan: _Plan, inputs: Inputs, cache: Cache, log: Log) -> int:
+    """Compute the predictions that are not kept yet; return the number of recordings that are."""
+    trained, videos = plan.trained, plan.videos
+    extractor = Extractor(trained.forward, videos, trained.statistics)
+    todo = [
+        (group, key)
+        for group in _groups(plan, inputs)
+        for key in [plan.key(group)]
+        if any((kept := read_kept(plan.path(one))) is None or kept.key != key for one in group)
+    ]
+    total = sum(len(videos[one].index) for group, _ in todo for one in group)
+    skipped = sum(not video.unreadable for video in videos) - sum(len(group) for group, _ in todo)
+    if skipped:
+        log(f"{count_of(skipped, 'recording')} predicted before: skipped")
+    with Progress("predicting", total, "frames", log) as progress:
+        for group, key in todo:
+            jobs = [_Job(one, plan.windows(one), plan.path(one), key) for one in group]
+            predicted = predict_group(
+                trained,
+                extractor,
+                [(job.video, job.windows) for job in jobs],
+                plan.path(group[0]).parent,
+                lambda inputs, frames: progress.advance(frames, frames),
+            )
+            check_unchanged([videos[one] for one in group], cache)
+            for job, result in zip(jobs, predicted, strict=True):
+                index = videos[job.video].index
+                finish = float(index.delay) + index.duration
+                keep(job.path, Kept(key, videos[job.video].name, finish, result))
+    return skipped
+
+
+def _groups(plan: _Plan, inputs: Inputs) -> Iterator[list[int]]:
+    """Yield the positions of the recordings that are standardised together."""
+    numbers = [number for number, video in enumerate(plan.videos) if not video.unreadable]
+    if plan.trained.standardise != WHOLE[1]:
+        yield from ([number] for number in numbers)
+        return
+    subjects = subjects_of(inputs)
+    groups: dict[str, list[int]] = {}
+    for number in numbers:
+        groups.setdefault(subjects[plan.videos[number].name], []).append(number)
+    yield from groups.values()
