@@ -31,7 +31,7 @@ ARROWS = {
     "featstore.writing",
     "pipeline.runs": "pipeline pipeline.metrics featstore featstore.format featstore.reading "
     "featstore.writing",
-    "pipeline.report": "pipeline.metrics pipeline.runs featstore",
+    "pipeline.report": "pipeline.metrics pipeline.runs featstore featstore.format",
     "pipeline.build.plan": "pipeline pipeline.sources pipeline.video pipeline.system "
     "pipeline.runs models featstore featstore.format featstore.reading featstore.writing "
     "featstore.manage",

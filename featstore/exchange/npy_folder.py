@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from featstore.errors import InputError
 from featstore.exchange.npy_arrays import open_npy
 from featstore.format.contents import Contents
+from featstore.format.files import write_text
 from featstore.json_text import read_object
 from featstore.text import as_cell
 
@@ -89,7 +90,7 @@ def write_arrays(folder: Path, contents: Contents, chunks: Iterable[NDArray[Any]
     classes = contents.columns["label_name"].tolist()
     description = {VERSION_KEY: version, "classes": classes, "attributes": contents.attributes}
     text = json.dumps(description, indent=2, ensure_ascii=False)
-    (folder / DESCRIPTION).write_text(text + "\n", "utf-8")
+    write_text(folder / DESCRIPTION, text + "\n")
     os.sync()  # one call for thousands of small files
 
 

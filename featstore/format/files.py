@@ -262,14 +262,28 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno is not None and not error.filename:  # such as a full disk
-            error.filename = str(path)
-        raise
+        with naming(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text; an error names the file."""
+    with naming(path):
+        path.write_text(text, "utf-8")
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Add `path` to an `OSError` that names no file, such as the one of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and not error.filename:
+            error.filename = str(path)
+        raise
 
 
 def copy_into(stream: BinaryIO, offset: int, source: Path) -> None:

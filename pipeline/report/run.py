@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from featstore.format.files import write_text
 from featstore.text import count_of
 from pipeline.metrics.classification import cells_of, most_confused
 from pipeline.report.baselines import baseline_lines, no_better
@@ -62,7 +63,7 @@ def report(run: Path) -> str:
         "\n\n".join(["## Figures", *figures]),
     ]
     text = "\n\n".join(sections) + "\n"
-    (run / "report.md").write_text(text, "utf-8")
+    write_text(run / "report.md", text)
     return text
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from featstore.errors import InputError
+from featstore.format.files import naming, write_text
 from featstore.json_text import read_object
 from featstore.text import as_cell, of_cell
 from pipeline.runs.record import RunConfig, RunMetrics, check_fields
@@ -32,7 +33,7 @@ SCORES = ("top1", "mean_class_accuracy", "macro_f1", "weighted_f1")
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write strict JSON, one line per table row; NaN in `value` becomes null in the file."""
-    path.write_text(_json_lines(_without_nan(value)) + "\n", "utf-8")
+    write_text(path, _json_lines(_without_nan(value)) + "\n")
 
 
 def _json_lines(value: Any, pad: str = "") -> str:
@@ -55,7 +56,7 @@ def _without_nan(value: Any) -> Any:
 
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
     """Write YAML, with the keys in the order of `value`."""
-    path.write_text(yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True), "utf-8")
+    write_text(path, yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True))
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -63,7 +64,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     Text is escaped so that a spreadsheet sees no formula; see `featstore.text.as_cell`.
     """
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with naming(path), path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from featstore.errors import BusyError, InputError
-from featstore.format.files import delete
+from featstore.format.files import delete, naming
 from featstore.json_text import read_object
 from featstore.keys import differences
 from featstore.writing.locks import open_lock, try_lock
@@ -96,8 +96,9 @@ def unfinished_folder(out: Path, config: Mapping[str, Any]) -> Iterator[Path]:
                 "another --out"
             )
         try:
-            write_json(unfinished / CONFIG, config)
-            yield unfinished
+            with naming(out):
+                write_json(unfinished / CONFIG, config)
+                yield unfinished
         finally:
             if not checkpoints(unfinished):
                 _remove_locked(unfinished)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featstore.format.files import write_text
 from featstore.text import count_of
 from pipeline.report.figures import BLUE, GREY, ORANGE
 from pipeline.report.markdown import SCORE_NAMES, percent, plain, table
@@ -67,7 +68,7 @@ def write_outputs(
         ["## Figures", *(f"\n![{FIGURES[name]}](figures/{name}.png)" for name in figures)],
     ]
     text = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
-    (out / "report.md").write_text(text, "utf-8")
+    write_text(out / "report.md", text)
 
 
 def summary(rows: Sequence[Row], monitor: str, seed: int) -> list[str]:

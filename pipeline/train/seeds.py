@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featstore.errors import InputError
+from featstore.format.files import write_text
 from featstore.json_text import read_object
 from featstore.keys import differences
 from pipeline.metrics.bootstrap import clip_units, intervals, point
@@ -200,7 +201,7 @@ def summarise(out: Path, folders: Sequence[Path] | None = None) -> Path:
     }
     write_json(out / "metrics.json", summary)
     report = out / "report.md"
-    report.write_text(render(read_summary(out)), "utf-8")
+    write_text(report, render(read_summary(out)))
     return report
 
 

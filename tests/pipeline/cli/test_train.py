@@ -123,7 +123,7 @@ def test_a_training_that_was_cut_off_keeps_its_name(stores, monkeypatch) -> None
 
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.train.results.report", full)
-        refused(train("--seed", "9"), "No space")
+        refused(train("--seed", "9"), "-seed9: No space")
     unfinished = list(Path("runs").glob(".*-seed9.unfinished"))
     assert len(unfinished) == 1
     name = unfinished[0].name.removeprefix(".").removesuffix(".unfinished")
