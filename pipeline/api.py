@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pipeline.train.recipes import DEFAULT
 from pipeline.types import Log
@@ -198,6 +199,50 @@ def predict(run: Path, inputs: Sequence[str | Path], *, log: Log, **options: Any
             raise InputError(f"predict has no option {name!r}{hint}; there are {', '.join(known)}.")
     paths = [Path(path) for path in inputs]
     return predict_recordings(run, paths, PredictOptions(**options), log)
+
+
+def predict_live(
+    run: Path,
+    stream: BinaryIO,
+    *,
+    frames: str,
+    window: float | None = None,
+    hop: float | None = None,
+    weights: str | None = None,
+    device: str = "auto",
+    log: Log,
+) -> Iterator[dict[str, Any]]:
+    """Yield what is known of each window of a stream of raw frames, as soon as it ends.
+
+    See `pipeline.predict.live`; `frames` is ``WIDTHxHEIGHT@FPS:FORMAT``.
+    """
+    import numpy as np
+
+    from pipeline.build.plan.build_plan import cache_of
+    from pipeline.predict.live import RawFrames, check_live
+    from pipeline.predict.live import predict_live as windows_of
+    from pipeline.predict.trained import lengths, load_trained
+
+    form = RawFrames.parse(frames)
+    with TemporaryDirectory() as folder, closing(cache_of(Path(folder))) as cache:
+        trained = load_trained(run, cache, weights=weights, device=device, batch_size=1, log=log)
+    check_live(trained, form)
+    window, hop = lengths(run, trained, window, hop)
+    log(
+        f"windows of {window:g} s every {hop:g} s; each is predicted when its last frame is there, "
+        f"so a change shows after up to {window:g} s and the time of computing"
+    )
+    for one in windows_of(trained, stream, form, window, hop):
+        probabilities = np.exp(one.log_probabilities)
+        best = int(probabilities.argmax())
+        yield {
+            "start": one.begin,
+            "end": one.end,
+            "label": trained.classes[best],
+            "probability": float(probabilities[best]),
+            "probabilities": dict(zip(trained.classes, probabilities.tolist(), strict=True)),
+            "delay": one.delay,
+        }
 
 
 def compare(

@@ -22,13 +22,17 @@ windows = heading("Windows and segments")
         "featstore predict runs/tcn recordings/ --window 3 --hop 0.5 --smooth viterbi",
         "featstore predict runs/tcn test.csv --intervals --out predictions/test",
         "featstore predict runs/tcn drive.mp4 --overlay",
+        "ffmpeg -i CAMERA -f rawvideo -pix_fmt gray - | "
+        "featstore predict runs/tcn - --frames 640x480@30:grey8",
     ),
 )
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("inputs", nargs=-1, required=True, metavar="VIDEO|FOLDER|TABLE...",
+@click.argument("inputs", nargs=-1, required=True, metavar="VIDEO|FOLDER|TABLE...|-",
                 type=click.Path(path_type=Path))  # fmt: skip
 @read("--unit", type=click.Choice(("frames", "seconds")),
       help="Unit of start and end in a table.  [default: frames]")  # fmt: skip
+@read("--frames", metavar="WIDTHxHEIGHT@FPS:grey8|rgb24",
+      help="Raw frames from standard input, for `-`. Prints a line a window.")  # fmt: skip
 @read("--weights", metavar="FILE", help="The backbone's weights file, if it has moved.")
 @windows("--window", type=float, metavar="SECONDS",
          help="Length of a window.  [default: the median of the training clips]")  # fmt: skip
@@ -53,16 +57,27 @@ windows = heading("Windows and segments")
 @DEVICE
 @how_to_run("--workers", type=click.IntRange(1), help="Pieces of videos decoded at once.")
 @as_json
-def predict(run: Path, inputs: tuple[Path, ...], as_json: bool, **given: Any) -> None:
+def predict(
+    run: Path, inputs: tuple[Path, ...], frames: str | None, as_json: bool, **given: Any
+) -> None:
     """Predict the classes of new recordings with a trained run.
 
     Windows slide over each recording. Everything that decides features comes from the run. OUT gets
     tables of windows and segments, and for each recording subtitles and a picture. A table with
     start, end and label also scores the predictions.
     """
+    from featstore.errors import InputError
     from pipeline import api
     from pipeline.predict.scores import score_lines
 
+    if (inputs == (Path("-"),)) != (frames is not None):
+        raise InputError(
+            f"--frames is {frames!r}, and the input is {' '.join(map(str, inputs))}; --frames and "
+            "the input `-` belong together."
+        )
+    if frames is not None:
+        _live(run, frames, given, as_json)
+        return
     given["pictures"] = not given.pop("no_pictures")
     facts = api.predict(run, inputs, log=log_for(as_json), **given)
     if as_json:
@@ -74,3 +89,22 @@ def predict(run: Path, inputs: tuple[Path, ...], as_json: bool, **given: Any) ->
         f"{facts['windows']} windows ({facts['gaps']} gaps) and {facts['segments']} segments of "
         f"{facts['recordings']} recordings in {facts['out']}"
     )
+
+
+def _live(run: Path, frames: str, given: dict[str, Any], as_json: bool) -> None:
+    """Print a line for each window of standard input."""
+    import sys
+
+    from pipeline import api
+
+    options = {name: given[name] for name in ("window", "hop", "weights", "device")}
+    log = log_for(True)  # standard output is for predictions
+    for one in api.predict_live(run, sys.stdin.buffer, frames=frames, log=log, **options):
+        if as_json:
+            say_json(one)
+        else:
+            say(
+                f"{one['start']:.3f} to {one['end']:.3f} s  {one['label']}  "
+                f"{100 * one['probability']:.0f} %  (after {one['delay']:.3f} s)"
+            )
+        sys.stdout.flush()

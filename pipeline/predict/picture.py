@@ -50,7 +50,9 @@ def draw_timeline(
     names, shown = labels.texts[:-1], len(classes)
     rows = 2 if annotated else 1
     figure = Figure(figsize=(12, 1.5 + 0.25 * min(shown, MOST_NAMED) + 0.4 * rows))
-    grid = figure.add_gridspec(2, 2, height_ratios=[shown, rows], width_ratios=[60, 1], hspace=0.08)
+    grid = figure.add_gridspec(
+        2, 2, height_ratios=[shown, rows], width_ratios=[60, 1], hspace=0.08, wspace=0.02
+    )
     heat = figure.add_subplot(grid[0, 0])
     heat.set_facecolor("#bbbbbb")
     image = heat.pcolormesh(

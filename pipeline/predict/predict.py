@@ -22,8 +22,8 @@ from pipeline.predict.outputs import Kept, check_folder, check_format, keep, rea
 from pipeline.predict.recording import WHOLE, predict_group
 from pipeline.predict.render import Rendering, render
 from pipeline.predict.segments import Smoother, Smoothing
-from pipeline.predict.trained import Trained, default_window, load_trained
-from pipeline.predict.windows import Windows, check_lengths, default_hop, intervals, slide
+from pipeline.predict.trained import Trained, lengths, load_trained
+from pipeline.predict.windows import Windows, intervals, slide
 from pipeline.system.memory import keep_freed_memory
 from pipeline.system.progress import Progress
 from pipeline.types import Log
@@ -126,7 +126,7 @@ def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log)
             workers=options.workers,
             log=log,
         )
-        window, hop = _lengths(run, options, trained)
+        window, hop = lengths(run, trained, options.window, options.hop)
         smoother = Smoother(
             options.smooth,
             window if options.smooth_seconds is None else options.smooth_seconds,
@@ -152,13 +152,6 @@ def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log)
         facts = render(options.out, kept, annotated, rendering, log)
     unreadable = len(videos) - len(readable)
     return {"out": options.out, "skipped": skipped, "unreadable": unreadable, **facts}
-
-
-def _lengths(run: Path, options: PredictOptions, trained: Trained) -> tuple[float, float]:
-    window = options.window if options.window is not None else default_window(run)
-    hop = options.hop if options.hop is not None else default_hop(window, trained.pixels.fps)
-    check_lengths(window, hop)
-    return window, hop
 
 
 def _videos(inputs: Inputs, trained: Trained, cache: Cache, log: Log) -> list[Video]:

@@ -82,7 +82,7 @@ def predict_group(
             for number, row in enumerate(extractor.stream(_segment(video, windows), tick)):
                 rows.append(row)
                 if isinstance(row, np.ndarray):
-                    total += _counted(row, windows.counts[number], trained)
+                    total += counted(row, windows.counts[number], trained)
             kept.append((windows, rows))
         return [_predicted(trained, windows, iter(rows), total) for windows, rows in kept]
 
@@ -91,7 +91,8 @@ def _segment(video: int, windows: Windows) -> Segment:
     return Segment(video, windows.inputs, np.arange(len(windows.inputs)))
 
 
-def _counted(row: Rows, count: float, trained: Trained) -> Floats:
+def counted(row: Rows, count: float, trained: Trained) -> Floats:
+    """Return the sums of one step that counts some times; see `step_sums`."""
     assert trained.training is not None  # noqa: S101 - as features are standardised
     return float(count) * step_sums(row[None], trained.training)
 
@@ -210,7 +211,7 @@ def complete(
         while causal and summed < past_inputs[number]:
             row = held[summed]
             if isinstance(row, np.ndarray):
-                past = past + _counted(row, windows.counts[summed], trained)
+                past = past + counted(row, windows.counts[summed], trained)
             summed += 1
         own = [held[row] for row in windows.rows[number].tolist()]
         lost = next((row for row in own if isinstance(row, str)), None)

@@ -23,6 +23,7 @@ from pipeline.build.plan.normalisation import Normalisation
 from pipeline.build.plan.options import default_workers
 from pipeline.build.plan.weights import find_weights
 from pipeline.option_values import rate
+from pipeline.predict.windows import check_lengths, default_hop
 from pipeline.runs.files import read_config, read_metrics
 from pipeline.train.data.feed import Feed
 from pipeline.train.data.standardise import Standardiser, Training, read_training
@@ -99,7 +100,14 @@ class Trained:
 
 
 def load_trained(
-    run: Path, cache: Cache, *, weights: str | None, device: str, workers: int | None, log: Log
+    run: Path,
+    cache: Cache,
+    *,
+    weights: str | None,
+    device: str,
+    workers: int | None = None,
+    batch_size: int | None = None,
+    log: Log,
 ) -> Trained:
     """Load a run, its head and its backbone.
 
@@ -114,6 +122,8 @@ def load_trained(
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     workers : int or None
         Pieces of videos decoded at once.
+    batch_size : int or None
+        Inputs of the backbone in one batch; None takes what builds take.
     log : callable
 
     Raises
@@ -145,7 +155,7 @@ def load_trained(
             window=window[0] if window else None,
             precision=options["precision"],
             device=device,
-            batch_size=None,
+            batch_size=batch_size,
             workers=workers or default_workers(),
         )
     )
@@ -168,6 +178,22 @@ def load_trained(
         pixels=pixels,
         window=window,
     )
+
+
+def lengths(
+    run: Path, trained: Trained, window: float | None, hop: float | None
+) -> tuple[float, float]:
+    """Return the length of windows and the seconds between them, as asked for or by default.
+
+    Raises
+    ------
+    InputError
+        If they are not positive, or the default is not known.
+    """
+    window = default_window(run) if window is None else window
+    hop = default_hop(window, trained.pixels.fps) if hop is None else hop
+    check_lengths(window, hop)
+    return window, hop
 
 
 def default_window(run: Path) -> float:

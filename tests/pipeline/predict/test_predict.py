@@ -224,3 +224,38 @@ def test_weights_with_another_content_are_refused(made, tmp_path) -> None:
 def test_kept_predictions_that_are_damaged_count_as_missing(tmp_path) -> None:
     (tmp_path / KEPT).write_bytes(b"PK\x03\x04 nonsense")
     assert read_kept(tmp_path / KEPT) is None
+
+
+def test_pictures_and_videos_with_labels(made, tmp_path) -> None:
+    import av
+
+    found = predict(made.run(), made.table, tmp_path, pictures=True, overlay=True, smooth="viterbi")
+    folder = folder_of(found.path, "test.avi")
+    assert (folder / "timeline.png").read_bytes().startswith(b"\x89PNG")
+    with av.open(str(folder / "overlay.mp4")) as video:
+        frames = [frame.to_ndarray(format="gray") for frame in video.decode(video=0)]
+    assert len(frames) == 24
+    assert frames[0].shape[1] >= 480
+    band = [frame[-60:] for frame in frames]
+    assert all((part > 200).any() for part in band)  # text
+    times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    predict(made.run(), made.table, tmp_path, pictures=True, overlay=True, smooth="viterbi")
+    for name in ("timeline.png", "overlay.mp4"):  # nothing changed: not drawn again
+        assert (folder / name).stat().st_mtime_ns == times[folder / name]
+
+
+def test_the_command(made, tmp_path) -> None:
+    from click.testing import CliRunner
+
+    from pipeline.cli import main
+
+    flags = ["--window", "0.4", "--hop", "0.2", "--no-pictures", "--out", str(tmp_path / "out")]
+    command = ["predict", str(made.run().path), str(made.table), *flags]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert "accuracy over annotated time" in done.output
+    assert "recordings in" in done.output.splitlines()[-1]
+    again = CliRunner().invoke(main, [*command, "--json"])
+    facts = json.loads(again.stdout)
+    assert facts["skipped"] == facts["recordings"] == 3
+    assert facts["scores"]["annotated_segments"] == 7
