@@ -54,6 +54,9 @@ ARROWS = {
     "pipeline.predict": "pipeline pipeline.build.plan pipeline.build.extract pipeline.train "
     "pipeline.train.data pipeline.train.recipes pipeline.metrics pipeline.runs pipeline.report "
     "pipeline.sources pipeline.video pipeline.system models.heads featstore featstore.format",
+    "pipeline.deploy": "pipeline pipeline.build.plan pipeline.build.extract pipeline.predict "
+    "pipeline.train.data pipeline.report pipeline.runs pipeline.video models models.heads "
+    "featstore featstore.reading",
     "pipeline.sweep": "pipeline pipeline.train pipeline.train.data pipeline.train.recipes "
     "pipeline.runs pipeline.report pipeline.system featstore featstore.format",
 }
@@ -62,12 +65,13 @@ FACES = ("featstore", "featstore.stages", "pipeline.api", "pipeline.cli")
 
 # Where each room is drawn: column and row, from the top left.
 PLACES = {
-    "pipeline.cli": (1.5, 0),
+    "pipeline.cli": (1.0, 0),
     "pipeline.finetune": (0, 1),
     "pipeline.ingest": (1, 1),
     "pipeline.demo": (2, 1),
     "pipeline.sweep": (3, 1),
     "pipeline.predict": (2, 2),
+    "pipeline.deploy": (2.5, 0),
     "pipeline.build": (0, 2),
     "pipeline.train": (3, 2),
     "pipeline.build.extract": (0, 3),
@@ -96,6 +100,7 @@ WORDS = {
     "pipeline.demo": "a drawn data set",
     "pipeline.sweep": "searches a recipe's fields",
     "pipeline.predict": "new recordings, by a run",
+    "pipeline.deploy": "ONNX and torch.export",
     "pipeline.build": "STAGE ONE: build.py",
     "pipeline.train": "STAGE TWO: train.py",
     "pipeline.build.extract": "decode, normalise, backbone",

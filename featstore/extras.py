@@ -26,7 +26,7 @@ TRAIN = {
 EXTRAS = {"build": BUILD, "train": TRAIN, "all": BUILD | TRAIN}
 EXTRA_OF = {
     **dict.fromkeys(("build", "stats", "why", "demo-data"), "build"),
-    "predict": "all",
+    **dict.fromkeys(("predict", "export-model"), "all"),
     **dict.fromkeys(("train", "evaluate", "sweep", "compare", "report"), "train"),
 }
 

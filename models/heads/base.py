@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
+import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
@@ -70,6 +71,11 @@ class Head(nn.Module):
         before layers that read neighbouring steps.
         """
         raise NotImplementedError
+
+    def read_whole(self, steps: Tensor) -> HeadOutput:
+        """Classify clips (B, T, D) without padding, by operations that exporters know."""
+        mask = torch.ones(steps.shape[:2], dtype=torch.bool, device=steps.device)
+        return self.read(steps, mask)
 
 
 def input_layer(features: int, *, norm: bool) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -88,4 +89,10 @@ class RecurrentHead(Head):
             self.rnn(packed)[0], batch_first=True, total_length=mask.shape[1]
         )
         pooled, attention = self.pool(states, mask)
+        return HeadOutput(self.classify(self.dropout(pooled)), attention)
+
+    def read_whole(self, steps: Tensor) -> HeadOutput:
+        """Classify clips without padding: nothing is packed."""
+        mask = torch.ones(steps.shape[:2], dtype=torch.bool, device=steps.device)
+        pooled, attention = self.pool(self.rnn(self.norm(steps))[0], mask)
         return HeadOutput(self.classify(self.dropout(pooled)), attention)
