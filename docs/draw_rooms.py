@@ -53,7 +53,8 @@ ARROWS = {
     "featstore featstore.format",
     "pipeline.predict": "pipeline pipeline.build.plan pipeline.build.extract pipeline.train "
     "pipeline.train.data pipeline.train.recipes pipeline.metrics pipeline.runs pipeline.report "
-    "pipeline.sources pipeline.video pipeline.system models.heads featstore featstore.format",
+    "pipeline.sources pipeline.video pipeline.system models.heads featstore featstore.format "
+    "featstore.reading",
     "pipeline.deploy": "pipeline pipeline.build.plan pipeline.build.extract pipeline.predict "
     "pipeline.train.data pipeline.report pipeline.runs pipeline.video models models.heads "
     "featstore featstore.reading",

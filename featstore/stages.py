@@ -241,6 +241,11 @@ class Predictions:
         )
         return rows
 
+    def clips(self) -> list[dict[str, Any]]:
+        """Return the table of the clips of a store."""
+        rows: list[dict[str, Any]] = call("pipeline.predict.outputs:read_table", self.path, "clips")
+        return rows
+
     def segments(self) -> list[dict[str, Any]]:
         """Return the table of segments: interval, class and mean probability."""
         rows: list[dict[str, Any]] = call(
@@ -263,7 +268,7 @@ def predict(
     ----------
     run : Run or path
     inputs : path, or a sequence of paths
-        Videos, folders of videos, and tables with a column ``video``.
+        Videos, folders of videos, and tables with a column ``video``; or one store.
     out : str or Path
         Folder of the results. Recordings that it has already are skipped.
     log : callable
@@ -285,7 +290,7 @@ def predict(
     options |= {"out": Path(out), "log": log}
     facts = call("pipeline.api:predict", _folder(run), paths, **options)
     counts = {name: value for name, value in facts.items() if name not in ("out", "scores")}
-    return Predictions(Path(facts["out"]), counts, facts["scores"])
+    return Predictions(Path(facts["out"]), counts, facts.get("scores"))
 
 
 def compare(runs: Sequence[Run | str | Path], *, part: str = "test", seed: int = 0) -> Comparison:

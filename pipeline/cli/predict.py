@@ -27,7 +27,7 @@ windows = heading("Windows and segments")
     ),
 )
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("inputs", nargs=-1, required=True, metavar="VIDEO|FOLDER|TABLE...|-",
+@click.argument("inputs", nargs=-1, required=True, metavar="VIDEO|FOLDER|TABLE...|STORE|-",
                 type=click.Path(path_type=Path))  # fmt: skip
 @read("--unit", type=click.Choice(("frames", "seconds")),
       help="Unit of start and end in a table.  [default: frames]")  # fmt: skip
@@ -64,7 +64,7 @@ def predict(
 
     Windows slide over each recording. Everything that decides features comes from the run. OUT gets
     tables of windows and segments, and for each recording subtitles and a picture. A table with
-    start, end and label also scores the predictions.
+    start, end and label also scores the predictions. For a STORE, OUT gets a table of its clips.
     """
     from featstore.errors import InputError
     from pipeline import api
@@ -82,6 +82,9 @@ def predict(
     facts = api.predict(run, inputs, log=log_for(as_json), **given)
     if as_json:
         say_json(facts)
+        return
+    if "clips" in facts:
+        say(f"{facts['clips']} clips in {facts['out']}")
         return
     for line in score_lines(facts["scores"]) if facts["scores"] else ():
         say(line)

@@ -24,7 +24,7 @@ from pipeline.predict.windows import Windows
 Format = Literal["csv", "jsonl", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Row = Mapping[str, Any]
-TEXTS = ("recording", "label", "gap")
+TEXTS = ("recording", "label", "gap", "clip", "video", "part", "prediction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row], form: s
 
 
 def read_table(out: Path, name: str) -> list[dict[str, Any]]:
-    """Read the table ``windows`` or ``segments`` of a folder of predictions, in any format.
+    """Read the table ``windows``, ``segments`` or ``clips`` of a folder, in any format.
 
     Raises
     ------

@@ -22,6 +22,7 @@ from pipeline.predict.outputs import Kept, check_folder, check_format, keep, rea
 from pipeline.predict.recording import WHOLE, predict_group
 from pipeline.predict.render import Rendering, render
 from pipeline.predict.segments import Smoother, Smoothing
+from pipeline.predict.stored import is_store, predict_store
 from pipeline.predict.trained import Trained, lengths, load_trained
 from pipeline.predict.windows import Windows, intervals, slide
 from pipeline.system.memory import keep_freed_memory
@@ -92,6 +93,8 @@ class _Job:
 def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log) -> dict[str, Any]:
     """Predict recordings and write tables, subtitles and pictures to a folder.
 
+    The path of one store predicts its clips; see `pipeline.predict.stored`.
+
     Recordings that the folder already has, by the same run, windows and content, are skipped.
 
     Parameters
@@ -117,6 +120,9 @@ def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log)
     keep_freed_memory()
     check_folder(options.out)
     check_format(options.format)
+    if len(paths) == 1 and is_store(paths[0]):
+        form, device = options.format, options.device
+        return predict_store(run, paths[0], options.out, form=form, device=device, log=log)
     with closing(cache_of(options.out)) as cache, keep_journal(cache.journals, log):
         trained = load_trained(
             run,

@@ -55,9 +55,29 @@ def rescore(run: Path, store: Store, part: str, *, device: str = "auto") -> Pred
         the store's features or classes differ from the training's. The message names the clips or
         the field.
     """
+    refuse_other_features(store, read_metrics(run)["features"], read_config(run)["store"])
+    return classify(run, store, labelled(store, part), device=device)
+
+
+def classify(run: Path, store: Store, clips: Clips, *, device: str = "auto") -> Predictions:
+    """Return predictions of a run's weights on some clips of a store, labelled or not.
+
+    Parameters
+    ----------
+    run : Path
+    store : Store
+    clips : int64 array (n,)
+        Positions of usable clips.
+    device : str
+        See `rescore`.
+
+    Raises
+    ------
+    InputError
+        See `rescore`.
+    """
     metrics, config = read_metrics(run), read_config(run)
     refuse_other_features(store, metrics["features"], config["store"])
-    clips = labelled(store, part)
     where = choose_device(device)
     recipe = recipe_of(config["recipe"], str(run / "config.yaml"))
     head = load_head(run, recipe, store).to(where)

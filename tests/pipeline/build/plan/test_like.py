@@ -97,6 +97,11 @@ def test_clips_without_labels(trained, new, tmp_path) -> None:
         rescore(run, built, "test")
     with pytest.raises(InputError, match="no usable train clips"):
         checked_parts(built, load_recipe("linear"))
+    found = featstore.predict(run, built.path, out=tmp_path / "predicted", log=silent).clips()
+    assert [one["start_frame"] for one in found] == [0, 6]
+    for one in found:
+        assert one["label"] == ""
+        assert one["probability"] == max(one["p:a"], one["p:b"]) == one[f"p:{one['prediction']}"]
 
 
 def test_some_labels_are_scored_and_training_refuses_the_rest(trained, new, tmp_path) -> None:

@@ -1,0 +1,135 @@
+"""How long `featstore predict` takes beside decoding and the backbone alone, and in what memory.
+
+Draws a recording (see `recording.py`), trains a head on clips of it, and predicts recordings of
+several lengths with overlapping windows::
+
+    python benchmarks/predict.py [--folder FOLDER] [--minutes 1] [--long 10] [--size 224]
+
+The reference streams the same sampled frames through decoder, preprocessing and backbone with the
+same threads, and drops the features. Both take turns in rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from private import Peak
+from recording import annotate, recording
+from report import machine
+
+import featstore
+from pipeline.build.extract.extractor import Extractor
+from pipeline.build.plan.build_plan import cache_of
+from pipeline.build.plan.sampling import sample
+from pipeline.build.plan.steps import Segment
+from pipeline.predict.trained import load_trained
+from pipeline.video.videos import read_videos
+
+INTERVAL, FPS = 30, 15
+WINDOW, HOP = 3.0, 0.5
+LEAST = 0.85
+
+
+def quiet(line: str) -> None:
+    """Log nothing."""
+
+
+def trained(folder: Path, size: int) -> Path:
+    """Return a run on the first minute of the recording."""
+    out = folder / f"run-{size}"
+    if not (out / "metrics.json").exists():
+        table = annotate(folder / "predict.csv", recording(folder, INTERVAL, 1), 1)
+        store = featstore.build(
+            "table",
+            data=table,
+            store=folder / "features",
+            backbone="mobilenet_v2",
+            weights="random",
+            size=size,
+            pixels="luma",
+            fps=FPS,
+            log=quiet,
+        )
+        fields = {"train.epochs": 1, "data.standardise": "none"}
+        featstore.train(store, "bilstm", out=out, set=fields, log=quiet)
+    return out
+
+
+def reference(run: Path, video: Path) -> float:
+    """Return the seconds of decoding, preprocessing and the backbone, once for each frame."""
+    with tempfile.TemporaryDirectory() as scratch, closing(cache_of(Path(scratch))) as cache:
+        began = time.perf_counter()
+        model = load_trained(run, cache, weights=None, device="cpu", log=quiet)
+        (indexed,) = read_videos({"a": video}, cache, image_rate=None, workers=2, log=quiet)
+        frames = sample(indexed.index, 0, len(indexed.index), model.pixels.fps)
+        extractor = Extractor(model.forward, [indexed], model.statistics)
+        segment = Segment(0, frames[:, None], np.arange(len(frames)))
+        for _ in extractor.stream(segment, lambda inputs, frames: None):
+            pass
+        return time.perf_counter() - began
+
+
+def predicted(run: Path, video: Path, out: Path) -> float:
+    """Return the seconds of a prediction with tables, subtitles and no picture."""
+    shutil.rmtree(out, ignore_errors=True)
+    began = time.perf_counter()
+    options = {"window": WINDOW, "hop": HOP, "pictures": False, "device": "cpu"}
+    featstore.predict(run, video, out=out, log=quiet, **options)
+    return time.perf_counter() - began
+
+
+def memory(run: Path, video: Path, out: Path) -> None:
+    """Print the most private memory of a prediction in this process, in MB."""
+    with Peak(0.25) as seen:
+        predicted(run, video, out)
+    print((seen.peak - seen.start) / 1e6)
+
+
+def main() -> None:
+    """Measure, and print tables."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/featbench"))  # noqa: S108
+    parser.add_argument("--minutes", type=int, default=1)
+    parser.add_argument("--long", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--memory-of", type=Path, nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory_of:
+        memory(*options.memory_of)
+        return
+    print(machine())
+    run, out = trained(options.folder, options.size), options.folder / "predicted"
+    video = recording(options.folder, INTERVAL, options.minutes)
+    ratios, speeds = [], []
+    for number in range(options.rounds + 1):
+        both = [lambda: reference(run, video), lambda: predicted(run, video, out)]
+        order = (0, 1) if number % 2 else (1, 0)
+        seconds = {each: both[each]() for each in order}
+        if number:  # the first round warms up
+            ratios.append(seconds[0] / seconds[1])
+            speeds.append(60 * options.minutes / seconds[1])
+            print(f"alone {seconds[0]:.1f} s, predict {seconds[1]:.1f} s: {ratios[-1]:.3f}")
+    ratio, speed = float(np.median(ratios)), float(np.median(speeds))
+    print(
+        f"\nmobilenet_v2, {options.size} pixels, {FPS} fps, windows of {WINDOW:g} s every {HOP} s"
+    )
+    print(f"| ratio to decoding and backbone alone | {ratio:.3f} (at least {LEAST}) |")
+    print(f"| seconds of video a second | {speed:.2f} |")
+    for minutes in (options.minutes, options.long):
+        path = recording(options.folder, INTERVAL, minutes)
+        command = [sys.executable, __file__, "--memory-of", str(run), str(path), str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        print(f"| private memory for {minutes} minutes | {float(done.stdout):.0f} MB |")
+
+
+if __name__ == "__main__":
+    main()
