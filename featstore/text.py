@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from itertools import islice
 
 # Control characters, line separators, bidirectional marks, and bytes of file names that are not
 # UTF-8 (lone surrogates).
@@ -81,6 +82,18 @@ def count_of(number: int, what: str, several: str = "") -> str:
     ('1 clip', '2 clips', '2 classes')
     """
     return f"{number} {what if number == 1 else several or what + 's'}"
+
+
+def listed(names: Collection[str], *, most: int = 20) -> str:
+    """Return up to `most` names separated by commas, and the number of names left out.
+
+    Examples
+    --------
+    >>> listed(["a", "b"]), listed(["a", "b", "c"], most=1)
+    ('a, b', 'a and 2 more')
+    """
+    text = ", ".join(islice(names, most))
+    return text if len(names) <= most else f"{text} and {len(names) - most:,} more"
 
 
 def nearest_name(word: str, names: Iterable[str]) -> str:

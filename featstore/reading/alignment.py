@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from featstore.errors import InputError
 from featstore.format.schema import STATUS_OK
+from featstore.text import listed
 
 if TYPE_CHECKING:
     from featstore.reading.store import Store
@@ -70,8 +71,8 @@ def refuse_disagreement(first: Store, other: Store) -> None:
         odd = sorted({*first.classes} ^ {*other.classes})
         raise InputError(
             f"{both} have different classes: {len(first.classes)} and {len(other.classes)}, "
-            f"{'in one only, such as ' + listed(odd) if odd else 'in another order'}; build both "
-            "with the same --classes"
+            f"{'in one only, such as ' + listed(odd[:NAMED]) if odd else 'in another order'}; "
+            "build both with the same --classes"
         )
     if first.subjects_known != other.subjects_known:
         raise InputError(
@@ -246,11 +247,11 @@ def _refuse_other_lengths(
     apart = np.where(same, moved, apart)
     step = np.maximum(*(length / size for length, size in zip(lengths, sizes, strict=True)))
     if (wrong := np.flatnonzero(apart > step * _ROUNDING)).size:
-        named = listed([str(first.clip_ids[ours[clip]]) for clip in wrong])
+        names = [str(first.clip_ids[ours[clip]]) for clip in wrong]
         raise InputError(
             f"{wrong.size} of {len(ours)} clips differ by more than a step in time between "
-            f"{first.path} and {other.path}, such as {named}; build both from annotations of the "
-            "same intervals, or with a lower --fps"
+            f"{first.path} and {other.path}, such as {listed(names[:NAMED])}; build both from "
+            "annotations of the same intervals, or with a lower --fps"
         )
 
 
@@ -277,14 +278,3 @@ def _frame_seconds(store: Store, clips: Ints) -> tuple[Floats, Floats]:
 def _ends(store: Store, clips: Ints) -> tuple[Ints, Ints]:
     """Return the first and the last row of every clip."""
     return store.offsets[clips], store.offsets[clips] + store.row_size[clips] - 1
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first few names, joined by commas.
-
-    Examples
-    --------
-    >>> listed(["a", "b", "c", "d"])
-    'a, b, c'
-    """
-    return ", ".join(names[:NAMED])

@@ -15,8 +15,8 @@ from featstore.format import schema
 from featstore.format.rows import Features, Rows
 from featstore.keys import digest
 from featstore.reading.alignment import (
+    NAMED,
     aligned,
-    listed,
     ranges,
     refuse_disagreement,
     shared_clips,
@@ -24,6 +24,7 @@ from featstore.reading.alignment import (
 )
 from featstore.reading.store import Store
 from featstore.reading.stream import Clips
+from featstore.text import listed
 
 MOMENTS = ("mean", "std")
 STEPS = "nearest in time, from the middle of the interval"  # part of the key: how they are joined
@@ -181,7 +182,7 @@ def _missing_lines(stores: Sequence[Store], missing: Sequence[Sequence[str]]) ->
     """Return one sentence per store that lacks clips: their number and the first ids."""
     return [
         f"{len(ids)} of {len(ids) + usable(store).sum()} clips failed or are missing in "
-        f"{store.path}, such as {listed(ids)}"
+        f"{store.path}, such as {listed(ids[:NAMED])}"
         for store, ids in zip(stores, missing, strict=True)
         if ids
     ]

@@ -8,8 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
 
-from featstore.text import count_of, visible
-from pipeline.report.markdown import listed
+from featstore.text import count_of, listed, visible
 
 if TYPE_CHECKING:
     from matplotlib.font_manager import FontEntry

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.errors import InputError
-from featstore.text import nearest_name
+from featstore.text import listed, nearest_name
 from pipeline.sources.names import check_characters, printable
 from pipeline.sources.rows import read_lines
 
@@ -36,8 +36,7 @@ def listing(names: Collection[str], limit: int = 20) -> str:
     >>> listing(["a", "b", "c"], limit=2)
     'a, b and 1 more'
     """
-    shown = printable(", ".join(list(names)[:limit]))
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+    return printable(listed(names, most=limit))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featstore.errors import InputError
+from featstore.text import listed
 from pipeline.sources.names import on_disk
 from pipeline.system.progress import Progress
 from pipeline.types import Log
@@ -211,9 +212,8 @@ def _read_new(
 
 
 def _missing(paths: Sequence[Path], total: int) -> str:
-    shown = ", ".join(str(path) for path in paths[:3])
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    shown = listed([str(path) for path in paths], most=3)
     return (
-        f"{len(paths)} of {total} annotated videos are missing: {shown}{more}; put them there, "
-        "point --data to where they are, or remove their clips."
+        f"{len(paths)} of {total} annotated videos are missing: {shown}; put them there, point "
+        "--data to where they are, or remove their clips."
     )

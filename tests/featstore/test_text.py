@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featstore.text import as_cell, of_cell, visible
+from featstore.text import as_cell, listed, of_cell, visible
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -30,3 +30,7 @@ def test_control_characters_are_shown() -> None:
     assert visible("\x1b]0;title\x07") == "\\x1b]0;title\\x07"
     assert visible("a\nb\r", keep="\n") == "a\nb\\r"
     assert visible("\u202eabc\u2028\udcff\x9b") == "\\u202eabc\\u2028\\udcff\\x9b"
+
+
+def test_long_lists_of_names_end_with_a_count() -> None:
+    assert listed([f"c{i}" for i in range(3000)], most=2) == "c0, c1 and 2,998 more"

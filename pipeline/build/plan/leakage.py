@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from featstore.errors import InputError
 from featstore.json_text import parse_object
+from featstore.text import listed
 from pipeline.sources.base import SPLITS
 from pipeline.sources.names import normal
 
@@ -214,7 +215,7 @@ def _refusal(
     path: Path, seen: Mapping[str, Any], part: str, parts: Sequence[str], names: list[str]
 ) -> str:
     return (
-        f"{path} was finetuned on {seen['title']!r}, which has {_shown(names)} in "
+        f"{path} was finetuned on {seen['title']!r}, which has {listed(names, most=8)} in "
         f"{' or '.join(parts)}, and here they are in {part}: their scores would mean nothing; "
         "finetune on this split's own training clips, or give weights that have not seen them, "
         f"such as those it began from ({seen['base']['name']})."
@@ -225,12 +226,8 @@ def _doubt(
     path: Path, seen: Mapping[str, Any], part: str, parts: Sequence[str], names: list[str]
 ) -> str:
     return (
-        f"{path} was finetuned on {seen['title']!r}, which has {_shown(names)} in "
+        f"{path} was finetuned on {seen['title']!r}, which has {listed(names, most=8)} in "
         f"{' or '.join(parts)}, and such names are here in {part}: as no video that "
         "it has seen is here, they could not be told to be the same people; if they are, their "
         "scores mean nothing."
     )
-
-
-def _shown(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from pipeline.report.markdown import Markup, listed, plain, table
+from pipeline.report.markdown import Markup, plain, table
 
 NASTY = (
     *("<img src=x onerror=alert(1)>", "[click](javascript:alert(1))", "a|b", "`rm`", "two\nlines"),
@@ -23,7 +23,3 @@ def test_ordinary_names_stay_readable() -> None:
     for name in ("looking_or_moving_around (e.g. searching)", "R&D", "50 %", "a-b, c; d'e", "-3.1"):
         assert plain(name) == name
     assert table(["a"], [[Markup("[run](run/report.md)")]])[-1] == "| [run](run/report.md) |"
-
-
-def test_long_lists_of_names_end_with_a_count() -> None:
-    assert listed([f"c{i}" for i in range(3000)], most=2) == "c0, c1 and 2,998 more"
