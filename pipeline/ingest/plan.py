@@ -16,6 +16,7 @@ from featstore.errors import InputError
 from featstore.exchange.npy_arrays import ClipArray
 from featstore.format import schema
 from featstore.format.codecs import Codec
+from featstore.format.contents import columns_of
 from featstore.keys import ClipKey
 from featstore.manage.catalogue import DEFAULT_STORE_ROOT, is_built, store_path
 from featstore.writing.destinations import SUFFIX_OF
@@ -35,7 +36,7 @@ class ImportOptions:
     ----------
     source : Path
         A folder with one ``.npy`` file per clip, or one ``.npy`` of all clips.
-        labels : Path
+    labels : Path
         CSV with one row per clip.
     store : Path
         Folder of stores.
@@ -48,9 +49,9 @@ class ImportOptions:
     format, compression : str
     fps : Fraction or None
         Steps per second, for clips without a file of times.
-        suffix : str or None
+    suffix : str or None
         Suffix after the clip id in file names.
-        allow_unlisted : bool
+    allow_unlisted : bool
         Skip files without a row.
     """
 
@@ -167,33 +168,15 @@ class Imported:
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return all arrays except features; each clip's content counts as a video."""
         clips = self.clips
-        annotations = [clip.annotation for clip in clips]
-        subjects = sorted({annotation.subject for annotation in annotations})
-        names = {"label": self.dataset.classes, "subject": tuple(subjects), "split": SPLITS}
-        numbers = {
-            column: {name: number for number, name in enumerate(values)}
-            for column, values in names.items()
-        }
-        return {
-            "clip_id": np.array([annotation.clip_id for annotation in annotations]),
-            "row_size": np.array([clip.array.steps for clip in clips], np.int64),
-            "status": np.array([clip.status for clip in clips], np.int8),
-            "video": np.arange(len(clips), dtype=np.int32),
-            "start": np.array([clip.start for clip in clips], np.int64),
-            "stop": np.array([clip.stop for clip in clips], np.int64),
-            **{
-                column: np.array(
-                    [number_of[getattr(annotation, column)] for annotation in annotations]
-                )
-                for column, number_of in numbers.items()
-            },
-            **{f"{column}_name": np.array(values) for column, values in names.items()},
-            "video_name": np.array([annotation.video for annotation in annotations]),
-            "video_sha256": np.array([clip.sha256 for clip in clips]),
-            "video_range": np.array([UNKNOWN_RANGE] * len(clips)),
-            "frame": np.concatenate([clip.frame for clip in clips]),
-            "time": np.concatenate([clip.time for clip in clips]),
-        }
+        return columns_of(
+            [clip.key() for clip in clips],
+            classes=self.dataset.classes,
+            status=[clip.status for clip in clips],
+            videos=[(clip.annotation.video, clip.sha256, UNKNOWN_RANGE) for clip in clips],
+            video=range(len(clips)),
+            frames=[clip.frame for clip in clips],
+            times=[clip.time for clip in clips],
+        )
 
 
 def configuration(codec: Codec) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from featstore.errors import InputError
 from featstore.format import schema
+from featstore.format.contents import columns_of
 from featstore.format.layout import Layout
 from pipeline.build.plan.clips import Clip, reading
 from pipeline.build.plan.options import BuildOptions
 from pipeline.build.plan.sampling import Frames, sample, windows
-from pipeline.sources.base import SPLITS
 from pipeline.video.modes import PixelMode
 from pipeline.video.videos import Video
 
@@ -126,38 +126,17 @@ def columns(
     inputs: Sequence[Frames],
     mode: PixelMode,
 ) -> dict[str, NDArray[Any]]:
-    """Return every array of a store but the features; see ``docs/store-format.md``."""
-    subjects = sorted({clip.subject for clip in clips})
-    numbers: dict[str, dict[str, int]] = {
-        "label": {name: number for number, name in enumerate(classes)} | {"": schema.UNLABELLED},
-        "subject": {name: number for number, name in enumerate(subjects)},
-        "split": {str(name): number for number, name in enumerate(SPLITS)},
-    }
-    firsts = [own[:, 0] for own in inputs]
-    # A window's time is that of its middle.
-    times = [
-        videos[clip.video].index.seconds[own].mean(axis=1)
-        for clip, own in zip(clips, inputs, strict=True)
-    ]
-    return {
-        "clip_id": np.array([clip.clip_id for clip in clips]),
-        "row_size": np.array([len(own) for own in inputs], np.int64),
-        "status": np.array(
-            [schema.STATUS_FAILED if clip.lost else schema.STATUS_OK for clip in clips], np.int8
-        ),
-        "video": np.array([clip.video for clip in clips], np.int32),
-        "start": np.array([clip.start for clip in clips], np.int64),
-        "stop": np.array([clip.stop for clip in clips], np.int64),
-        **{
-            name: np.array([known[getattr(clip, name)] for clip in clips])
-            for name, known in numbers.items()
-        },
-        "label_name": np.array(classes),
-        "subject_name": np.array(subjects),
-        "split_name": np.array(SPLITS),
-        "video_name": np.array([video.name for video in videos]),
-        "video_sha256": np.array([video.content for video in videos]),
-        "video_range": np.array([reading(video.index, mode) for video in videos]),
-        "frame": np.concatenate(firsts),
-        "time": np.concatenate(times),
-    }
+    """Return every array of a store but the features; see `columns_of`."""
+    return columns_of(
+        [clip.key(videos, mode) for clip in clips],
+        classes=classes,
+        status=[schema.STATUS_FAILED if clip.lost else schema.STATUS_OK for clip in clips],
+        videos=[(video.name, video.content, reading(video.index, mode)) for video in videos],
+        video=[clip.video for clip in clips],
+        frames=[frames[:, 0] for frames in inputs],
+        # A window's time is that of its middle.
+        times=[
+            videos[clip.video].index.seconds[frames].mean(axis=1)
+            for clip, frames in zip(clips, inputs, strict=True)
+        ],
+    )
