@@ -59,7 +59,7 @@ ARROWS = {
     "pipeline.train.data pipeline.report pipeline.runs pipeline.video models models.heads "
     "featstore featstore.reading",
     "pipeline.sweep": "pipeline pipeline.train pipeline.train.data pipeline.train.recipes "
-    "pipeline.runs pipeline.report pipeline.system featstore featstore.format",
+    "pipeline.metrics pipeline.runs pipeline.report pipeline.system featstore featstore.format",
 }
 # The commands, and what `import featstore` offers, use everything.
 FACES = ("featstore", "featstore.stages", "pipeline.api", "pipeline.cli")

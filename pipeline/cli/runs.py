@@ -36,7 +36,7 @@ def runs(folder: Path, part: str, form: str, as_json: bool) -> None:
     Settings have the names that `featstore train --set` takes. FOLDER is runs by default.
     """
     from featstore.errors import InputError
-    from pipeline.runs.files import SCORES
+    from pipeline.metrics.classification import SCORES
     from pipeline.runs.listing import differing, read_run, run_folders, setting
 
     if not folder.is_dir():
@@ -77,11 +77,12 @@ def runs(folder: Path, part: str, form: str, as_json: bool) -> None:
 
 def _table(names: Sequence[str], scores: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     from pipeline.build.summary import table
-    from pipeline.report.markdown import SCORE_NAMES, percent
+    from pipeline.metrics.classification import score_name
+    from pipeline.report.markdown import percent
 
     width = len(names)
     shown = [[*map(_cell, row[:width]), *map(percent, row[width:])] for row in rows]
-    return table([[*names, *(SCORE_NAMES[name] for name in scores)], *shown])
+    return table([[*names, *map(score_name, scores)], *shown])
 
 
 def _csv(names: Sequence[str], scores: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -97,10 +98,10 @@ def _csv(names: Sequence[str], scores: Sequence[str], rows: Sequence[Sequence[An
 
 def _latex(names: Sequence[str], scores: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return a tabular without packages; scores are in percent."""
-    from pipeline.report.markdown import SCORE_NAMES
+    from pipeline.metrics.classification import score_name
 
     width = len(names)
-    heading = [*names, *(SCORE_NAMES[name] for name in scores)]
+    heading = [*names, *map(score_name, scores)]
     lines = [rf"\begin{{tabular}}{{l{'r' * (len(heading) - 1)}}}", r"\hline"]
     lines += [" & ".join(map(_escaped, heading)) + r" \\", r"\hline"]
     for row in rows:

@@ -122,7 +122,8 @@ def _final(
     store: Store, out: Path, recipe: str, seed: int, device: str, log: Callable[[str], None]
 ) -> Path:
     """Evaluate the winner, and print how good it is on test."""
-    from pipeline.report.markdown import SCORE_NAMES, percent
+    from pipeline.metrics.classification import score_name
+    from pipeline.report.markdown import percent
     from pipeline.runs.register import register_run
     from pipeline.sweep import final
 
@@ -131,13 +132,14 @@ def _final(
     if new:
         register_run(store, run, recipe=recipe, seed=seed, log=log)
     for key, score in _test_scores(run).items():
-        log(f"test {SCORE_NAMES[key]:20} {percent(score)}")
+        log(f"test {score_name(key):20} {percent(score)}")
     log(f"report {run / 'report.md'}")
     return run
 
 
 def _test_scores(run: Path) -> dict[str, float | None]:
-    from pipeline.runs.files import SCORES, read_metrics
+    from pipeline.metrics.classification import SCORES
+    from pipeline.runs.files import read_metrics
 
     test = read_metrics(run)["test"]
     return {name: test[name] for name in SCORES}

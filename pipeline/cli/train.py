@@ -148,7 +148,6 @@ def evaluate(
     Without --store, this is the store that RUN was trained on. Another store must have the same
     features and classes. For a run on several stores, name as many in the same order.
     """
-    from pipeline.runs.files import SCORES
     from pipeline.train.data.stores import missing_clips, open_stores
     from pipeline.train.evaluate import certainty, own_store, rescore
     from pipeline.train.log import scores
@@ -176,7 +175,7 @@ def evaluate(
                 "clips": metrics.clips,
                 "classes_with_support": metrics.classes_with_support,
                 "loss": predictions.loss,
-                **{name: getattr(metrics, name) for name in SCORES},
+                **metrics.scores,
                 "intervals": sure.intervals,
                 "temperature": sure.temperature,
                 "calibration": sure.errors,

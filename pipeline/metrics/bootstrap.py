@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.metrics.classification import MAIN_SCORES
 from pipeline.types import Floats, Ints
 
 LEVEL = 0.95
 RESAMPLES = 2000
 FEW_SUBJECTS = 5  # with fewer, an interval over subjects is unreliable
-SCORES = ("top1", "mean_class_accuracy")
 _CELLS = 4_000_000  # cells of the table of draws held at once
 
 
@@ -145,7 +145,7 @@ def resampled(units: Units, *, resamples: int = RESAMPLES, seed: int = 0) -> dic
         scores_of(hits, support[:, None, :])
         for hits, support in _draws(units, resamples, np.random.default_rng(seed))
     ]
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in SCORES}
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in MAIN_SCORES}
 
 
 def _draws(
@@ -238,7 +238,7 @@ def intervals(
     scores = {name: float(value[0]) for name, value in point(units).items()}
     draws = resampled(units, resamples=resamples, seed=seed)
     bounds: dict[str, dict[str, list[float] | None]] = {
-        name: {"clips": percentiles(draws[name][:, 0]), "subjects": None} for name in SCORES
+        name: {"clips": percentiles(draws[name][:, 0]), "subjects": None} for name in MAIN_SCORES
     }
     if subjects is not None and people > 1:
         units = subject_units(labels, column, subjects, classes)

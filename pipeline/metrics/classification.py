@@ -7,62 +7,113 @@ Such a score depends on which classes a split happens to contain.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.types import Floats
-
-Counts = npt.NDArray[np.int64]
+from pipeline.types import Floats, Ints
 
 MOST_DENSE = 100  # with more classes, the confusion matrix is written sparse
 
 
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A score of one part.
+
+    Attributes
+    ----------
+    name : str
+        As reports show it.
+    of : callable
+        Takes the `Metrics` of a part with clips, and returns a fraction.
+    """
+
+    name: str
+    of: Callable[[Metrics], float]
+
+
+SCORES = {
+    "top1": Score("top-1", lambda part: part.hits.sum() / part.clips),
+    "mean_class_accuracy": Score("mean class accuracy", lambda part: part.mean_of(part.recall)),
+    "macro_f1": Score("macro F1", lambda part: part.mean_of(part.f1)),
+    "weighted_f1": Score("weighted F1", lambda part: part.weighted_mean_of(part.f1)),
+}
+"""Every score, by its key in a run's files; a new one is one line here."""
+
+MAIN_SCORES = ("top1", "mean_class_accuracy")
+"""The scores that have confidence intervals, and are shown where there is room for two."""
+
+
+def score_name(key: str) -> str:
+    """Return the name of a score; that of what is not in `SCORES`, such as the loss, is its key.
+
+    Examples
+    --------
+    >>> score_name("macro_f1"), score_name("loss")
+    ('macro F1', 'loss')
+    """
+    return SCORES[key].name if key in SCORES else key
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """Metrics of one part; every score is a fraction, NaN without clips.
+    """Ints of one part, and the scores that follow from them.
 
     Attributes
     ----------
     clips, classes_with_support : int
-    top1, mean_class_accuracy, macro_f1, weighted_f1 : float
-        Mean class accuracy is the mean recall; all averages cover classes with support.
     precision, recall, f1 : float64 array (C,)
         NaN for a class without support; precision is 0 for a class that is never predicted.
-    support, predicted : int64 array (C,)
-        Number of clips of each class, and number predicted as it.
+    support, predicted, hits : int64 array (C,)
+        Number of clips of each class, number predicted as it, and number rightly predicted as it.
     cells : int64 array (k, 3)
         True class, predicted class and number of clips, in ascending order; only nonzero cells.
     """
 
     clips: int
     classes_with_support: int
-    top1: float
-    mean_class_accuracy: float
-    macro_f1: float
-    weighted_f1: float
     precision: Floats
     recall: Floats
     f1: Floats
-    support: Counts
-    predicted: Counts
-    cells: Counts
+    support: Ints
+    predicted: Ints
+    hits: Ints
+    cells: Ints
 
     @property
-    def confusion(self) -> Counts:
+    def confusion(self) -> Ints:
         """The confusion matrix, int64 (C, C); rows are true classes, columns predicted classes."""
         return self.among(np.arange(len(self.support)))
 
     @property
     def scores(self) -> dict[str, float]:
-        """The scores over all classes, by name."""
-        names = ("top1", "mean_class_accuracy", "macro_f1", "weighted_f1")
-        return {name: getattr(self, name) for name in names}
+        """Every score by its key, as a fraction; NaN without clips."""
+        return {
+            key: float(score.of(self)) if self.clips else np.nan for key, score in SCORES.items()
+        }
 
-    def among(self, classes: Counts) -> Counts:
+    @property
+    def top1(self) -> float:
+        """The share of clips that are classified correctly."""
+        return self.scores["top1"]
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """The mean recall of the classes that have clips."""
+        return self.scores["mean_class_accuracy"]
+
+    def mean_of(self, by_class: Floats) -> float:
+        """Return the mean of values (C,) over the classes that have clips."""
+        return float(by_class[self.support > 0].mean())
+
+    def weighted_mean_of(self, by_class: Floats) -> float:
+        """Return the mean of values (C,) over clips, each with the value of its class."""
+        present = self.support > 0
+        return float((by_class[present] * self.support[present]).sum() / self.clips)
+
+    def among(self, classes: Ints) -> Ints:
         """Return the confusion matrix of some classes, int64 (n, n), in their order."""
         rows = np.full(len(self.support), -1)
         rows[classes] = np.arange(len(classes))
@@ -95,7 +146,7 @@ class Metrics:
         }
 
 
-def metrics_of_predictions(labels: Counts, predictions: Counts, classes: int) -> Metrics:
+def metrics_of_predictions(labels: Ints, predictions: Ints, classes: int) -> Metrics:
     """Return the metrics of predictions.
 
     Parameters
@@ -107,7 +158,7 @@ def metrics_of_predictions(labels: Counts, predictions: Counts, classes: int) ->
     return _metrics(np.column_stack([*np.divmod(pairs, classes), clips]), classes)
 
 
-def metrics_of(confusion: Counts) -> Metrics:
+def metrics_of(confusion: Ints) -> Metrics:
     """Return the metrics of a confusion matrix.
 
     Parameters
@@ -126,7 +177,7 @@ def metrics_of(confusion: Counts) -> Metrics:
     return _metrics(_cells(confusion), len(confusion))
 
 
-def _metrics(cells: Counts, classes: int) -> Metrics:
+def _metrics(cells: Ints, classes: int) -> Metrics:
     true, guess, number = cells.T
     support, predicted, hits = np.zeros((3, classes), np.int64)
     np.add.at(support, true, number)
@@ -140,25 +191,22 @@ def _metrics(cells: Counts, classes: int) -> Metrics:
     return Metrics(
         clips=clips,
         classes_with_support=int(present.sum()),
-        top1=float(hits.sum() / clips) if clips else np.nan,
-        mean_class_accuracy=float(recall[present].mean()) if clips else np.nan,
-        macro_f1=float(f1[present].mean()) if clips else np.nan,
-        weighted_f1=float((f1[present] * support[present]).sum() / clips) if clips else np.nan,
         precision=precision,
         recall=recall,
         f1=f1,
         support=support,
         predicted=predicted,
+        hits=hits,
         cells=cells,
     )
 
 
-def _cells(confusion: Counts) -> Counts:
+def _cells(confusion: Ints) -> Ints:
     pairs = np.argwhere(confusion)
     return np.column_stack([pairs, confusion[tuple(pairs.T)]]).astype(np.int64)
 
 
-def cells_of(confusion: Any) -> Counts:
+def cells_of(confusion: Any) -> Ints:
     """Return the cells of a confusion matrix from `Metrics.as_dict`; see `Metrics`.
 
     Examples
@@ -173,7 +221,7 @@ def cells_of(confusion: Any) -> Counts:
     return _cells(np.array(confusion, np.int64))
 
 
-def most_confused(cells: Counts, limit: int = 5) -> list[tuple[int, int, int]]:
+def most_confused(cells: Ints, limit: int = 5) -> list[tuple[int, int, int]]:
     """Return the most frequently confused pairs of classes.
 
     Parameters

@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.report.markdown import SCORE_NAMES, percent, table
+from pipeline.metrics.classification import MAIN_SCORES, score_name
+from pipeline.report.markdown import percent, table
 from pipeline.runs.files import PARTS
-
-SHOWN = ("top1", "mean_class_accuracy")
 
 
 def _named(baselines: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -57,12 +56,12 @@ def baseline_lines(metrics: Mapping[str, Any]) -> list[str]:
     scores = _named(baselines)
     if not scores:
         return []
-    columns = [(part, key) for part in PARTS if metrics[part]["clips"] for key in SHOWN]
+    columns = [(part, key) for part in PARTS if metrics[part]["clips"] for key in MAIN_SCORES]
     rows = [
         [name, *(percent(parts[part][key]) for part, key in columns)]
         for name, parts in {"trained head": metrics, **scores}.items()
     ]
-    header = ["", *(f"{part} {SCORE_NAMES[key]}" for part, key in columns)]
+    header = ["", *(f"{part} {score_name(key)}" for part, key in columns)]
     about = "Training-free baselines on the time-averaged features (k chosen on val):"
     return ["", about, "", *table(header, rows)]
 
@@ -84,12 +83,12 @@ def no_better(
         A part with clips.
     """
     by_baseline, worse = _named(baselines), []
-    for key in SHOWN if by_baseline else ():
+    for key in MAIN_SCORES if by_baseline else ():
         best = max(by_baseline, key=lambda name: by_baseline[name][part][key])
         ours, theirs = scores[key], by_baseline[best][part][key]
         if ours is not None and ours <= theirs:
             worse.append(
-                f"its {SCORE_NAMES[key]} on {part} is {percent(ours)}, and {percent(theirs)} with "
+                f"its {score_name(key)} on {part} is {percent(ours)}, and {percent(theirs)} with "
                 f"the {best}"
             )
     if not worse:

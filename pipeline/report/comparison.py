@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from featstore.text import count_of
+from featstore.text import count_of, listed
 from pipeline.metrics.bootstrap import FEW_SUBJECTS, LEVEL, RESAMPLES
+from pipeline.metrics.classification import score_name
 from pipeline.metrics.significance import SIGNIFICANT
-from pipeline.report.markdown import SCORE_NAMES, listed, percent, percents, plain, points, table
+from pipeline.report.markdown import percent, percents, plain, points, table
 from pipeline.runs.compare import Difference, Group
 
 _HOLDS = {
@@ -49,7 +50,7 @@ def comparison(differences: Sequence[Difference], part: str) -> str:
 def sentence(difference: Difference) -> str:
     """Return one sentence: whether a difference is significant, and on which classes."""
     parts = [
-        f"{SCORE_NAMES[name]} {points(scores['difference'])}, {_HOLDS[difference.holds(name)]}"
+        f"{score_name(name)} {points(scores['difference'])}, {_HOLDS[difference.holds(name)]}"
         for name, scores in difference.scores.items()
     ]
     sure = [row for row in difference.classes if row["p"] < SIGNIFICANT]
@@ -118,7 +119,7 @@ def _scores(differences: Sequence[Difference]) -> list[str]:
     header.append("significant")
     first = differences[0]
     rows = [
-        [first.first.name, str(first.first.runs), SCORE_NAMES[name], percent(scores["first"])]
+        [first.first.name, str(first.first.runs), score_name(name), percent(scores["first"])]
         + ["–"] * 4
         for name, scores in first.scores.items()
     ]
@@ -126,7 +127,7 @@ def _scores(differences: Sequence[Difference]) -> list[str]:
         for name, scores in difference.scores.items():
             rows.append(
                 [
-                    *(difference.other.name, str(difference.other.runs), SCORE_NAMES[name]),
+                    *(difference.other.name, str(difference.other.runs), score_name(name)),
                     *(percent(scores["other"]), points(scores["difference"])),
                     *(percents(scores[over]) for over in ("clips", "subjects")),
                     _WORDS[difference.holds(name)],

@@ -7,13 +7,6 @@ from collections.abc import Sequence
 
 from featstore.text import visible
 
-SCORE_NAMES = {
-    "top1": "top-1",
-    "mean_class_accuracy": "mean class accuracy",
-    "macro_f1": "macro F1",
-    "weighted_f1": "weighted F1",
-}
-
 # An underscore within a word needs no escape, nor an ampersand that starts no entity.
 _MARKUP = re.compile(r"[\\`*\[\]~|]|(?<![^\W_])_|_(?![^\W_])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
@@ -81,15 +74,3 @@ def percents(bounds: Sequence[float] | None) -> str:
     '50.0 to 62.5'
     """
     return "–" if bounds is None else " to ".join(f"{100 * bound:.1f}" for bound in bounds)
-
-
-def listed(names: Sequence[str], *, most: int = 20) -> str:
-    """Return up to `most` names separated by commas, and the number of names left out.
-
-    Examples
-    --------
-    >>> listed(["a", "b"]), listed(["a", "b", "c"], most=1)
-    ('a, b', 'a and 2 more')
-    """
-    text = ", ".join(names[:most])
-    return text if len(names) <= most else f"{text} and {len(names) - most:,} more"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from featstore.text import count_of
+from pipeline.metrics.classification import MAIN_SCORES, score_name
 from pipeline.report.markdown import percent, plain, table
 
 
@@ -41,11 +42,12 @@ def portfolio_lines(portfolio: Mapping[str, Any] | None) -> list[str]:
             row["recipe"] + " (chosen)" * row["won"],
             row["standardise"],
             "failed" if "failed" in row else str(row["epochs"]),
-            *(percent(row.get(name)) for name in ("top1", "mean_class_accuracy", "score")),
+            *(percent(row.get(name)) for name in (*MAIN_SCORES, "score")),
         ]
         for row in portfolio["candidates"]
     ]
-    header = ["recipe", "standardised", "epochs", "top-1", "mean class accuracy", "mean of both"]
+    scores = map(score_name, MAIN_SCORES)
+    header = ["recipe", "standardised", "epochs", *scores, "mean of both"]
     about = (
         f"{plain(portfolio['protocol'])} {plain(portfolio['why'])} Test was not looked at. Scores "
         "are those of each recipe's best epoch; recipes with few epochs were left behind then."

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from featstore.format.files import write_text
-from featstore.text import count_of
-from pipeline.metrics.classification import cells_of, most_confused
+from featstore.text import count_of, listed
+from pipeline.metrics.classification import SCORES, cells_of, most_confused, score_name
 from pipeline.report.baselines import baseline_lines, no_better
-from pipeline.report.markdown import SCORE_NAMES, listed, percent, plain, points, table
+from pipeline.report.markdown import percent, plain, points, table
 from pipeline.report.portfolio import portfolio_lines
 from pipeline.report.uncertainty import calibration_lines, interval_lines
-from pipeline.runs.files import PARTS, SCORES, UNLABELLED, read_metrics
+from pipeline.runs.files import PARTS, UNLABELLED, read_metrics
 
 NEAR_UNIFORM = 0.95
 FIGURES = {
@@ -202,7 +202,7 @@ def _results(metrics: dict[str, Any]) -> list[str]:
     """Return the table of scores, with the baseline run's scores on the parts that both share."""
     baseline = metrics["baseline"]
     if baseline is None:
-        rows = [[SCORE_NAMES[key], *(percent(metrics[p][key]) for p in PARTS)] for key in SCORES]
+        rows = [[score_name(key), *(percent(metrics[p][key]) for p in PARTS)] for key in SCORES]
         return table(["", *PARTS], rows)
     named = f"{plain(baseline['name'])} ({plain(baseline['recipe'])}, seed {baseline['seed']})"
     lines = [f"Baseline: {named}.", ""]
@@ -225,7 +225,7 @@ def _results(metrics: dict[str, Any]) -> list[str]:
             ]
     rows = []
     for key in SCORES:
-        row = [SCORE_NAMES[key]]
+        row = [score_name(key)]
         for part in PARTS:
             ours, theirs = metrics[part][key], baseline[part][key]
             row += [percent(ours), percent(theirs), _difference(ours, theirs, same[part])]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from featstore.text import count_of
+from featstore.text import count_of, listed
+from pipeline.metrics.classification import MAIN_SCORES, SCORES, score_name
 from pipeline.report.baselines import no_better
-from pipeline.report.markdown import SCORE_NAMES, Markup, listed, percent, plain, table
+from pipeline.report.markdown import Markup, percent, plain, table
 from pipeline.report.uncertainty import interval_lines
-from pipeline.runs.files import PARTS, SCORES, UNLABELLED
+from pipeline.runs.files import PARTS, UNLABELLED
 
 
 def render(summary: Mapping[str, Any]) -> str:
@@ -53,8 +54,8 @@ def protocol(summary: Mapping[str, Any]) -> list[str]:
     seeds = ", ".join(map(str, summary["seeds"]))
     lines += [
         f"Each split was trained once with each seed ({seeds}).",
-        f"Every run kept the weights of its epoch with the best val {_name(summary['monitor'])}; "
-        "those weights were tested once.",
+        "Every run kept the weights of its epoch with the best val "
+        f"{score_name(summary['monitor'])}; those weights were tested once.",
     ]
     tested = sum(split["clips"]["test"] for split in summary["splits"])
     pooled = summary["pooled"]["test"]
@@ -103,10 +104,6 @@ def _left_out(split: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _name(monitor: str) -> str:
-    return SCORE_NAMES.get(monitor, monitor)
-
-
 def _results(summary: Mapping[str, Any]) -> list[str]:
     """Return the table of means over splits, with the spread over seeds and over splits."""
     rows = []
@@ -114,7 +111,7 @@ def _results(summary: Mapping[str, Any]) -> list[str]:
         for name in SCORES:
             spread = summary["scores"][part][name]
             spreads = [percent(spread["std"]), percent(spread["std_over_splits"])]
-            rows.append([f"{part}, {SCORE_NAMES[name]}", percent(spread["mean"]), *spreads])
+            rows.append([f"{part}, {score_name(name)}", percent(spread["mean"]), *spreads])
     worse = [line for split in summary["splits"] for line in _no_better(split)]
     return [
         "Mean over splits of the mean over seeds. Std over seeds: the standard deviation of each "
@@ -140,7 +137,7 @@ def _splits(summary: Mapping[str, Any]) -> list[str]:
         for split in summary["splits"]
         for part in PARTS
     ]
-    names = [SCORE_NAMES[name] for name in SCORES]
+    names = [score_name(name) for name in SCORES]
     return ["Mean and standard deviation over seeds.", "", *table(["split", "", *names], rows)]
 
 
@@ -156,9 +153,9 @@ def _runs(summary: Mapping[str, Any]) -> list[str]:
             Markup(f"[{run['folder']}]({run['folder']}/report.md)"),
             run.get("recipe", summary["recipe"]),
             str(run["best_epoch"]),
-            *(percent(run[part][name]) for part in PARTS for name in SCORES[:2]),
+            *(percent(run[part][name]) for part in PARTS for name in MAIN_SCORES),
         ]
         for run in summary["runs"]
     ]
-    names = [f"{part} {SCORE_NAMES[name]}" for part in PARTS for name in SCORES[:2]]
+    names = [f"{part} {score_name(name)}" for part in PARTS for name in MAIN_SCORES]
     return table(["run", "recipe", "best epoch", *names], rows)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.metrics.bootstrap import FEW_SUBJECTS
-from pipeline.metrics.bootstrap import SCORES as INTERVAL_SCORES
 from pipeline.metrics.calibration import COOLEST, HOTTEST
-from pipeline.report.markdown import SCORE_NAMES, percent, percents, table
+from pipeline.metrics.classification import MAIN_SCORES, score_name
+from pipeline.report.markdown import percent, percents, table
 
 
 def interval_lines(
@@ -34,11 +34,11 @@ def interval_lines(
     any_part = next(iter(by_part.values()))
     rows = [
         [
-            *(part, SCORE_NAMES[score], percent(scores[part][score])),
+            *(part, score_name(score), percent(scores[part][score])),
             *(percents(bounds[score][over]) for over in ("clips", "subjects")),
         ]
         for part, bounds in by_part.items()
-        for score in INTERVAL_SCORES
+        for score in MAIN_SCORES
     ]
     lines = [
         f"{100 * any_part['level']:.0f} % intervals, in percent, by {any_part['resamples']} "
@@ -78,8 +78,8 @@ def certainty_lines(
     """
     lines = []
     for over, units in (("clips", "clips"), ("subjects", f"{intervals['subjects']} {people}")):
-        if intervals[INTERVAL_SCORES[0]][over] is not None:
-            bounds = (f"{SCORE_NAMES[s]} {percents(intervals[s][over])}" for s in INTERVAL_SCORES)
+        if intervals[MAIN_SCORES[0]][over] is not None:
+            bounds = (f"{score_name(s)} {percents(intervals[s][over])}" for s in MAIN_SCORES)
             which = f"{100 * intervals['level']:.0f} % over {units}"
             lines.append(f"{which:20} {', '.join(bounds)}")
             if over == "subjects" and _few(intervals):

@@ -16,6 +16,7 @@ from featstore.errors import InputError
 from featstore.format.files import naming, write_text
 from featstore.json_text import read_object
 from featstore.text import as_cell, of_cell
+from pipeline.metrics.classification import SCORES
 from pipeline.runs.record import RunConfig, RunMetrics, check_fields
 from pipeline.yaml_text import read_yaml, short
 
@@ -28,7 +29,6 @@ UNLABELLED = {
 
 PARTS = ("val", "test")
 PREDICTED = ("clip", "part", "label", "prediction", "probability")
-SCORES = ("top1", "mean_class_accuracy", "macro_f1", "weighted_f1")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -52,11 +52,21 @@ class _Cells(_Fields):
     cells: list[Annotated[list[Count], Field(min_length=3, max_length=3)]]
 
 
-class _Scores(_Fields):
+class MainScores(_Fields):
+    """The scores of `MAIN_SCORES`."""
+
     top1: Score
     mean_class_accuracy: Score
+
+
+class AllScores(MainScores):
+    """The scores of `SCORES`."""
+
     macro_f1: Score
     weighted_f1: Score
+
+
+class _Scores(AllScores):
     classes_with_support: Count
     clips: Count
     per_class: list[_ClassScores]
@@ -107,15 +117,10 @@ class _Intervals(_Fields):
     mean_class_accuracy: _Bounds
 
 
-class _BaselineScores(_Fields):
-    top1: Score
-    mean_class_accuracy: Score
-
-
 class _Baseline(_Fields):
     k: Count = 0
-    val: _BaselineScores
-    test: _BaselineScores
+    val: MainScores
+    test: MainScores
 
 
 class _Baselines(_Fields):
@@ -142,11 +147,7 @@ class _Portfolio(_Fields):
     candidates: list[_Candidate]
 
 
-class _ComparedScores(_Fields):
-    top1: Score
-    mean_class_accuracy: Score
-    macro_f1: Score
-    weighted_f1: Score
+class _ComparedScores(AllScores):
     classes_with_support: Count
     clips: Count
     common: Count

@@ -11,8 +11,9 @@ import numpy as np
 
 from featstore.format.files import write_text
 from featstore.text import count_of
+from pipeline.metrics.classification import score_name
 from pipeline.report.figures import BLUE, GREY, ORANGE
-from pipeline.report.markdown import SCORE_NAMES, percent, plain, table
+from pipeline.report.markdown import percent, plain, table
 from pipeline.runs.files import write_csv
 from pipeline.sweep.space import Space
 from pipeline.sweep.study import Row, best_score, ranked
@@ -79,17 +80,12 @@ def summary(rows: Sequence[Row], monitor: str, seed: int) -> list[str]:
     reasons = list(dict.fromkeys(row.why for row in rows if row.why))
     return [
         f"{count_of(len(rows), 'trial')}: {counts}; {spent} of training in total.",
-        f"A score is the {name_of(monitor)} on val in a trial's best epoch. Every trial used seed "
-        f"{seed}.",
+        f"A score is the {score_name(monitor)} on val in a trial's best epoch. Every trial used "
+        f"seed {seed}.",
         f"The winner is the best of {count_of(len(rows), 'trial')} on val, so its score is biased "
         "upwards. No trial used test; `--final` tests the winner once.",
         *(f"Failed: {plain(reason)}." for reason in reasons),
     ]
-
-
-def name_of(monitor: str) -> str:
-    """Return the display name of a monitored score."""
-    return SCORE_NAMES.get(monitor, monitor)
 
 
 def shown(score: float, monitor: str) -> str:
@@ -114,7 +110,7 @@ def _cells(row: Row, monitor: str) -> dict[str, Any]:
 
 def _best(space: Space, rows: Sequence[Row], monitor: str) -> list[str]:
     """Return the table of the best trials."""
-    header = ["trial", f"val {name_of(monitor)}", "best epoch", "seconds", *space.fields]
+    header = ["trial", f"val {score_name(monitor)}", "best epoch", "seconds", *space.fields]
     cells = [
         [
             *(str(row.number), shown(best_score(row, monitor), monitor)),
@@ -144,7 +140,7 @@ def history(rows: Sequence[Row], monitor: str) -> Figure:
             )
     numbers, best = _best_so_far(rows, monitor)
     axes.step(numbers, best, where="post", color=ORANGE, label=f"best, {shown(best[-1], monitor)}")
-    axes.set(title="Trials", xlabel="trial", ylabel=f"val {name_of(monitor)}")
+    axes.set(title="Trials", xlabel="trial", ylabel=f"val {score_name(monitor)}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
@@ -175,7 +171,7 @@ def importance_of(importance: Mapping[str, float], monitor: str) -> Figure:
     axes.set_yticks(positions, order)
     axes.tick_params(axis="y", labelsize=8, length=0)
     axes.set(xlim=(0, 1.12), ylim=(len(order) - 0.4, -0.6), xlabel="share (fANOVA)")
-    axes.set_title(f"Importance for val {name_of(monitor)}", fontsize=11)
+    axes.set_title(f"Importance for val {score_name(monitor)}", fontsize=11)
     return figure
 
 

@@ -14,9 +14,10 @@ from featstore import InputError, Store
 from featstore.json_text import read_object
 from featstore.keys import differences
 from featstore.text import count_of
+from pipeline.metrics.classification import score_name
 from pipeline.runs.files import write_json, write_yaml
 from pipeline.runs.folder import LOCK, locked
-from pipeline.sweep.report import name_of, shown, write_outputs
+from pipeline.sweep.report import shown, write_outputs
 from pipeline.sweep.space import Space
 from pipeline.sweep.study import Row, Study, best_score, open_study, ranked
 from pipeline.sweep.workers import here, in_processes, on_dask
@@ -183,7 +184,7 @@ class _Search:
         word = "" if row.state == "complete" else "pruned, "
         score = shown(best_score(row, self._monitor), self._monitor)
         epochs = count_of(len(row.scores), "epoch")
-        return f"{word}val {name_of(self._monitor)} {score}, {epochs}, {row.seconds:.1f} s"
+        return f"{word}val {score_name(self._monitor)} {score}, {epochs}, {row.seconds:.1f} s"
 
 
 def final(store: Store, out: Path, *, device: str = "auto", log: Log = print) -> Path:

@@ -22,6 +22,7 @@ import torch
 
 from featstore import InputError, Store
 from featstore.text import count_of
+from pipeline.metrics.classification import MAIN_SCORES
 from pipeline.report.portfolio import candidate_log
 from pipeline.runs.folder import CHECKPOINT
 from pipeline.system.distributed import processes
@@ -76,7 +77,7 @@ class Candidate:
 
         Without a name the score is the mean of top-1 and mean class accuracy.
         """
-        names = [name] if name else ["top1", "mean_class_accuracy"]
+        names = [name] if name else MAIN_SCORES
         epochs = max(map(len, self.histories))
         weights = [len(val) for _, val in folds]
         rows = np.array(
@@ -333,9 +334,7 @@ class _Tournament:
         if one.why:
             return {**row, "failed": one.why}
         best = best_of(one.curve(self.folds), "top1")
-        scores = {
-            name: one.curve(self.folds, name)[best] for name in ("top1", "mean_class_accuracy")
-        }
+        scores = {name: one.curve(self.folds, name)[best] for name in MAIN_SCORES}
         epochs = max(map(len, one.histories)) if one.learns else 0
         return {**row, "epochs": epochs, "score": one.best(self.folds), **scores}
 

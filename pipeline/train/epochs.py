@@ -14,7 +14,6 @@ import torch
 
 from featstore import InputError
 from pipeline.metrics.predictions import Predictions
-from pipeline.runs.files import SCORES
 from pipeline.system.distributed import processes
 from pipeline.train.checkpoint import (
     Json,
@@ -168,7 +167,7 @@ def _row(
     """Return a row of the history; its column names say whether `mass` is an accuracy."""
     train_score, scores = "train_target_mass" if mixed else "train_top1", val.metrics
     row = {"epoch": epoch, "lr": lr, "train_loss": loss, train_score: mass, "val_loss": val.loss}
-    return row | {f"val_{key}": getattr(scores, key) for key in SCORES}
+    return row | {f"val_{key}": score for key, score in scores.scores.items()}
 
 
 def _check_finite(epoch: int, part: str, loss: float) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from featstore import Store
-from pipeline.metrics.classification import Metrics
-from pipeline.report.markdown import SCORE_NAMES, listed
+from featstore.text import listed
+from pipeline.metrics.classification import Metrics, score_name
 from pipeline.train.data.checks import Parts
 from pipeline.train.imbalance import classes_without_clips
 from pipeline.train.recipes.load import Recipe, Train
@@ -121,7 +121,7 @@ def scores(part: str, metrics: Metrics, loss: float) -> list[str]:
     """
     clips = f"{metrics.clips} clips" if metrics.clips != 1 else "1 clip"
     averaged = f"{metrics.classes_with_support} of {len(metrics.support)} classes"
-    values = {name: getattr(metrics, key) for key, name in SCORE_NAMES.items()}
+    values = {score_name(key): value for key, value in metrics.scores.items()}
     return [
         f"{part}: {clips}; averages over the {averaged} that have clips",
         *(f"{name:20} {100 * value:.1f} %" for name, value in values.items()),

@@ -25,8 +25,9 @@ from featstore.format.files import write_text
 from featstore.json_text import read_object
 from featstore.keys import differences
 from pipeline.metrics.bootstrap import clip_units, intervals, point
+from pipeline.metrics.classification import SCORES
 from pipeline.report.seeds import render
-from pipeline.runs.files import PARTS, SCORES, read_metrics, write_json
+from pipeline.runs.files import PARTS, read_metrics, write_json
 from pipeline.runs.groups import read_group
 from pipeline.train.recipes.portfolio import Portfolio
 from pipeline.types import Log

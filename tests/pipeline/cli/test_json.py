@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from featstore import Store
 from pipeline.cli import main
-from pipeline.runs.files import SCORES
+from pipeline.metrics.classification import SCORES
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
 from tests.builds import build, options_of, silent, write_dataset

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 from sklearn.metrics import (
@@ -10,12 +12,16 @@ from sklearn.metrics import (
 )
 
 from pipeline.metrics.classification import (
+    MAIN_SCORES,
     MOST_DENSE,
+    SCORES,
     cells_of,
     metrics_of,
     metrics_of_predictions,
     most_confused,
 )
+from pipeline.runs.record import AllScores, MainScores
+from pipeline.train.recipes.fields import Train
 
 
 def draw(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -47,10 +53,9 @@ def test_scores_equal_scikit_learn_over_classes_with_support(seed: int) -> None:
     np.testing.assert_array_equal(got.support[present], support)
     assert got.top1 == pytest.approx((labels == predictions).mean())
     assert got.mean_class_accuracy == pytest.approx(recall.mean())
-    assert got.macro_f1 == pytest.approx(f1_score(labels, predictions, average="macro", **options))
-    assert got.weighted_f1 == pytest.approx(
-        f1_score(labels, predictions, average="weighted", **options)
-    )
+    for average in ("macro", "weighted"):
+        expected = f1_score(labels, predictions, average=average, **options)
+        assert got.scores[f"{average}_f1"] == pytest.approx(expected)
     assert got.classes_with_support == len(present)
     absent = np.setdiff1d(np.arange(classes), present)
     for scores in (got.precision, got.recall, got.f1):
@@ -68,7 +73,7 @@ def test_class_that_is_only_predicted_does_not_count_as_zero() -> None:
     labels, predictions = np.array([0, 0, 0, 1]), np.array([0, 0, 4, 1])
     got = metrics_of_predictions(labels, predictions, 5)
     assert got.mean_class_accuracy == pytest.approx((2 / 3 + 1) / 2)
-    assert got.macro_f1 == pytest.approx((0.8 + 1) / 2)
+    assert got.scores["macro_f1"] == pytest.approx((0.8 + 1) / 2)
     assert got.predicted[4] == 1
 
 
@@ -81,7 +86,7 @@ def test_class_never_predicted_has_precision_zero() -> None:
 def test_empty_part_scores_nan() -> None:
     got = metrics_of(np.zeros((3, 3), dtype=np.int64))
     assert (got.clips, got.classes_with_support) == (0, 0)
-    assert np.isnan([got.top1, got.mean_class_accuracy, got.macro_f1, got.weighted_f1]).all()
+    assert np.isnan(list(got.scores.values())).all()
 
 
 def test_most_confused_ranks_by_clips_then_share() -> None:
@@ -122,3 +127,10 @@ def test_both_forms_of_a_confusion_matrix_read_alike(classes: int) -> None:
     written = got.as_dict(tuple(map(str, range(classes))))["confusion"]
     assert isinstance(written, dict) == (classes > MOST_DENSE)
     np.testing.assert_array_equal(cells_of(written), cells_of(got.confusion.tolist()))
+
+
+def test_every_score_is_checked_in_files_and_may_be_monitored() -> None:
+    assert list(AllScores.model_fields) == list(SCORES)
+    assert list(MainScores.model_fields) == list(MAIN_SCORES)
+    monitored = get_args(Train.model_fields["monitor"].annotation)
+    assert set(monitored) == {*SCORES, "loss"}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
+from pipeline.metrics.classification import MAIN_SCORES, SCORES, score_name
 from pipeline.report.baselines import baseline_lines, baseline_log, no_better
-from pipeline.report.markdown import SCORE_NAMES
 from pipeline.runs.files import read_metrics
 from pipeline.train import baselines as module
 from pipeline.train.baselines import at_length_one, baselines, most_votes, nearest_class_mean
@@ -21,7 +21,6 @@ from tests.folders import DOCS
 from tests.stores import contents, write_store
 
 CLASSES = ("a", "b", "c", "never")
-SCORES = ("top1", "mean_class_accuracy", "macro_f1", "weighted_f1")
 
 
 def blurred_store(n: int = 120, *, dim: int = 5, spread: float = 1.0, seed: int = 1) -> FakeStore:
@@ -189,7 +188,7 @@ def test_every_run_shows_them(tmp_path: Path, how: str) -> None:
     row = [
         f"{100 * metrics['baselines']['nearest_class_mean'][part][key]:.1f} %"
         for part in ("val", "test")
-        for key in SCORES[:2]
+        for key in MAIN_SCORES
     ]
     assert f"| nearest class mean | {' | '.join(row)} |" in report
     assert "| trained head |" in report
@@ -224,7 +223,7 @@ def test_every_headline_score_is_looked_at(worse: str) -> None:
     baselines = {"nearest_class_mean": plain, "nearest_neighbours": {"k": 1, **plain}}
     ours = {"top1": 0.6, "mean_class_accuracy": 0.6, worse: 0.13}
     (line,) = no_better(ours, baselines, "test")
-    assert f"{SCORE_NAMES[worse]} on test is 13.0 %, and 57.8 %" in line
+    assert f"{score_name(worse)} on test is 13.0 %, and 57.8 %" in line
     assert "60.0 %" not in line
 
 
