@@ -20,25 +20,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from featstore import Store
+from models.heads.nearest import NearestHead
 from pipeline.metrics.classification import Metrics, metrics_of_predictions
 from pipeline.runs.files import PARTS
 from pipeline.system.device import choose_device
 from pipeline.train.data.checks import Parts, checked_parts
 from pipeline.train.data.feed import Feed
 from pipeline.train.data.standardise import standardiser
+from pipeline.train.predict import means_of
 from pipeline.train.recipes.load import Recipe
 from pipeline.types import Ints
 
-Floats = npt.NDArray[np.float32]
-
 NEIGHBOURS = (1, 5, 20)
 MOST_CLIPS = 50_000  # every clip is compared with every training clip
-_BATCH = 256  # clips read at once
-_CELLS = 2**20  # cells of the table of votes
+_BATCH = 256  # clips compared at once
 
 
 def baselines(store: Store, recipe: Recipe, *, device: str = "auto") -> dict[str, Any]:
@@ -85,31 +84,22 @@ def baselines_of(feed: Feed, parts: Parts, recipe: Recipe) -> dict[str, Any]:
     labels, total = feed.store.labels, sum(map(len, parts.values()))
     if total > MOST_CLIPS:
         return _skipped(f"there are {total:,} clips, more than the limit of {MOST_CLIPS:,}")
-    clips = {part: pooled(feed, clips_of_part) for part, clips_of_part in parts.items()}
-    if not all(np.isfinite(clips_of_part).all() for clips_of_part in clips.values()):
+    clips = {part: means_of(feed, positions) for part, positions in parts.items()}
+    if not all(bool(torch.isfinite(means).all()) for means in clips.values()):
         return _skipped("some features are not finite")
-    centre = clips["train"].mean(axis=0)
-    units = {part: at_length_one(clips_of_part - centre) for part, clips_of_part in clips.items()}
-    train_units, clips_of_part = units["train"], labels[parts["train"]]
+    train_labels = torch.from_numpy(labels[parts["train"]]).to(feed.device)
     classes = len(feed.store.classes)
 
-    def scores(predicted: Mapping[str, Ints]) -> dict[str, Metrics]:
+    def scores(neighbours: int | None) -> dict[str, Metrics]:
+        head = NearestHead(feed.store.dim, classes, neighbours=neighbours).to(feed.device)
+        head.remember(clips["train"], train_labels)
         return {
-            part: metrics_of_predictions(labels[parts[part]], predicted[part], classes)
+            part: metrics_of_predictions(labels[parts[part]], classify(head, clips[part]), classes)
             for part in PARTS
         }
 
-    means = scores(
-        {part: nearest_class_mean(train_units, clips_of_part, units[part]) for part in PARTS}
-    )
-    near = {
-        part: clips_of_part[_nearest(train_units, units[part], max(NEIGHBOURS))] for part in PARTS
-    }
-    votes = {
-        k: scores({part: most_votes(near[part][:, :k], classes) for part in PARTS})
-        for k in NEIGHBOURS
-        if k <= len(train_units)
-    }
+    means = scores(None)
+    votes = {k: scores(k) for k in NEIGHBOURS if k <= len(train_labels)}
     # Ties go to the smallest k.
     best = max(votes, key=lambda k: (votes[k]["val"].mean_class_accuracy, -k))
     return {
@@ -118,83 +108,16 @@ def baselines_of(feed: Feed, parts: Parts, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def pooled(feed: Feed, clips: Ints) -> Floats:
-    """Return each clip's mean over its steps; float32 (n, dim), in the order of `clips`."""
-    means = [np.zeros((0, feed.store.dim), np.float32)]
-    for batch in feed.batches(clips, _BATCH):
-        valid = batch.mask[..., None]
-        total = batch.features.masked_fill(~valid, 0.0).sum(dim=1)
-        means.append((total / valid.sum(dim=1)).cpu().numpy())
-    return np.concatenate(means)
-
-
-def at_length_one(rows: Floats) -> Floats:
-    """Return the rows divided by their length; a row of zeros stays zero."""
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    units: Floats = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
-    return units
-
-
-def nearest_class_mean(known: Floats, labels: Ints, queries: Floats) -> Ints:
-    """Return the class with the nearest mean for every query.
-
-    Parameters
-    ----------
-    known, queries : float32 arrays (m, dim), (n, dim)
-    labels : int64 array (m,)
-
-    Returns
-    -------
-    int64 array (n,)
-        Only classes that have clips.
-
-    Examples
-    --------
-    >>> known = np.array([[0, 1], [0, 3], [9, 9]], np.float32)
-    >>> nearest_class_mean(known, np.array([0, 0, 4]), np.array([[1, 1]], np.float32))
-    array([0])
-    """
-    classes = np.unique(labels)
-    means = np.stack([known[labels == one].mean(axis=0) for one in classes])
-    # Not NearestCentroid: it refuses a single class and warns of constant features.
-    predicted: Ints = classes[_nearest(means, queries, 1)[:, 0]]
+@torch.inference_mode()
+def classify(head: NearestHead, means: Tensor) -> Ints:
+    """Return the class of every clip from its mean over time; int64 (n,)."""
+    guesses = [torch.zeros(0, dtype=torch.int64)]
+    for first in range(0, len(means), _BATCH):
+        steps = means[first : first + _BATCH, None]
+        logits = head(steps, torch.ones_like(steps[..., 0], dtype=torch.bool)).logits
+        guesses.append(logits.argmax(dim=1).cpu())
+    predicted: Ints = torch.cat(guesses).numpy()
     return predicted
-
-
-def most_votes(labels: Ints, classes: int) -> Ints:
-    """Return the most frequent label of every row; ties go to the smallest label.
-
-    Parameters
-    ----------
-    labels : int64 array (n, k)
-    classes : int
-
-    Examples
-    --------
-    >>> most_votes(np.array([[2, 1, 2], [2, 1, 0]]), 3)
-    array([2, 0])
-    """
-    winners = np.empty(len(labels), np.int64)
-    rows = max(1, _CELLS // classes)  # a table of all clips by thousands of classes is too large
-    for first in range(0, len(labels), rows):
-        block = labels[first : first + rows]
-        counts = np.zeros((len(block), classes), np.int64)
-        for column in block.T:
-            counts[np.arange(len(block)), column] += 1
-        winners[first : first + rows] = counts.argmax(axis=1)
-    return winners
-
-
-def _nearest(known: Floats, queries: Floats, count: int) -> Ints:
-    """Return the nearest rows of `known`, nearest first; int64 (n, at most count)."""
-    from sklearn.neighbors import NearestNeighbors  # takes a second to import
-
-    count = min(count, len(known))
-    if not len(queries):
-        return np.zeros((0, count), np.int64)
-    search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(known)
-    indices: Ints = search.kneighbors(queries, return_distance=False)
-    return indices
 
 
 def _as_dicts(metrics_by_part: Mapping[str, Metrics]) -> dict[str, dict[str, float]]:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from featstore.reading.store import Store
-from models.heads.pooling import MeanPool, blank
 from models.losses import adjusted, cross_entropy, focal, soft_targets
 from pipeline.metrics.predictions import Predictions
 from pipeline.system.device import choose_device
@@ -25,7 +24,7 @@ from pipeline.train.data.feed import Feed, TensorBatch
 from pipeline.train.data.standardise import standardiser
 from pipeline.train.imbalance import draw_by, of_classes
 from pipeline.train.optimizer import make_optimizer
-from pipeline.train.predict import predict
+from pipeline.train.predict import means_of, predict
 from pipeline.train.recipes.load import Train
 from pipeline.types import Clips
 
@@ -132,11 +131,9 @@ class Learner:
 
     def _remember(self) -> tuple[float, float]:
         """Give the training clips to a head that needs no gradients."""
-        size = self.recipe.train.batch_size
-        batches = self.feed.batches(self.clips, size)
-        pooled = [MeanPool()(blank(one.features, one.mask), one.mask)[0] for one in batches]
+        means = means_of(self.feed, self.clips, batch_size=self.recipe.train.batch_size)
         labels = torch.from_numpy(self.store.labels[self.clips]).to(self.device)
-        self.head.remember(torch.cat(pooled), labels)
+        self.head.remember(means, labels)
         found = self.predict(self.clips)
         return found.loss, float((found.predicted == found.labels).mean())
 

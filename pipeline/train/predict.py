@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from featstore import InputError, Store
 from models.heads import Head
+from models.heads.pooling import MeanPool
 from pipeline.metrics.predictions import Predictions
 from pipeline.train.data.feed import Feed
 from pipeline.types import Ints
@@ -44,6 +46,14 @@ def predict(head: Head, feed: Feed, clips: Ints, *, batch_size: int) -> Predicti
         log_probabilities=np.concatenate(logs),
         attention=attention or None,
     )
+
+
+def means_of(feed: Feed, clips: Ints, *, batch_size: int = 256) -> Tensor:
+    """Return each clip's mean over its steps, in the order of `clips`; float tensor (n, dim)."""
+    means = [torch.zeros((0, feed.store.dim), device=feed.device)]
+    for batch in feed.batches(clips, batch_size):
+        means.append(MeanPool()(batch.features, batch.mask)[0])
+    return torch.cat(means)
 
 
 def refuse_odd_features(predictions: Predictions, store: Store) -> None:

@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
+from models.heads.nearest import NearestHead
 from pipeline.metrics.classification import MAIN_SCORES, SCORES, score_name
 from pipeline.report.baselines import baseline_lines, baseline_log, no_better
 from pipeline.runs.files import read_metrics
 from pipeline.train import baselines as module
-from pipeline.train.baselines import at_length_one, baselines, most_votes, nearest_class_mean
+from pipeline.train.baselines import baselines, classify
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
 from tests.fakes import PARTS, FakeStore, ordered_store
@@ -108,15 +110,20 @@ def test_both_equal_a_reference(how: str, steps: int | None) -> None:
 @pytest.mark.parametrize("k", [1, 4, 20])
 def test_votes_and_means_are_those_of_scikit_learn(k: int) -> None:
     rng = np.random.default_rng(k)
-    known, queries = (at_length_one(rng.normal(size=(n, 6)).astype(np.float32)) for n in (80, 50))
+    known, queries = (rng.normal(size=(n, 6)).astype(np.float32) for n in (80, 50))
     labels = rng.integers(0, 5, 80)
-    theirs = KNeighborsClassifier(k, metric="cosine").fit(known, labels)
-    near = labels[theirs.kneighbors(queries, return_distance=False)]
-    np.testing.assert_array_equal(most_votes(near, 5), theirs.predict(queries))
-    centroid = NearestCentroid().fit(known, labels)
-    np.testing.assert_array_equal(
-        nearest_class_mean(known, labels, queries), centroid.predict(queries)
-    )
+
+    def ours(neighbours: int | None) -> np.ndarray:
+        head = NearestHead(6, 5, neighbours=neighbours)
+        head.remember(torch.from_numpy(known), torch.from_numpy(labels))
+        return classify(head, torch.from_numpy(queries))
+
+    units = [rows - known.mean(axis=0) for rows in (known, queries)]
+    units = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in units]
+    theirs = KNeighborsClassifier(k, metric="cosine").fit(units[0], labels)
+    np.testing.assert_array_equal(ours(k), theirs.predict(units[1]))
+    centroid = NearestCentroid().fit(units[0], labels)
+    np.testing.assert_array_equal(ours(None), centroid.predict(units[1]))
 
 
 def test_as_many_neighbours_as_do_best_on_val() -> None:
