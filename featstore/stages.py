@@ -5,7 +5,7 @@ Importing this module does not import torch or the pipeline; calling a function 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 from featstore.installation import call
 from featstore.reading.fused import fuse
 from featstore.reading.store import Store, open_store
-
-Log = Callable[[str], None]
+from featstore.types import Log
 
 
 class Prediction(NamedTuple):

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Log = Callable[[str], None]
-"""Called with one line of a command's output."""
+from featstore.types import Clips as Clips
+from featstore.types import Floats as Floats
+from featstore.types import Ints as Ints
+from featstore.types import Log as Log
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Floats32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
-Clips = NDArray[np.int64]
-"""Positions of clips in a store."""
+Tick = Callable[[int, int], None]
+"""Called with how many more inputs were computed, and how many more frames were decoded."""

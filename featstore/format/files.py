@@ -56,6 +56,11 @@ def is_remote(location: object) -> bool:
     return isinstance(location, str) and "://" in location
 
 
+def location_of(name: Path | str) -> Path | str:
+    """Return a URL as it is, and any other name as a path: from then on, a `Path` is local."""
+    return name if is_remote(name) else Path(name)
+
+
 def files_at(location: Path | str) -> Files:
     """Return the files of a folder, of a zip archive, or below a URL.
 
@@ -64,10 +69,10 @@ def files_at(location: Path | str) -> Files:
     location : Path or str
         fsspec opens a URL, with credentials and endpoints from its usual configuration.
     """
-    if is_remote(location):
-        return Bucket(str(location))
-    path = Path(location)
-    return Archive(path) if path.suffix == ZIP_SUFFIX else Folder(path)
+    location = location_of(location)
+    if not isinstance(location, Path):
+        return Bucket(location)
+    return Archive(location) if location.suffix == ZIP_SUFFIX else Folder(location)
 
 
 class Folder:

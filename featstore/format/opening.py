@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from featstore.format.container import Container
-from featstore.format.files import ZIP_SUFFIX, is_remote
+from featstore.format.files import ZIP_SUFFIX, location_of
 
 
 def open_container(location: Path | str) -> Container:
@@ -24,12 +24,9 @@ def open_container(location: Path | str) -> Container:
     from featstore.format.hdf5_format import Hdf5Container
     from featstore.format.zarr_format import ZarrContainer
 
-    if (
-        not is_remote(location)
-        and Path(location).is_file()
-        and not str(location).endswith(ZIP_SUFFIX)
-    ):
-        return Hdf5Container(Path(location))
+    location = location_of(location)
+    if isinstance(location, Path) and location.is_file() and location.suffix != ZIP_SUFFIX:
+        return Hdf5Container(location)
     return ZarrContainer(location)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.format.layout import Layout
+from featstore.types import Clips
 
-Clips = NDArray[np.int64]
 GROUP_BYTES = 256 * 2**20
 BLOCK_CHUNKS = 4
 

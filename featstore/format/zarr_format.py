@@ -17,7 +17,7 @@ from featstore.errors import CorruptStoreError, FeatstoreError, InputError
 from featstore.format import schema
 from featstore.format.codecs import Codec, codec_of
 from featstore.format.container import Damage, chunk_name, not_found
-from featstore.format.files import Folder, files_at, is_remote
+from featstore.format.files import Folder, files_at, location_of
 from featstore.format.layout import Layout
 from featstore.format.maps import Piece, can_map
 from featstore.format.seal import MOST_ROOT, REMEDY, check, check_seal, sha256
@@ -45,7 +45,7 @@ class ZarrContainer:
     """Read a Zarr store; see `featstore.format.container.Container`."""
 
     def __init__(self, location: Path | str) -> None:
-        self.location = location if is_remote(location) else Path(location)
+        self.location = location_of(location)
         self._files = files_at(self.location)
         self.attributes = self._read_root()
         self._seal: dict[str, str] = self.attributes["seal"]["files"]
@@ -195,7 +195,7 @@ class ZarrContainer:
         if isinstance(error, FileNotFoundError):
             return CorruptStoreError(f"{self.location}/{name} is missing; {REMEDY}.")
         state = f"cannot be read ({error.strerror or error})"
-        if is_remote(self.location):
+        if not isinstance(self.location, Path):
             return InputError(
                 f"{self.location}/{name} {state}; check the credentials and the network."
             )

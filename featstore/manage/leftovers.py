@@ -20,7 +20,7 @@ from featstore.format.container import SUFFIXES
 from featstore.format.files import TEMPORARY, delete
 from featstore.format.opening import read_attributes
 from featstore.writing.locks import is_held, writer_lock
-from featstore.writing.unfinished import BUILDING, PACKING, SUPERSEDED, UNITS
+from featstore.writing.staging import BUILDING, PACKING, SUPERSEDED, UNITS
 
 REMOVED = ".removed"
 REASONS = {

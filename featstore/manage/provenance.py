@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from featstore.format.files import is_remote, replacing
+from featstore.format.files import replacing
 from featstore.json_text import read_object
 
 
@@ -41,9 +41,9 @@ def write_provenance(store: Path, seconds: dict[str, float], **facts: Any) -> No
 
 def read_provenance(store: Path | str) -> dict[str, Any]:
     """Return a store's ``build.json``; empty if it is missing or the store is remote."""
-    if is_remote(store):
+    if not isinstance(store, Path):
         return {}
-    path = provenance_path(Path(store))
+    path = provenance_path(store)
     try:
         return read_object(path)
     except (OSError, ValueError, TypeError):  # missing or damaged: nothing depends on it

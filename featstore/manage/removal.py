@@ -14,7 +14,7 @@ from featstore.format.opening import read_attributes
 from featstore.manage.catalogue import find
 from featstore.manage.leftovers import REMOVED, key_of, lock_of
 from featstore.writing.locks import is_held
-from featstore.writing.unfinished import SUPERSEDED, temporary
+from featstore.writing.staging import SUPERSEDED, temporary
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from featstore.errors import InputError
 from featstore.format.schema import STATUS_OK
 from featstore.text import listed
+from featstore.types import Floats, Ints
 
 if TYPE_CHECKING:
     from featstore.reading.store import Store
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 NAMED = 3  # most clips that a message names
 _ROUNDING = 1 + 1e-6
 _TIE = 1e-6  # smallest difference of two distances, in seconds

@@ -23,8 +23,8 @@ from featstore.reading.alignment import (
     usable,
 )
 from featstore.reading.store import Store
-from featstore.reading.stream import Clips
 from featstore.text import listed
+from featstore.types import Clips
 
 MOMENTS = ("mean", "std")
 STEPS = "nearest in time, from the middle of the interval"  # part of the key: how they are joined

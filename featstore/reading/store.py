@@ -17,7 +17,8 @@ from featstore.format.layout import Layout
 from featstore.format.opening import open_container
 from featstore.format.rows import Rows, rows_of
 from featstore.keys import RARE, ClipKey
-from featstore.reading.stream import Batch, Clips, gather, stream
+from featstore.reading.stream import Batch, gather, stream
+from featstore.types import Clips
 from featstore.urls import without_credentials
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from featstore.format.rows import DecodedRows
 from featstore.format.shuffle import chunks_of, groups
+from featstore.types import Clips
 
 if TYPE_CHECKING:
     from featstore.reading.store import Store
 
-Clips = NDArray[np.int64]
 READERS = 4
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from featstore.reading.stream import Clips, resampled
+from featstore.reading.stream import resampled
+from featstore.types import Clips
 
 if TYPE_CHECKING:
     from featstore.reading.store import Store

@@ -1,9 +1,11 @@
-"""The staging area of an unfinished store: its files, plan and finished units."""
+"""The staging area of an unfinished store, and how it becomes a store or goes."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,20 +13,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featstore.errors import FeatstoreError, InputError
 from featstore.format.codecs import Codec, stored_chunk
 from featstore.format.container import chunk_name
-from featstore.format.files import Bucket, Files, Folder, is_remote
+from featstore.format.files import Bucket, Files, Folder, delete, sync
+from featstore.format.opening import read_attributes
 from featstore.format.seal import sha256
 from featstore.json_text import parse_object
 from featstore.keys import canonical_json
-from featstore.writing.unfinished import BUILDING, PLAN, UNITS, discard, refuse_links, temporary
 
+BUILDING, UNITS, SUPERSEDED, PACKING = ".building", ".units", ".superseded", ".packing"
+PLAN = "plan.json"
 FAILED = "failed"
 NUMERICS, MIXED = "numerics", "mixed_numerics"
 RUN = "run"  # holds the token of the process that may write; its workers check it
 
 
-class Beginnings:
+class Staging:
     """The staging area of an unfinished store, on the local disk or in a bucket.
 
     A bucket cannot rename. There, files have their final names, and the root metadata are written
@@ -33,7 +38,7 @@ class Beginnings:
     Parameters
     ----------
     final : Path or str
-        Path of the sealed store.
+        Path or URL of the sealed store.
 
     Attributes
     ----------
@@ -47,13 +52,13 @@ class Beginnings:
         self._final = final
         self.files: Folder | Bucket
         self.commits: Folder | Bucket
-        if is_remote(final):
-            root, _, name = str(final).rpartition("/")
-            self.files, self.commits = Bucket(str(final)), Bucket(f"{root}/.{name}{UNITS}")
+        if isinstance(final, Path):
+            self.files = Folder(temporary(final, BUILDING))
+            self.commits = Folder(temporary(final, UNITS))
+            _refuse_links(final)
         else:
-            self.files = Folder(temporary(Path(final), BUILDING))
-            self.commits = Folder(temporary(Path(final), UNITS))
-            refuse_links(Path(final))
+            root, _, name = final.rpartition("/")
+            self.files, self.commits = Bucket(final), Bucket(f"{root}/.{name}{UNITS}")
 
     def plan(self) -> dict[str, Any] | None:
         """Return the stored plan, or None if there is none."""
@@ -114,8 +119,8 @@ class Beginnings:
 
     def discard(self) -> None:
         """Remove everything."""
-        if not is_remote(self._final):
-            discard(Path(self._final))
+        if isinstance(self._final, Path):
+            _discard(self._final)
             return
         for files in (self.commits, self.files):
             for name in list(files.names()):
@@ -129,7 +134,7 @@ class Beginnings:
 
 def forget_units(url: str) -> None:
     """Remove the plan and commits that an interrupted writer left next to a sealed bucket store."""
-    Beginnings(url).forget_units()
+    Staging(url).forget_units()
 
 
 def _is_plan(plan: Mapping[str, Any]) -> bool:
@@ -150,7 +155,7 @@ def write_unit(
     Parameters
     ----------
     files : Files
-        `Beginnings.files`, or the same files opened in another process.
+        `Staging.files`, or the same files opened in another process.
     unit : int
     rows : ndarray of float32, shape (rows, dim)
     chunk_rows : int
@@ -171,3 +176,79 @@ def write_unit(
     content = codec.encode(chunk)
     files.write(chunk_name(unit), content)
     return {**errors, "sha256": sha256(content)}
+
+
+def temporary(final: Path, kind: str) -> Path:
+    """Return the path of a temporary file or folder next to a store."""
+    return final.with_name(f".{final.name}{kind}")
+
+
+def _refuse_links(final: Path) -> None:
+    """Refuse links at a writer's temporary folders: they could lead anywhere.
+
+    Raises
+    ------
+    InputError
+    """
+    for kind in (BUILDING, UNITS):
+        if (path := temporary(final, kind)).is_symlink():
+            raise InputError(f"{path} is a link, but a build needs a folder there; remove it.")
+
+
+def _discard(final: Path) -> None:
+    """Remove the files of an unfinished writer."""
+    # Remove the plan and the root first: without them, nothing resumes from the rest.
+    (temporary(final, UNITS) / PLAN).unlink(missing_ok=True)
+    (temporary(final, BUILDING) / "zarr.json").unlink(missing_ok=True)
+    for kind in (UNITS, BUILDING):
+        shutil.rmtree(temporary(final, kind), ignore_errors=True)
+    temporary(final, PACKING).unlink(missing_ok=True)
+
+
+def finish(final: Path) -> None:
+    """Rename a store to its final name if its writer was killed after sealing it.
+
+    The caller holds the lock of the store's key.
+    """
+    if final.exists():
+        return
+    for kind in (BUILDING, PACKING):
+        candidate = temporary(final, kind)
+        if candidate.is_symlink():
+            continue
+        try:
+            read_attributes(candidate)
+        except (FeatstoreError, OSError):
+            continue
+        for other in (UNITS, BUILDING):
+            if other != kind:
+                shutil.rmtree(temporary(final, other), ignore_errors=True)
+        candidate.rename(final)
+        sync(final.parent)
+        return
+
+
+def take_place(new: Path, final: Path) -> None:
+    """Rename a sealed store to its final name; supersede a store that already has it."""
+    if os.path.lexists(final):
+        old = temporary(final, SUPERSEDED)
+        delete(old)
+        if exchange(new, final):  # the name always has a store
+            new.replace(old)
+        else:
+            final.replace(old)
+            new.rename(final)
+    else:
+        new.rename(final)
+    sync(final.parent)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swap two names atomically if the system can (Linux); tell whether it did."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError):
+        return False
+    here, flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    done: int = renameat2(here, os.fsencode(one), here, os.fsencode(other), flag)
+    return done == 0

@@ -27,11 +27,21 @@ from featstore.format import schema
 from featstore.format.codecs import float16_error
 from featstore.format.container import HDF5_SUFFIX, chunk_name
 from featstore.format.contents import Contents
-from featstore.format.files import Folder, delete, is_remote, sync_tree
+from featstore.format.files import Folder, delete, location_of, sync_tree
 from featstore.format.seal import sealed, sha256
 from featstore.keys import canonical_json, differences
-from featstore.writing.staging import FAILED, MIXED, NUMERICS, Beginnings, write_unit
-from featstore.writing.unfinished import BUILDING, PACKING, UNITS, take_place, temporary
+from featstore.writing.staging import (
+    BUILDING,
+    FAILED,
+    MIXED,
+    NUMERICS,
+    PACKING,
+    UNITS,
+    Staging,
+    take_place,
+    temporary,
+    write_unit,
+)
 
 READERS = 4
 
@@ -72,9 +82,9 @@ class StoreWriter:
     ) -> None:
         from featstore.format.zarr_format import encode_columns
 
-        self._final = final if is_remote(final) else Path(final)
-        self._beginnings = Beginnings(self._final)
-        self.files = self._beginnings.files
+        self._final = location_of(final)
+        self._staging = Staging(self._final)
+        self.files = self._staging.files
         layout = contents.layout
         small = encode_columns(contents.columns, layout, contents.codec)
         self._small = {name: sha256(content) for name, content in small.items()}
@@ -88,13 +98,13 @@ class StoreWriter:
             "chunk": [layout.chunk_rows, layout.dim],
         }
         if self._resumes(mixed_numerics):
-            self.done = self._beginnings.complete(len(self._units))
-            self._beginnings.remove_others({*self._small, *map(chunk_name, self.done)})
+            self.done = self._staging.complete(len(self._units))
+            self._staging.remove_others({*self._small, *map(chunk_name, self.done)})
         else:
             self.discard()
             self._keep_plan()
         try:
-            self._run = self._beginnings.take_over()
+            self._run = self._staging.take_over()
             for name, content in small.items():
                 self.files.write(name, content)
         except BaseException:
@@ -105,7 +115,7 @@ class StoreWriter:
     @property
     def places(self) -> tuple[str, str, str]:
         """Arguments of a worker that writes chunks: locations of `files` and `RUN`, the token."""
-        return self.files.location, self._beginnings.commits.location, self._run
+        return self.files.location, self._staging.commits.location, self._run
 
     @property
     def missing(self) -> list[int]:
@@ -161,7 +171,7 @@ class StoreWriter:
         """
         reasons = {str(clip): reason for clip, reason in (failed or {}).items()}
         self.done[unit] = {**commit, **({FAILED: reasons} if reasons else {})}
-        self._beginnings.keep(unit, self.done[unit])
+        self._staging.keep(unit, self.done[unit])
 
     def write_encoded(
         self,
@@ -201,7 +211,7 @@ class StoreWriter:
         root = root_text(sealed(self._attributes, {**self._small, **chunks}))
         if not isinstance(self._final, Path):
             self.files.write(ROOT_FILE, root)
-            self._beginnings.forget_units()
+            self._staging.forget_units()
             return
         sealed_store = built = temporary(self._final, BUILDING)
         if self._final.suffix == HDF5_SUFFIX:
@@ -247,7 +257,7 @@ class StoreWriter:
 
     def discard(self) -> None:
         """Remove all written files of a build that cannot be finished."""
-        self._beginnings.discard()
+        self._staging.discard()
 
     def _check_files(self, checksums: Mapping[str, str]) -> None:
         """Compare the files on disk with their checksums before sealing."""
@@ -303,11 +313,11 @@ class StoreWriter:
         }
 
     def _keep_plan(self) -> None:
-        self._beginnings.keep_plan({**self._plan, "attributes": self._attributes})
+        self._staging.keep_plan({**self._plan, "attributes": self._attributes})
 
     def _resumes(self, mixed_numerics: bool) -> bool:
         """Tell whether an earlier writer's unfinished units belong to this plan."""
-        old = self._beginnings.plan()
+        old = self._staging.plan()
         if old is None:
             return False
         old_numerics = old["attributes"].pop(NUMERICS, {})

@@ -14,7 +14,7 @@ from featstore.format import schema
 from featstore.manage.catalogue import remember_last
 from featstore.manage.provenance import write_provenance
 from featstore.writing.locks import writer_lock
-from featstore.writing.staging import forget_units
+from featstore.writing.staging import finish, forget_units
 from pipeline.build.checks import check_failures, check_space, check_weights
 from pipeline.build.extract.statistics import measure
 from pipeline.build.plan.build_plan import BuildPlan
@@ -98,8 +98,6 @@ def _make(
     plan: BuildPlan, cache: Cache, log: Log, cluster: Cluster | None
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Return seconds by stage, none where there was nothing to do, and facts to remember."""
-    from featstore.writing.unfinished import finish
-
     path = plan.path
     if plan.options.repair and isinstance(path, Path):
         damaged = find_damage(path, log)

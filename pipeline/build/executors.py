@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -19,8 +19,7 @@ from pipeline.build.extract.timings import gather
 from pipeline.build.plan.build_plan import BuildPlan
 from pipeline.build.units import UnitWork, Written
 from pipeline.system.dask_cluster import Cluster
-
-Tick = Callable[[int, int], None]
+from pipeline.types import Tick
 
 
 class Executor(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,7 +90,7 @@ def store_facts(store: Store) -> dict[str, Any]:
         "untrained": attributes["untrained"],
         "classes": class_counts(store),
         "subjects": {part: subject_count(store, part) for part in SPLITS},
-        "build": read_provenance(store.path) if isinstance(store.path, Path) else {},
+        "build": read_provenance(store.path),
     }
 
 

@@ -104,7 +104,7 @@ def import_store(imported: Imported, log: Log) -> dict[str, float] | None:
         If a file was changed since it was read, a value does not fit into float16, or the disk has
         too little space.
     """
-    from featstore.writing.unfinished import finish
+    from featstore.writing.staging import finish
 
     options = imported.options
     options.store.mkdir(parents=True, exist_ok=True)

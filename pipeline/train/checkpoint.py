@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +18,9 @@ from torch import Tensor, optim
 
 from featstore import InputError
 from featstore.json_text import parse_object
+from featstore.keys import Json
 
 Tensors = dict[str, Tensor]
-Json = dict[str, Any]
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], values: Json) -> None:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from featstore import InputError
+from featstore.keys import Json
 from pipeline.metrics.predictions import Predictions
 from pipeline.system.distributed import processes
 from pipeline.train.checkpoint import (
-    Json,
     Tensors,
     generator_state,
     optimizer_state,

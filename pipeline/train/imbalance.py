@@ -18,20 +18,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.types import Floats
+from pipeline.types import Floats, Ints
 
 if TYPE_CHECKING:
     from pipeline.train.recipes.fields import Train
 
 Rule = Literal["inverse", "sqrt", "effective"]
-Labels = npt.NDArray[np.int64]
 RULES: dict[str, Rule] = {"": "inverse", "_sqrt": "sqrt", "_effective": "effective"}
 
 
 def class_weights(
-    labels: Labels, classes: int, *, rule: Rule = "inverse", beta: float = 0.999
+    labels: Ints, classes: int, *, rule: Rule = "inverse", beta: float = 0.999
 ) -> Floats:
     """Return a weight for every class from its number of clips.
 
@@ -69,7 +67,7 @@ def class_weights(
 
 
 def sampling_probabilities(
-    labels: Labels, classes: int, *, rule: Rule = "inverse", beta: float = 0.999
+    labels: Ints, classes: int, *, rule: Rule = "inverse", beta: float = 0.999
 ) -> Floats:
     """Return each clip's sampling probability from its class weight.
 
@@ -98,7 +96,7 @@ def sampling_probabilities(
     return each
 
 
-def log_priors(labels: Labels, classes: int) -> Floats:
+def log_priors(labels: Ints, classes: int) -> Floats:
     """Return the log of every class's share of the clips, centred.
 
     A softmax ignores constants, so the mean over the classes that have clips is subtracted. A class
@@ -128,7 +126,7 @@ def log_priors(labels: Labels, classes: int) -> Floats:
     return logs
 
 
-def draw_by(options: Train, labels: Labels, classes: int) -> Floats | None:
+def draw_by(options: Train, labels: Ints, classes: int) -> Floats | None:
     """Return the recipe's sampling probability of every training clip.
 
     Parameters
@@ -149,7 +147,7 @@ def draw_by(options: Train, labels: Labels, classes: int) -> Floats | None:
     return sampling_probabilities(labels, classes, rule=rule, beta=options.effective_beta)
 
 
-def of_classes(options: Train, labels: Labels, classes: int) -> Floats | None:
+def of_classes(options: Train, labels: Ints, classes: int) -> Floats | None:
     """Return the number per class that the recipe's loss uses.
 
     Parameters
@@ -175,7 +173,7 @@ def of_classes(options: Train, labels: Labels, classes: int) -> Floats | None:
     return None
 
 
-def classes_without_clips(labels: Labels, classes: tuple[str, ...]) -> list[str]:
+def classes_without_clips(labels: Ints, classes: tuple[str, ...]) -> list[str]:
     """Return the names of the classes without clips in `labels`.
 
     Examples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -25,6 +25,7 @@ from pipeline.build.extract.statistics import Statistics
 from pipeline.build.extract.timings import FRAMES_WAITED, Timings
 from pipeline.build.plan.steps import Segment
 from pipeline.system.read_ahead import read_ahead
+from pipeline.types import Tick
 from pipeline.video.decode import Lost, decode, decode_all
 from pipeline.video.decoders import decoding
 from pipeline.video.limits import decoders_at_once
@@ -40,8 +41,6 @@ BLOCK_BYTES = 16 * 2**20
 BLOCKS_WAITING = {device: PIECE_FRAMES // frames for device, frames in BLOCK_FRAMES.items()}
 # A CPU decodes for as long as it computes a batch.
 BLOCKS_A_TURN = {"cpu": 16, "cuda": 1}
-
-Tick = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

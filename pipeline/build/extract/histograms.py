@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.types import Ints
 from pipeline.video.decode import Lost, decode_all
 from pipeline.video.decoders import decoding
 from pipeline.video.modes import PixelSpec
@@ -20,8 +21,7 @@ from pipeline.video.videos import Video
 if TYPE_CHECKING:
     from torch import Tensor
 
-Counts = NDArray[np.int64]
-Total = tuple[dict[Scale, Counts], int]
+Total = tuple[dict[Scale, Ints], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def total(work: Sampled) -> Total:
     DecodeError
         If a frame does not decode, and such are not left out.
     """
-    histograms: dict[Scale, Counts] = {}
+    histograms: dict[Scale, Ints] = {}
     frames = 0
     pixels_of = decoding(work.pixels.decoder)
     every = partial(decode_all, decoding=pixels_of) if work.skip_lost else pixels_of
@@ -65,7 +65,7 @@ def total(work: Sampled) -> Total:
     return histograms, frames
 
 
-def _histogram(picture: Picture | Tensor) -> Counts:
+def _histogram(picture: Picture | Tensor) -> Ints:
     """Count values by channel, shape (channels, 2 ** bits of the dtype)."""
     if not isinstance(picture, np.ndarray):  # on a GPU: only the counts leave it
         own = [picture[..., c].flatten().bincount(minlength=256) for c in range(3)]
@@ -76,7 +76,7 @@ def _histogram(picture: Picture | Tensor) -> Counts:
 
 
 def moments(
-    histograms: dict[Scale, Counts],
+    histograms: dict[Scale, Ints],
 ) -> tuple[tuple[float, ...], tuple[float, ...], int]:
     """Return mean, population std and number of pixels of histograms, in exact arithmetic.
 

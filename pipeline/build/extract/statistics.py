@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from featstore.errors import InputError
 from featstore.keys import digest
-from pipeline.build.extract.histograms import Counts, Sampled, Total, moments, total
+from pipeline.build.extract.histograms import Sampled, Total, moments, total
 from pipeline.build.plan.clips import Clip
 from pipeline.build.plan.extraction import TrainingPixels
 from pipeline.build.plan.options import EXTRACTION
 from pipeline.build.plan.sampling import sample
 from pipeline.system.progress import Progress
 from pipeline.system.read_ahead import read_ahead
-from pipeline.types import Log
+from pipeline.types import Ints, Log
 from pipeline.video.cache import Cache
 from pipeline.video.decoders import decoding
 from pipeline.video.limits import decoders_at_once
@@ -133,7 +133,7 @@ def _measure(
     cluster: Cluster | None,
 ) -> Statistics:
     """Decode the training clips' frames once and count their values."""
-    histograms: dict[Scale, Counts] = {}
+    histograms: dict[Scale, Ints] = {}
     frames, wanted = 0, sum(len(work.frames) for work in works)
     with (
         Progress("statistics", wanted, "frames", log) as progress,

@@ -11,12 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from featstore import Store
-from pipeline.types import Ints
-
-Floats = npt.NDArray[np.float32]
+from pipeline.types import Floats32, Ints
 
 MOST_CLIPS = 50_000
 MOST_BYTES = 4_000_000_000  # limit of features, which are read once more
@@ -45,7 +42,7 @@ class Duplicates:
     threshold: float
     clips: Ints
     twins: Ints
-    distances: Floats
+    distances: Floats32
 
 
 def near_duplicates(
@@ -72,7 +69,7 @@ def near_duplicates(
     # A single training clip has no neighbour; its distance is infinite.
     threshold = float(np.clip(SHARE * np.median(usual.astype(np.float64)), LEAST, MOST))
 
-    def near(clips: Ints, rows: Floats, known: Ints, known_rows: Floats) -> Duplicates:
+    def near(clips: Ints, rows: Floats32, known: Ints, known_rows: Floats32) -> Duplicates:
         distances, twins = nearest(rows, known_rows)
         order = np.flatnonzero(distances < threshold)
         order = order[np.argsort(distances[order], kind="stable")]
@@ -87,7 +84,7 @@ def near_duplicates(
     return near(others, rows, train, learnt), near(test, held_out, val, chosen_by)
 
 
-def pooled(store: Store, clips: Ints) -> Floats:
+def pooled(store: Store, clips: Ints) -> Floats32:
     """Return each clip's mean features over time, scaled to length 1; float32 (n, dim).
 
     A mean of zero stays zero, which is far from everything. A mean that is not finite becomes zero.
@@ -106,8 +103,8 @@ def pooled(store: Store, clips: Ints) -> Floats:
 
 
 def nearest(
-    queries: Floats, known: Floats, *, leave_out: Ints | None = None
-) -> tuple[Floats, Ints]:
+    queries: Floats32, known: Floats32, *, leave_out: Ints | None = None
+) -> tuple[Floats32, Ints]:
     """Return each query's nearest neighbour by cosine distance, in blocks of bounded memory.
 
     Parameters

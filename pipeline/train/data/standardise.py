@@ -28,18 +28,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from featstore import InputError, Store
-from pipeline.types import Floats, Ints
+from pipeline.types import Floats, Floats32, Ints
 
 STANDARDISE = "standardise.safetensors"
 
-Floats32 = npt.NDArray[np.float32]
 How = Literal["none", "train", "clip", "recording", "subject", "causal"]
 
 PRIOR_STEPS = 64

@@ -11,7 +11,7 @@ import featstore
 from featstore import InputError
 from featstore.format.codecs import Codec
 from featstore.format.container import chunk_name
-from featstore.writing.unfinished import temporary
+from featstore.writing.staging import temporary
 from featstore.writing.writer import StoreWriter
 from tests.stores import features
 from tests.writing import SIZES, Killed, made, seal, units, write
@@ -74,7 +74,7 @@ def test_a_damaged_unit_is_written_again(final, undisturbed, damage: str) -> Non
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_beginnings_of_other_contents_are_removed(final, undisturbed, other) -> None:
+def test_staging_of_other_contents_are_removed(final, undisturbed, other) -> None:
     before = StoreWriter(final, made(**other))
     first, last = before._units[0]
     before.write(0, features(SIZES)[first:last])

@@ -11,7 +11,7 @@ import featstore.format.layout
 from featstore.errors import InputError
 from featstore.format.files import Bucket, files_at
 from featstore.manage.catalogue import find, remember_last
-from featstore.writing.staging import Beginnings
+from featstore.writing.staging import Staging
 from featstore.writing.writer import StoreWriter
 from pipeline.build import build as stage
 from pipeline.build.plan.build_plan import cache_of, plan_build
@@ -134,12 +134,12 @@ def test_the_command_line_takes_a_url(
 def test_what_a_sealed_build_left_is_removed_by_the_next(
     data: Path, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(self: Beginnings) -> None:
+    def stopped(self: Staging) -> None:
         raise KeyboardInterrupt
 
     options = options_of(data, tmp_path / "here", bucket=place)
     with monkeypatch.context() as patch:
-        patch.setattr(Beginnings, "forget_units", stopped)
+        patch.setattr(Staging, "forget_units", stopped)
         with pytest.raises(KeyboardInterrupt):
             build(options)
     assert any(".units/" in name for name in files_at(place).names())

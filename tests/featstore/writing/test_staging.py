@@ -8,7 +8,7 @@ import pytest
 
 import featstore
 from featstore.format.container import chunk_name
-from featstore.writing.unfinished import exchange, finish, temporary
+from featstore.writing.staging import exchange, finish, temporary
 from featstore.writing.writer import StoreWriter
 from tests.stores import features
 from tests.writing import SIZES, Killed, bytes_of, made, units, write
@@ -52,9 +52,7 @@ def test_killed_between_seal_and_rename(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", killed)
-        patched.setattr(
-            "featstore.writing.unfinished.exchange", lambda *names: False
-        )  # an old system
+        patched.setattr("featstore.writing.staging.exchange", lambda *names: False)  # an old system
         with pytest.raises(Killed):
             writer.seal()
     assert not final.exists()
