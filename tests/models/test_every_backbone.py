@@ -1,6 +1,8 @@
 """What stores rely on, for every backbone of the catalogue."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -18,14 +20,16 @@ from models.backbones import (
 from models.catalogue import BACKBONES
 from models.operators import declare_missing_operators
 from models.pointwise import OneDNN, pointwise_by_onednn
+from tests.networks import shallow_vit, with_options
 
 declare_missing_operators()
 import torchvision  # noqa: E402
 
-SIZES = {"vit_b_16": 224, "s3d": 209}
 FRAMES = {"s3d": 13}
 # The others have the CPU's default: 8 pictures or 4 windows.
 BATCHES = {"vit_b_16": 2, "s3d": 2, "efficientnet_b0": 16}
+# Each has the layers of a smaller one, more of them or wider.
+LARGER = {"resnet50", "mobilenet_v3_large", "mc3_18"}
 
 
 @pytest.fixture(autouse=True)
@@ -37,24 +41,48 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(autouse=True)
-def small_mvit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """mvit_v2_s for 4 frames of 64 x 64, a hundredth of the work."""
-    module = torchvision.models.video.mvit
-    whole = module._mvit
+def small_s3d(**options: Any) -> nn.Module:
+    network = torchvision.models.video.S3D(**options)
+    network.avgpool = nn.AvgPool3d((2, 2, 2), stride=1)
+    return network
 
-    def small(**options: Any) -> nn.Module:
-        return whole(**options | {"spatial_size": (64, 64), "temporal_size": 4})
 
-    monkeypatch.setattr(module, "_mvit", small)
+@pytest.fixture(scope="module", autouse=True)
+def small_networks() -> Iterator[None]:
+    """Networks for pictures of 64 x 64, and two layers of a transformer: a tenth of the work."""
+    mvit = torchvision.models.video.mvit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*with_options(mvit, "_mvit", spatial_size=(64, 64), temporal_size=4))
+        patch.setattr(*shallow_vit(image_size=64))
+        # The package names its function as its module.
+        patch.setattr(sys.modules["torchvision.models.video.s3d"], "S3D", small_s3d)
+        yield
+
+
+def each(names: Iterable[str]) -> Any:
+    """Run a test on some backbones; all tests of one run one after the other."""
+    return pytest.mark.parametrize("name", list(names), indirect=True, scope="module")
+
+
+every, distinct = each(BACKBONES), each(name for name in BACKBONES if name not in LARGER)
+
+
+@pytest.fixture(scope="module")
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def built(name: str) -> Backbone:
+    """Built once for its tests, which leave it as it is."""
+    return build_backbone(name)
 
 
 def grey(name: str, batch: int, seed: int = 0) -> torch.Tensor:
     """Normalised grey pictures, or windows of them."""
     frames = [FRAMES.get(name, 4)] if BACKBONES[name].kind == "video" else []
-    size = SIZES.get(name, 64)
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, 1, *frames, size, size, generator=generator)
+    return torch.randn(batch, 1, *frames, 64, 64, generator=generator)
 
 
 def repeated(x: torch.Tensor) -> torch.Tensor:
@@ -65,12 +93,12 @@ def relative_deviation(found: torch.Tensor, expected: torch.Tensor) -> float:
     return ((found - expected).norm(dim=1) / expected.norm(dim=1)).max().item()
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@distinct
 @torch.inference_mode()
-def test_features_do_not_depend_on_the_others_of_a_batch(name: str) -> None:
+def test_features_do_not_depend_on_the_others_of_a_batch(name: str, built: Backbone) -> None:
     windowed = BACKBONES[name].kind == "video"
     form = torch.channels_last_3d if windowed else torch.channels_last
-    backbone = pointwise_by_onednn(build_backbone(name)).to(memory_format=form)
+    backbone = pointwise_by_onednn(deepcopy(built)).to(memory_format=form)
     assert not any(module.training for module in backbone.modules())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
 
@@ -88,15 +116,15 @@ def test_features_do_not_depend_on_the_others_of_a_batch(name: str) -> None:
     assert torch.equal(backbone(other.contiguous(memory_format=form))[1], expected[1])
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_weights_go_through_safetensors(name: str) -> None:
+@every
+def test_weights_go_through_safetensors(name: str, built: Backbone) -> None:
     torch.manual_seed(3)
     whole = torchvision.models.get_model(name, weights=None, num_classes=7).state_dict()
     read = safetensors.torch.load(safetensors.torch.save(dict(whole)))
     classifier = BACKBONES[name].classifier + "."
     headless = {key: value for key, value in read.items() if not key.startswith(classifier)}
     assert 1 <= len(read) - len(headless) <= 2
-    backbone = build_backbone(name)
+    backbone = deepcopy(built)
     own = backbone.network.state_dict()
     for tensors in (headless, read):
         for value in own.values():
@@ -106,10 +134,10 @@ def test_weights_go_through_safetensors(name: str) -> None:
         assert all(torch.equal(value, whole[key]) for key, value in own.items())
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@distinct
 @torch.inference_mode()
-def test_one_channel_gives_what_three_equal_channels_give(name: str) -> None:
-    three = build_backbone(name)
+def test_one_channel_gives_what_three_equal_channels_give(name: str, built: Backbone) -> None:
+    three = deepcopy(built)
     one = to_single_channel(three)
     assert (three.channels, one.channels) == (3, 1)
     x = grey(name, 1)
@@ -183,10 +211,10 @@ def test_a_first_layer_that_is_no_plain_convolution_stays(network: nn.Module) ->
     assert backbone.channels == 3
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@distinct
 @torch.inference_mode()
-def test_batch_norm_can_be_folded(name: str) -> None:
-    backbone = build_backbone(name)
+def test_batch_norm_can_be_folded(name: str, built: Backbone) -> None:
+    backbone = deepcopy(built)
     norms = [m for m in backbone.modules() if isinstance(m, BatchNorm)]
     for norm in norms:  # as after training, when it does something
         norm.running_mean.normal_(0, 0.1)
@@ -246,11 +274,11 @@ def kernels(backbone: Backbone, x: torch.Tensor) -> set[str]:
     return {event.key for event in profile.key_averages()}
 
 
+@distinct
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN")
-@pytest.mark.parametrize("name", BACKBONES)
 @torch.inference_mode()
-def test_small_batches_go_to_onednn(name: str) -> None:
-    backbone = build_backbone(name)
+def test_small_batches_go_to_onednn(name: str, built: Backbone) -> None:
+    backbone = built
     sooner = pointwise_by_onednn(backbone)
     assert not any(isinstance(module, OneDNN) for module in backbone.modules())
     x = repeated(grey(name, 2))

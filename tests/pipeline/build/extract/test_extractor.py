@@ -15,6 +15,7 @@ from pipeline.build.extract.extractor import Extractor
 from pipeline.build.extract.statistics import Statistics
 from tests import reference
 from tests.builds import FRAMES, ROWS, build, options_of, relative_error, row, write_dataset
+from tests.networks import shallow_vit
 from tests.videos import write_table
 
 declare_missing_operators()
@@ -72,8 +73,11 @@ def check(store, expected) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n, spec in BACKBONES.items() if spec.kind == "image"])
-def test_every_image_backbone_equals_frame_by_frame(tmp_path: Path, few, unit, name) -> None:
+def test_every_image_backbone_equals_frame_by_frame(
+    tmp_path: Path, few, unit, name, monkeypatch
+) -> None:
     size = SIZES.get(name, 48)
+    monkeypatch.setattr(*shallow_vit())
     if name == "vit_b_16":  # slow: a frame of each video
         rows = [row("train.mp4", 9, 11, "train"), row("val.mkv", 9, 10, "val")]
         few = write_table(few.with_name("fewer.csv"), [*rows, row("test.avi", 9, 10, "test")])
@@ -156,9 +160,9 @@ def test_measured_statistics_are_used(tmp_path: Path, data: Path, unit) -> None:
 
 @pytest.mark.parametrize("backbone", ["squeezenet1_1", "r3d_18"])
 def test_units_may_end_within_clips(tmp_path: Path, data, backbone, monkeypatch) -> None:
-    options = {"backbone": backbone, "window": 4, "hop": 1}
+    options = {"backbone": backbone, "window": 4, "hop": 2}
     one = build(options_of(data, tmp_path / "one", **options))
-    rows = 4
+    rows = 2
     monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", rows * 4 * one.dim)
     many = build(options_of(data, tmp_path / "many", **options))
     chunks = list((many.path / "features" / "c").iterdir())
@@ -172,7 +176,7 @@ def test_units_may_end_within_clips(tmp_path: Path, data, backbone, monkeypatch)
 def test_threads_may_decode_pieces_of_a_video_at_once(
     tmp_path: Path, data: Path, backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {"backbone": backbone, "window": 4, "hop": 1, "workers": 3}
+    options = {"backbone": backbone, "window": 4, "hop": 3, "workers": 3}
     begun: list[int] = []
     original = Extractor._decode
 
