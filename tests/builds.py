@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -46,10 +48,23 @@ ROWS = [
 def write_videos(folder: Path) -> None:
     """Write one video for each part, each in another container."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_video(folder / "train.mp4", textured(FRAMES, seed=1), options=GOP_8)
-    write_video(folder / "val.mkv", textured(FRAMES, seed=2), codec="ffv1", pixel_format="gray")
+    for name, content in _encoded().items():
+        (folder / name).write_bytes(content)
+
+
+@cache
+def _encoded() -> dict[str, bytes]:
     lossy = {"qmin": "2", "qmax": "2", "bf": "2"}
-    write_video(folder / "test.avi", textured(FRAMES, seed=3), codec="mpeg4", options=lossy)
+    kinds: dict[str, dict[str, Any]] = {
+        "train.mp4": {"options": GOP_8},
+        "val.mkv": {"codec": "ffv1", "pixel_format": "gray"},
+        "test.avi": {"codec": "mpeg4", "options": lossy},
+    }
+    with TemporaryDirectory() as folder:
+        return {
+            name: write_video(Path(folder) / name, textured(FRAMES, seed=seed), **how).read_bytes()
+            for seed, (name, how) in enumerate(kinds.items(), start=1)
+        }
 
 
 def write_dataset(folder: Path, rows: list[dict[str, Any]] = ROWS) -> Path:

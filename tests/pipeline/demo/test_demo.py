@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import av
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import pytest
 
 from featstore.errors import InputError
-from pipeline.demo import draw_demo
+from pipeline.demo import draw, draw_demo
 from pipeline.demo.activities import REVERSED, Take, poses_of
 from pipeline.demo.cabin import draw_cabin
 from pipeline.demo.figure import render
@@ -46,11 +47,17 @@ OFFICIAL = {
 UNSPLIT = {"standing_by_the_door", "closing_backpack"}
 
 
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("demo") / "drawn"
-    draw_demo(directory, seed=3, clips=CLIPS, workers=2, log=lambda line: None)
+def drawn(directory: Path, *, workers: int = 1, views: int = 1) -> Path:
+    """Draw the data set; pictures stand still, for drawing them is what takes the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(draw, "film_all", partial(film_all, hold=30))
+        draw_demo(directory, seed=3, clips=CLIPS, workers=workers, views=views, log=print)
     return directory
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drawn(tmp_path_factory.mktemp("demo") / "drawn")
 
 
 def rows(directory: Path, name: str = "") -> list[dict[str, str]]:
@@ -132,15 +139,12 @@ def test_videos_are_infrared_in_the_luma_plane(demo: Path) -> None:
 
 
 def test_bytes_do_not_depend_on_the_workers(demo: Path, tmp_path: Path) -> None:
-    draw_demo(tmp_path / "alone", seed=3, clips=CLIPS, workers=1, log=lambda line: None)
-    assert digests(tmp_path / "alone") == digests(demo)
+    assert digests(drawn(tmp_path / "by two", workers=2)) == digests(demo)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def two_views(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("views") / "drawn"
-    draw_demo(directory, seed=3, clips=CLIPS, views=2, workers=2, log=lambda line: None)
-    return directory
+    return drawn(tmp_path_factory.mktemp("views") / "drawn", views=2)
 
 
 def test_a_second_camera_leaves_the_first_as_it_was(demo: Path, two_views: Path) -> None:
