@@ -56,8 +56,8 @@ ARROWS = {
     "pipeline.sources pipeline.video pipeline.system models.heads featstore featstore.format "
     "featstore.reading",
     "pipeline.deploy": "pipeline pipeline.build.plan pipeline.build.extract pipeline.predict "
-    "pipeline.train.data pipeline.report pipeline.runs pipeline.video models models.heads "
-    "featstore featstore.reading",
+    "pipeline.train.data pipeline.metrics pipeline.report pipeline.runs pipeline.video models "
+    "models.heads featstore featstore.reading",
     "pipeline.sweep": "pipeline pipeline.train pipeline.train.data pipeline.train.recipes "
     "pipeline.metrics pipeline.runs pipeline.report pipeline.system featstore featstore.format",
 }

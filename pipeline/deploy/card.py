@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.report.markdown import SCORE_NAMES, percent, plain, table
+from pipeline.metrics.classification import SCORES
+from pipeline.report.markdown import percent, plain, table
 from pipeline.runs.files import UNLABELLED, read_metrics
 
 TO_FILL = "**to be filled in**"
@@ -94,11 +95,11 @@ def _scores(metrics: Mapping[str, Any]) -> list[str]:
     scores = metrics[part]
     bounds = (metrics.get("intervals") or {}).get(part) or {}
     rows = []
-    for key, name in SCORE_NAMES.items():
+    for key, score in SCORES.items():
         own = bounds.get(key) or {}
         interval = own.get("subjects") or own.get("clips")
         shown = "–" if not interval else " to ".join(map(percent, interval))
-        rows.append([name, percent(scores[key]), shown])
+        rows.append([score.name, percent(scores[key]), shown])
     over = "subjects" if metrics["subjects_known"] else "videos"
     trained = metrics["train"]["per_class"]
     classes = [

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from featstore.errors import InputError
-from pipeline.build.extract.extractor import Extractor, Tick
+from pipeline.build.extract.extractor import Extractor
 from pipeline.build.plan.steps import Segment
 from pipeline.predict.trained import Rows, Trained
 from pipeline.predict.windows import Windows
 from pipeline.train.data.standardise import of_sums, prior_sums, step_sums
-from pipeline.types import Floats, Ints
+from pipeline.types import Floats, Ints, Tick
 
 # Windows classified at once.
 BLOCK = 64

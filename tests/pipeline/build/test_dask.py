@@ -352,7 +352,7 @@ def test_one_who_took_over_is_not_disturbed(data: Path, shared: Started, tmp_pat
 
 @pytest.mark.parametrize("spec", ["local:0", "local:two", "nowhere.json"])
 def test_what_cannot_be_meant_is_refused(spec: str) -> None:
-    with pytest.raises(InputError, match=rf"--dask is '{spec}'.*give"):
+    with pytest.raises(InputError, match=rf"--dask is '{spec}'"):
         check_spec(spec)
 
 

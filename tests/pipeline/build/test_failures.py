@@ -17,6 +17,7 @@ from pipeline.build.plan.options import BuildOptions
 from pipeline.cli import main
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
+from pipeline.video import decoders
 from pipeline.video.decode import decode
 from pipeline.video.errors import DecodeError
 from tests.builds import FRAMES, build, options_of, row, write_dataset
@@ -265,7 +266,7 @@ class Flaky:
     def __init__(self, monkeypatch) -> None:
         self.broken = True
         self._plain = decode
-        monkeypatch.setattr("pipeline.video.torchcodec.decode", self)
+        monkeypatch.setattr(decoders, "decode", self)
 
     def __call__(self, path: Path, index: Any, frames: Any, mode: Any) -> Iterator[Any]:
         if self.broken and path.name == "val.mp4":
