@@ -12,7 +12,7 @@ from pipeline.cli.help import as_json, command, heading
 from pipeline.cli.terminal import log_for, say, say_json
 
 FORMATS = ("csv", "jsonl", "parquet")
-SMOOTHINGS = ("none", "median", "viterbi")
+SMOOTHINGS = ("none", "median", "viterbi", "best")
 windows = heading("Windows and segments")
 
 
@@ -42,7 +42,7 @@ windows = heading("Windows and segments")
          help="Predict each interval of a table instead of sliding windows.")  # fmt: skip
 @windows("--smooth", type=click.Choice(SMOOTHINGS), default="median", show_default=True,
          help="How probabilities become segments. viterbi finds the most probable segments of a "
-         "least duration.")  # fmt: skip
+         "least duration; best chooses on a table with labels, such as that of val.")  # fmt: skip
 @windows("--smooth-seconds", type=float, metavar="SECONDS",
          help="Width of the median, or least duration.  [default: a window]")  # fmt: skip
 @windows("--threshold", type=float, default=0.0, show_default=True,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from featstore.errors import InputError
 from featstore.format.seal import sha256_of_file
@@ -16,12 +16,13 @@ from pipeline.build.extract.extractor import Extractor
 from pipeline.build.plan.build_plan import cache_of
 from pipeline.build.plan.clips import Clip
 from pipeline.build.plan.steps import check_rate
-from pipeline.option_values import rate
+from pipeline.option_values import one_of, rate
+from pipeline.predict.choose import BEST, candidates
 from pipeline.predict.inputs import Inputs, annotated_clips, find_inputs, subjects_of
 from pipeline.predict.outputs import Kept, check_folder, check_format, keep, read_kept
 from pipeline.predict.recording import WHOLE, predict_group
 from pipeline.predict.render import Rendering, render
-from pipeline.predict.segments import Smoother, Smoothing
+from pipeline.predict.segments import SMOOTHINGS, Smoother, Smoothing
 from pipeline.predict.stored import is_store, predict_store
 from pipeline.predict.trained import Trained, lengths, load_trained
 from pipeline.predict.windows import Windows, intervals, slide
@@ -49,7 +50,8 @@ class PredictOptions:
         Predict the intervals of a table instead of sliding windows.
     unit : {"frames", "seconds"} or None
         Of a table's intervals.
-    smooth : {"none", "median", "viterbi"}
+    smooth : {"none", "median", "viterbi", "best"}
+        ``best`` chooses on the annotated recordings; see `pipeline.predict.choose`.
     smooth_seconds : float or None
         Width of the median, or least duration of a segment; by default a window.
     threshold : float
@@ -69,7 +71,7 @@ class PredictOptions:
     hop: float | None = None
     intervals: bool = False
     unit: str | None = None
-    smooth: Smoothing = "median"
+    smooth: Smoothing | Literal["best"] = "median"
     smooth_seconds: float | None = None
     threshold: float = 0.0
     format: str = "csv"
@@ -133,14 +135,15 @@ def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log)
             log=log,
         )
         window, hop = lengths(run, trained, options.window, options.hop)
-        smoother = Smoother(
-            options.smooth,
-            window if options.smooth_seconds is None else options.smooth_seconds,
-            options.threshold,
-        )
+        smoothers = _smoothers(options, window)
         inputs = find_inputs(paths, trained.like.class_list, options.unit)
         videos = _videos(inputs, trained, cache, log)
         annotated = annotated_clips(inputs, videos, trained.pixels)
+        if len(smoothers) > 1 and not any(clip.label for own in annotated.values() for clip in own):
+            raise InputError(
+                "--smooth is best, which is chosen on annotated recordings, and none has labels; "
+                "name a table with start, end and label, such as that of val."
+            )
         readable = _readable(videos, log)
         log(f"{count_of(len(readable), 'recording')}, windows of {window:g} s every {hop:g} s")
         plan = _Plan(trained, videos, annotated, window, hop, options)
@@ -148,7 +151,7 @@ def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log)
         rendering = Rendering(
             classes=trained.classes,
             hop=hop,
-            smoother=smoother,
+            smoothers=smoothers,
             format=options.format,
             pictures=options.pictures,
             overlay=options.overlay,
@@ -158,6 +161,20 @@ def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log)
         facts = render(options.out, kept, annotated, rendering, log)
     unreadable = len(videos) - len(readable)
     return {"out": options.out, "skipped": skipped, "unreadable": unreadable, **facts}
+
+
+def _smoothers(options: PredictOptions, window: float) -> list[Smoother]:
+    """Return the one smoother that is asked for, or all that are tried."""
+    one_of("smooth", options.smooth, (*SMOOTHINGS, BEST))
+    if options.smooth == BEST:
+        if options.smooth_seconds is not None or options.intervals:
+            raise InputError(
+                "--smooth is best, which chooses --smooth-seconds and needs sliding windows; leave "
+                "out --smooth-seconds and --intervals."
+            )
+        return candidates(window, options.threshold)
+    seconds = window if options.smooth_seconds is None else options.smooth_seconds
+    return [Smoother(options.smooth, seconds, options.threshold)]
 
 
 def _videos(inputs: Inputs, trained: Trained, cache: Cache, log: Log) -> list[Video]:

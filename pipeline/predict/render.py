@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 
 from featstore.errors import CorruptStoreError
 from featstore.keys import digest
+from featstore.text import count_of
 from pipeline.build.plan.clips import Clip
+from pipeline.predict.choose import choose
 from pipeline.predict.outputs import (
     Kept,
     Row,
@@ -42,7 +44,8 @@ class Rendering:
     classes : tuple of str
     hop : float
         Seconds of a slot of the timeline.
-    smoother : Smoother
+    smoothers : list of Smoother
+        Of several, the best one on annotated recordings is used.
     format : {"csv", "jsonl", "parquet"}
     pictures, overlay : bool
     intervals : bool
@@ -51,7 +54,7 @@ class Rendering:
 
     classes: tuple[str, ...]
     hop: float
-    smoother: Smoother
+    smoothers: Sequence[Smoother]
     format: str
     pictures: bool
     overlay: bool
@@ -81,9 +84,10 @@ def render(
     counts = {"recordings": len(recordings), "windows": 0, "gaps": 0, "segments": 0}
     scorer = Scorer(classes)
     segment_table: list[Row] = []
+    smoother = _chosen(recordings, annotated, rendering, log)
     for video, path in recordings:
         kept = _read(path)
-        bounds, slots, segments = _timeline(kept, rendering)
+        bounds, slots, segments = _timeline(kept, rendering, smoother)
         truth = annotations_of(annotated.get(video.name, ()), video, classes)
         _show(path.parent, video, bounds, slots, segments, truth, rendering, log)
         for number, reason in kept.predicted.gaps.items():
@@ -99,7 +103,30 @@ def render(
     write_table(
         out / "windows.csv", _window_columns(classes), _rows(recordings, classes), rendering.format
     )
-    return {**counts, "scores": scorer.write(out / "scores.json")}
+    return {**counts, "smoothing": asdict(smoother), "scores": scorer.write(out / "scores.json")}
+
+
+def _chosen(
+    recordings: Sequence[tuple[Video, Path]],
+    annotated: Mapping[str, Sequence[Clip]],
+    rendering: Rendering,
+    log: Log,
+) -> Smoother:
+    """Return the smoother, chosen on annotated recordings if there are several."""
+    if len(rendering.smoothers) == 1:
+        return rendering.smoothers[0]
+    timelines = []
+    for video, path in recordings:
+        if truth := annotations_of(annotated.get(video.name, ()), video, rendering.classes):
+            kept = _read(path)
+            timelines.append((*slots_of(kept.predicted, rendering.hop, kept.finish), truth))
+    smoother, score = choose(rendering.smoothers, timelines, rendering.hop)
+    log(
+        f"smoothing chosen on {count_of(len(timelines), 'annotated recording')}: --smooth "
+        f"{smoother.kind} --smooth-seconds {smoother.seconds:g} (mean F1 {100 * score:.1f} %); "
+        "the scores below are of the same recordings"
+    )
+    return smoother
 
 
 def _read(path: Path) -> Kept:
@@ -119,11 +146,13 @@ def _window_columns(classes: Sequence[str]) -> list[str]:
     return [*named, *(f"p:{name}" for name in classes)]
 
 
-def _timeline(kept: Kept, rendering: Rendering) -> tuple[Floats, Floats, list[Segment]]:
+def _timeline(
+    kept: Kept, rendering: Rendering, smoother: Smoother
+) -> tuple[Floats, Floats, list[Segment]]:
     """Return the slots of a recording, and its segments."""
     bounds, slots = slots_of(kept.predicted, rendering.hop, kept.finish)
     if not rendering.intervals:
-        labels = rendering.smoother(slots, rendering.hop)
+        labels = smoother(slots, rendering.hop)
         return bounds, slots, segments_of(labels, slots, bounds)
     predicted = kept.predicted
     best = np.exp(np.nan_to_num(predicted.log_probabilities, nan=-np.inf))
@@ -135,7 +164,7 @@ def _timeline(kept: Kept, rendering: Rendering) -> tuple[Floats, Floats, list[Se
             float(best[number].max()),
         )
         for number in range(len(predicted.windows))
-        if number not in predicted.gaps and best[number].max() >= rendering.smoother.threshold
+        if number not in predicted.gaps and best[number].max() >= smoother.threshold
     ]
     return bounds, slots, segments
 

@@ -226,6 +226,24 @@ def test_kept_predictions_that_are_damaged_count_as_missing(tmp_path) -> None:
     assert read_kept(tmp_path / KEPT) is None
 
 
+def test_smoothing_is_chosen_on_annotated_recordings(made, tmp_path) -> None:
+    said: list[str] = []
+    options = WINDOW | {"smooth": "best"}
+    found = featstore.predict(made.run(), made.table, out=tmp_path, log=said.append, **options)
+    chosen = found.facts["smoothing"]
+    assert any(f"--smooth {chosen['kind']} --smooth-seconds" in line for line in said)
+    again = predict(
+        made.run(),
+        made.table,
+        tmp_path,
+        smooth=chosen["kind"],
+        smooth_seconds=chosen["seconds"],
+    )
+    assert again.segments() == found.segments()
+    with pytest.raises(InputError, match="chosen on annotated recordings"):
+        predict(made.run(), made.data / "test.avi", tmp_path / "none", smooth="best")
+
+
 def test_pictures_and_videos_with_labels(made, tmp_path) -> None:
     import av
 

@@ -5,8 +5,9 @@ from itertools import product
 import numpy as np
 import pytest
 
+from pipeline.predict.choose import candidates, choose
 from pipeline.predict.recording import Predicted
-from pipeline.predict.segments import GAP, Smoother, segments_of, slots_of, viterbi
+from pipeline.predict.segments import GAP, Segment, Smoother, segments_of, slots_of, viterbi
 from pipeline.predict.windows import Windows
 
 
@@ -76,3 +77,16 @@ def test_median_removes_a_short_interruption_and_none_keeps_it() -> None:
 def test_a_threshold_leaves_out_what_is_unlikely() -> None:
     slots = np.array([[0.9, 0.1], [0.55, 0.45]])
     assert Smoother("none", 0.0, 0.6)(slots, 1.0).tolist() == [0, GAP]
+
+
+def test_the_best_smoother_is_that_of_the_best_f1() -> None:
+    """Two segments of six seconds, with an interruption of a second in the first."""
+    sure, other = [0.9, 0.1], [0.1, 0.9]
+    slots = np.array([*[sure] * 3, other, *[sure] * 2, *[other] * 6])
+    true = [Segment(0.0, 6.0, 0, 1.0), Segment(6.0, 12.0, 1, 1.0)]
+    tried = candidates(2.0, 0.0)
+    best, score = choose(tried, [(np.arange(13.0), slots, true)], 1.0)
+    assert (best.kind, score) == ("median", 1.0)
+    assert best.seconds == 2.0  # one slot is too narrow
+    clear = np.array([*[sure] * 6, *[other] * 6])
+    assert choose(tried, [(np.arange(13.0), clear, true)], 1.0)[0].kind == "none"
