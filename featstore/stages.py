@@ -273,7 +273,7 @@ def predict(
     log : callable
         Called with one line at a time.
     **options
-        The fields of `pipeline.predict.predict.PredictOptions`, such as ``window``, ``hop``,
+        The fields of `pipeline.predict.options.PredictOptions`, such as ``window``, ``hop``,
         ``intervals``, ``smooth`` and ``format``.
 
     Returns

@@ -183,13 +183,13 @@ def free_folder(path: Path, config: dict[str, Any]) -> Path:
 def predict(run: Path, inputs: Sequence[str | Path], *, log: Log, **options: Any) -> dict[str, Any]:
     """Predict recordings with a run; see `pipeline.predict.predict.predict`.
 
-    `options` are the fields of `pipeline.predict.predict.PredictOptions`.
+    `options` are the fields of `pipeline.predict.options.PredictOptions`.
     """
     from dataclasses import fields
 
     from featstore.errors import InputError
     from featstore.text import did_you_mean
-    from pipeline.predict.predict import PredictOptions
+    from pipeline.predict.options import PredictOptions
     from pipeline.predict.predict import predict as predict_recordings
 
     known = [field.name for field in fields(PredictOptions)]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from featstore.errors import InputError
 from featstore.format.seal import sha256_of_file
@@ -16,13 +16,12 @@ from pipeline.build.extract.extractor import Extractor
 from pipeline.build.plan.build_plan import cache_of
 from pipeline.build.plan.clips import Clip
 from pipeline.build.plan.steps import check_rate
-from pipeline.option_values import one_of, rate
-from pipeline.predict.choose import BEST, candidates
+from pipeline.option_values import rate
 from pipeline.predict.inputs import Inputs, annotated_clips, find_inputs, subjects_of
+from pipeline.predict.options import PredictOptions
 from pipeline.predict.outputs import Kept, check_folder, check_format, keep, read_kept
 from pipeline.predict.recording import WHOLE, predict_group
 from pipeline.predict.render import Rendering, render
-from pipeline.predict.segments import SMOOTHINGS, Smoother, Smoothing
 from pipeline.predict.stored import is_store, predict_store
 from pipeline.predict.trained import Trained, lengths, load_trained
 from pipeline.predict.windows import Windows, intervals, slide
@@ -34,52 +33,6 @@ from pipeline.video.journal import keep_journal
 from pipeline.video.videos import Video, check_unchanged, read_videos
 
 KEPT = "windows.npz"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictOptions:
-    """Everything that ``featstore predict`` can be told.
-
-    Attributes
-    ----------
-    out : Path
-        Folder of the results.
-    window, hop : float or None
-        Seconds. By default the median length of the training clips, and half of it.
-    intervals : bool
-        Predict the intervals of a table instead of sliding windows.
-    unit : {"frames", "seconds"} or None
-        Of a table's intervals.
-    smooth : {"none", "median", "viterbi", "best"}
-        ``best`` chooses on the annotated recordings; see `pipeline.predict.choose`.
-    smooth_seconds : float or None
-        Width of the median, or least duration of a segment; by default a window.
-    threshold : float
-        A less probable class is not shown as a segment.
-    format : {"csv", "jsonl", "parquet"}
-    pictures, overlay : bool
-        Draw a timeline, and a video with labels, for each recording.
-    weights : str or None
-        The backbone's weights file, where it has moved.
-    device : str
-    workers : int or None
-        Pieces of videos decoded at once.
-    """
-
-    out: Path
-    window: float | None = None
-    hop: float | None = None
-    intervals: bool = False
-    unit: str | None = None
-    smooth: Smoothing | Literal["best"] = "median"
-    smooth_seconds: float | None = None
-    threshold: float = 0.0
-    format: str = "csv"
-    pictures: bool = True
-    overlay: bool = False
-    weights: str | None = None
-    device: str = "auto"
-    workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +88,7 @@ def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log)
             log=log,
         )
         window, hop = lengths(run, trained, options.window, options.hop)
-        smoothers = _smoothers(options, window)
+        smoothers = options.smoothers(window)
         inputs = find_inputs(paths, trained.like.class_list, options.unit)
         videos = _videos(inputs, trained, cache, log)
         annotated = annotated_clips(inputs, videos, trained.pixels)
@@ -161,20 +114,6 @@ def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log)
         facts = render(options.out, kept, annotated, rendering, log)
     unreadable = len(videos) - len(readable)
     return {"out": options.out, "skipped": skipped, "unreadable": unreadable, **facts}
-
-
-def _smoothers(options: PredictOptions, window: float) -> list[Smoother]:
-    """Return the one smoother that is asked for, or all that are tried."""
-    one_of("smooth", options.smooth, (*SMOOTHINGS, BEST))
-    if options.smooth == BEST:
-        if options.smooth_seconds is not None or options.intervals:
-            raise InputError(
-                "--smooth is best, which chooses --smooth-seconds and needs sliding windows; leave "
-                "out --smooth-seconds and --intervals."
-            )
-        return candidates(window, options.threshold)
-    seconds = window if options.smooth_seconds is None else options.smooth_seconds
-    return [Smoother(options.smooth, seconds, options.threshold)]
 
 
 def _videos(inputs: Inputs, trained: Trained, cache: Cache, log: Log) -> list[Video]:

@@ -159,3 +159,22 @@ def test_imported_features_have_no_backbone(trained) -> None:
     path = write_store(Path(store.path).parents[1] / "imported.zarr")
     with pytest.raises(InputError, match="imported"):
         read_like(path)
+
+
+def test_a_store_without_labels_is_shown_verified_and_exported(trained, new, tmp_path) -> None:
+    from click.testing import CliRunner
+
+    from pipeline.cli import main
+
+    _, run = trained
+    table = new / "shown.csv"
+    table.write_text(f"video,start,end\n{NEW},0,12\n")
+    path = str(build_like(run, table, tmp_path / "features").path)
+    for command in (["info", path], ["verify", path], ["export", path, str(tmp_path / "a.h5")]):
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+    assert featstore.open(tmp_path / "a.h5").labels.tolist() == [-1]
+    done = CliRunner().invoke(main, ["export", path, str(tmp_path / "arrays"), "--format", "npy"])
+    assert done.exit_code == 0, done.output
+    rows = (tmp_path / "arrays/clips.csv").read_text().splitlines()
+    assert len(rows) == 2
