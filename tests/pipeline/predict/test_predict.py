@@ -277,3 +277,33 @@ def test_the_command(made, tmp_path) -> None:
     facts = json.loads(again.stdout)
     assert facts["skipped"] == facts["recordings"] == 3
     assert facts["scores"]["annotated_segments"] == 7
+
+
+def test_a_video_backbone_has_the_probabilities_of_stage_two(made, tmp_path) -> None:
+    store = featstore.build(
+        "table",
+        data=made.table,
+        store=made.runs.parent / "video",
+        backbone="r3d_18",
+        weights="random",
+        size=32,
+        window=4,
+        hop=2,
+        pixels="luma",
+        fps=15,
+        workers=1,
+        device="cpu",
+        log=silent,
+    )
+    fields = {"train.epochs": 1, "data.standardise": "causal"}
+    run = featstore.train(store, "linear", out=tmp_path / "run", set=fields, log=silent)
+    found = predict(run, made.table, tmp_path / "out", intervals=True)
+    rows = {(r["recording"], r["start_frame"], r["end_frame"]): r for r in found.windows()}
+    expected = rescore(run.path, store, "test")
+    for clip, logs in zip(expected.clips, expected.log_probabilities, strict=True):
+        row = rows[store.videos[clip], store.start[clip], store.stop[clip]]
+        probabilities = [row[f"p:{name}"] for name in store.classes]
+        np.testing.assert_allclose(probabilities, np.exp(logs), atol=2e-6)
+    sliding = predict(run, made.data / "test.avi", tmp_path / "slide", hop=2 / 15)
+    assert sliding.facts["windows"] == 4
+    assert sliding.facts["gaps"] == 0
