@@ -58,7 +58,7 @@ windows = heading("Windows and segments")
 @how_to_run("--workers", type=click.IntRange(1), help="Pieces of videos decoded at once.")
 @as_json
 def predict(
-    run: Path, inputs: tuple[Path, ...], frames: str | None, as_json: bool, **given: Any
+    run: Path, inputs: tuple[Path, ...], frames: str | None, as_json: bool, **options: Any
 ) -> None:
     """Predict the classes of new recordings with a trained run.
 
@@ -76,10 +76,10 @@ def predict(
             "the input `-` belong together."
         )
     if frames is not None:
-        _live(run, frames, given, as_json)
+        _live(run, frames, options, as_json)
         return
-    given["pictures"] = not given.pop("no_pictures")
-    facts = api.predict(run, inputs, log=log_for(as_json), **given)
+    options["pictures"] = not options.pop("no_pictures")
+    facts = api.predict(run, inputs, log=log_for(as_json), **options)
     if as_json:
         say_json(facts)
         return
@@ -94,15 +94,15 @@ def predict(
     )
 
 
-def _live(run: Path, frames: str, given: dict[str, Any], as_json: bool) -> None:
+def _live(run: Path, frames: str, options: dict[str, Any], as_json: bool) -> None:
     """Print a line for each window of standard input."""
     import sys
 
     from pipeline import api
 
-    options = {name: given[name] for name in ("window", "hop", "weights", "device")}
+    chosen = {name: options[name] for name in ("window", "hop", "weights", "device")}
     log = log_for(True)  # standard output is for predictions
-    for one in api.predict_live(run, sys.stdin.buffer, frames=frames, log=log, **options):
+    for one in api.predict_live(run, sys.stdin.buffer, frames=frames, log=log, **chosen):
         if as_json:
             say_json(one)
         else:

@@ -74,15 +74,15 @@ def _model(metrics: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[str]
 
 
 def _data(metrics: Mapping[str, Any]) -> list[str]:
-    known = metrics["subjects_known"]
-    people = "subjects" if known else "videos (subjects are unknown)"
+    by_subject = metrics["subjects_known"]
+    people = "subjects" if by_subject else "videos (subjects are unknown)"
     subjects = metrics.get("subjects", {})
     clips = {
         "train": metrics["train"]["clips"],
         **{part: metrics[part]["clips"] for part in ("val", "test")},
     }
     rows = [[part, str(count), str(subjects.get(part, "–"))] for part, count in clips.items()]
-    split = "No subject is in two parts." if known else "No video is in two parts."
+    split = "No subject is in two parts." if by_subject else "No video is in two parts."
     return [
         *table(["part", "clips", people], rows),
         "",
@@ -96,8 +96,8 @@ def _scores(metrics: Mapping[str, Any]) -> list[str]:
     bounds = (metrics.get("intervals") or {}).get(part) or {}
     rows = []
     for key, score in SCORES.items():
-        own = bounds.get(key) or {}
-        interval = own.get("subjects") or own.get("clips")
+        sides = bounds.get(key) or {}
+        interval = sides.get("subjects") or sides.get("clips")
         shown = "–" if not interval else " to ".join(map(percent, interval))
         rows.append([score.name, percent(scores[key]), shown])
     over = "subjects" if metrics["subjects_known"] else "videos"

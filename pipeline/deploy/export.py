@@ -164,23 +164,23 @@ def _samples(trained: Trained, video: Video, windows: Windows) -> tuple[FrameFor
     """Return the format of frames, and some windows of one length with what the run says."""
     index, mode = video.index, trained.pixels.mode
     rows = list(_features(trained, video, windows))
-    step_counts = [len(own) for own in windows.rows]
+    step_counts = [len(steps) for steps in windows.rows]
     usual = max(set(step_counts), key=step_counts.count)
     whole = [
         number
-        for number, own in enumerate(windows.rows)
-        if len(own) == usual and not any(isinstance(rows[row], str) for row in own)
+        for number, steps in enumerate(windows.rows)
+        if len(steps) == usual and not any(isinstance(rows[row], str) for row in steps)
     ]
     if not whole:
         raise InputError(f"{video.path} has no window that decodes; name another video.")
     spread = np.unique(np.linspace(0, len(whole) - 1, MOST_WINDOWS).round().astype(int))
     samples = []
-    for number in (whole[place] for place in spread):
-        own = windows.rows[number]
-        features = np.stack([rows[row] for row in own])
+    for number in (whole[position] for position in spread):
+        steps = windows.rows[number]
+        features = np.stack([rows[row] for row in steps])
         sums = window_sums(trained, features, np.zeros(1 + 2 * trained.forward.dim))
         logs = classified(trained, [features], [sums])[0]
-        taken = _frames_of(windows.inputs[own], trained)
+        taken = _frames_of(windows.inputs[steps], trained)
         samples.append(Sample(_pictures(video, taken, mode), features, np.exp(logs)))
     first = samples[0].frames
     offset, span = value_scale(index, mode, first.dtype)
@@ -201,12 +201,12 @@ def _frames_of(inputs: Any, trained: Trained) -> Any:
 
 
 def _pictures(video: Video, frames: Any, mode: Any) -> Any:
-    found: dict[int, Any] = {}
+    pictures: dict[int, Any] = {}
     for item in decode_all(video.path, video.index, np.unique(frames), mode):
         if isinstance(item, Lost):
             raise InputError(f"{video.path}: {item.reason}; name another video.")
-        found[item[0]] = np.asarray(item[1])
-    return np.stack([found[number] for number in frames.tolist()])
+        pictures[item[0]] = np.asarray(item[1])
+    return np.stack([pictures[number] for number in frames.tolist()])
 
 
 def _metadata(trained: Trained, form: FrameFormat, seconds: float, steps: int) -> dict[str, Any]:

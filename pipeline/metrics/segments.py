@@ -184,17 +184,17 @@ def average_precision(recordings: Recordings, label: int, overlap: float) -> flo
     >>> average_precision([([right, wrong], [Interval(0, 1, 0)])], 0, 0.5)
     0.5
     """
-    true = [[one for one in own if one.label == label] for _, own in recordings]
-    taken = [np.zeros(len(own), bool) for own in true]
-    found = [
+    true = [[one for one in side if one.label == label] for _, side in recordings]
+    taken = [np.zeros(len(segments), bool) for segments in true]
+    ranked = [
         (one.score, number, one)
         for number, (predicted, _) in enumerate(recordings)
         for one in predicted
         if one.label == label
     ]
-    found.sort(key=lambda entry: -entry[0])
-    hits = np.zeros(len(found))
-    for place, (_, number, one) in enumerate(found):
+    ranked.sort(key=lambda entry: -entry[0])
+    hits = np.zeros(len(ranked))
+    for rank, (_, number, one) in enumerate(ranked):
         if not true[number]:
             continue
         overlaps = _overlaps(one, true[number])
@@ -203,7 +203,7 @@ def average_precision(recordings: Recordings, label: int, overlap: float) -> flo
                 break
             if not taken[number][best]:
                 taken[number][best] = True
-                hits[place] = 1
+                hits[rank] = 1
                 break
     return _area(hits, sum(map(len, true)))
 

@@ -126,20 +126,20 @@ def annotated_clips(
         If an interval lies outside of its recording.
     """
     by_name = {video.name: video for video in videos}
-    found: dict[str, list[Clip]] = {}
+    clips_of: dict[str, list[Clip]] = {}
     for dataset in inputs.tables:
-        said = tuple(
+        annotations = tuple(
             clip
             for clip in dataset.annotations
             if (clip.label or clip.start is not None) and not by_name[clip.video].unreadable
         )
-        if not said:
+        if not annotations:
             continue
-        own = [by_name[name] for name in dict.fromkeys(clip.video for clip in said)]
-        clips, _ = resolve(replace(dataset, annotations=said), own, 1, fps=pixels.fps)
+        annotated = [by_name[name] for name in dict.fromkeys(clip.video for clip in annotations)]
+        clips, _ = resolve(replace(dataset, annotations=annotations), annotated, 1, fps=pixels.fps)
         for clip in clips:
-            found.setdefault(own[clip.video].name, []).append(clip)
-    return {name: sorted(clips, key=lambda clip: clip.start) for name, clips in found.items()}
+            clips_of.setdefault(annotated[clip.video].name, []).append(clip)
+    return {name: sorted(clips, key=lambda clip: clip.start) for name, clips in clips_of.items()}
 
 
 def subjects_of(inputs: Inputs) -> dict[str, str]:
@@ -154,7 +154,7 @@ def subjects_of(inputs: Inputs) -> dict[str, str]:
     for dataset in inputs.tables:
         for clip in dataset.annotations if dataset.subjects_known else ():
             subjects[clip.video].add(clip.subject)
-    several = [name for name, own in subjects.items() if len(own) != 1]
+    several = [name for name, names in subjects.items() if len(names) != 1]
     if several:
         raise InputError(
             "The run's features are standardised by subject, and "
@@ -162,7 +162,7 @@ def subjects_of(inputs: Inputs) -> dict[str, str]:
             f"{_problem(subjects[several[0]])}; name the recordings by a table with the columns "
             "video and subject."
         )
-    return {name: next(iter(own)) for name, own in subjects.items()}
+    return {name: next(iter(names)) for name, names in subjects.items()}
 
 
 def _problem(subjects: Iterable[str]) -> str:

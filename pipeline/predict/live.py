@@ -270,9 +270,9 @@ class _Steps:
         else:
             frames = np.array(taken, np.int64)
             inputs = list(map(tuple, backbone_windows(frames, *self._trained.window).tolist()))
-        features = np.stack([self._feature(own).result()[0].numpy() for own in inputs])
+        features = np.stack([self._feature(each).result()[0].numpy() for each in inputs])
         if self._trained.standardise == "causal":
-            fresh = {own[0]: row for own, row in zip(inputs, features, strict=True)}
+            fresh = {each[0]: row for each, row in zip(inputs, features, strict=True)}
             for first in sorted(frame for frame in fresh if frame > self._summed):
                 self._past = self._past + counted(fresh[first], 1.0, self._trained)
                 self._summed = first

@@ -50,13 +50,13 @@ class Kept:
 def keep(path: Path, kept: Kept) -> None:
     """Write the predictions for one recording, atomically."""
     windows = kept.predicted.windows
-    said = {"key": kept.key, "recording": kept.recording, "finish": kept.finish}
-    said["gaps"] = {str(number): reason for number, reason in kept.predicted.gaps.items()}
+    facts = {"key": kept.key, "recording": kept.recording, "finish": kept.finish}
+    facts["gaps"] = {str(number): reason for number, reason in kept.predicted.gaps.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream,
-            said=np.array(json.dumps(said)),
+            facts=np.array(json.dumps(facts)),
             log_probabilities=kept.predicted.log_probabilities,
             **{name: getattr(windows, name) for name in ("start", "stop", "begin", "end")},
         )
@@ -66,7 +66,7 @@ def read_kept(path: Path) -> Kept | None:
     """Read kept predictions; None if there are none, or the file is damaged."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            said = json.loads(str(arrays["said"]))
+            facts = json.loads(str(arrays["facts"]))
             windows = Windows(
                 start=arrays["start"],
                 stop=arrays["stop"],
@@ -76,9 +76,9 @@ def read_kept(path: Path) -> Kept | None:
                 rows=[],
                 counts=np.zeros(0),
             )
-            gaps = {int(number): reason for number, reason in said["gaps"].items()}
+            gaps = {int(number): reason for number, reason in facts["gaps"].items()}
             predicted = Predicted(windows, arrays["log_probabilities"], gaps)
-            return Kept(said["key"], said["recording"], said["finish"], predicted)
+            return Kept(facts["key"], facts["recording"], facts["finish"], predicted)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
 

@@ -74,11 +74,11 @@ def write_overlay(
             ) from None
         stream.pix_fmt = "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 90_000)
-        for found in decode_all(video.path, index, frames, "rgb"):
-            if isinstance(found, Lost):
-                lost += len(found.frames)
+        for item in decode_all(video.path, index, frames, "rgb"):
+            if isinstance(item, Lost):
+                lost += len(item.frames)
                 continue
-            number, picture = found
+            number, picture = item
             now = float(seconds[number])
             image = _drawn(np.asarray(picture), now, bounds, slots, segments, classes)
             if not stream.width or not number:

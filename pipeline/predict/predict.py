@@ -92,7 +92,9 @@ def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log)
         inputs = find_inputs(paths, trained.like.class_list, options.unit)
         videos = _videos(inputs, trained, cache, log)
         annotated = annotated_clips(inputs, videos, trained.pixels)
-        if len(smoothers) > 1 and not any(clip.label for own in annotated.values() for clip in own):
+        if len(smoothers) > 1 and not any(
+            clip.label for clips in annotated.values() for clip in clips
+        ):
             raise InputError(
                 "--smooth is best, which is chosen on annotated recordings, and none has labels; "
                 "name a table with start, end and label, such as that of val."

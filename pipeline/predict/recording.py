@@ -194,9 +194,9 @@ def complete(
     causal = trained.standardise == "causal"
     firsts = windows.inputs[:, 0]
     # The last step, by the frame that it begins with.
-    ends = np.array([firsts[own].max() for own in windows.rows])
+    ends = np.array([firsts[rows_of].max() for rows_of in windows.rows])
     past_inputs = np.searchsorted(firsts, ends, "right")
-    needs = np.array([own.max() + 1 for own in windows.rows])
+    needs = np.array([rows_of.max() + 1 for rows_of in windows.rows])
     if causal:
         needs = np.maximum(needs, past_inputs)
     order = np.lexsort((np.arange(len(windows)), ends, needs))
@@ -204,7 +204,7 @@ def complete(
     held: dict[int, Rows | str] = {}
     computed = freed = summed = 0
     past = np.zeros(1 + 2 * trained.forward.dim)
-    for place, number in enumerate(order.tolist()):
+    for turn, number in enumerate(order.tolist()):
         while computed < needs[number]:
             held[computed] = next(rows)
             computed += 1
@@ -213,10 +213,10 @@ def complete(
             if isinstance(row, np.ndarray):
                 past = past + counted(row, windows.counts[summed], trained)
             summed += 1
-        own = [held[row] for row in windows.rows[number].tolist()]
-        lost = next((row for row in own if isinstance(row, str)), None)
-        yield number, np.stack(own) if lost is None else lost, past
-        keep = min(least[place], summed) if causal else least[place]
+        clip = [held[row] for row in windows.rows[number].tolist()]
+        lost = next((row for row in clip if isinstance(row, str)), None)
+        yield number, np.stack(clip) if lost is None else lost, past
+        keep = min(least[turn], summed) if causal else least[turn]
         for old in range(freed, keep):
             del held[old]
         freed = max(freed, keep)

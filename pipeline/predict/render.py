@@ -193,7 +193,7 @@ def _show(
 ) -> None:
     """Write a recording's subtitles, picture and video, unless the same ones are there."""
     write_text(folder / SUBTITLES, subtitles(segments, rendering.classes))
-    wanted = [name for name, asked in _pictures(rendering) if asked]
+    names = [name for name, asked in _pictures(rendering) if asked]
     drawn = digest([rendering.classes, slots.tobytes().hex(), list(segments), list(truth)])
     mark = folder / DRAWN
     same = mark.is_file() and mark.read_text("utf-8") == drawn
@@ -201,11 +201,11 @@ def _show(
         mark.unlink(missing_ok=True)
         for name, _ in _pictures(rendering):
             (folder / name).unlink(missing_ok=True)
-    if PICTURE in wanted and not (folder / PICTURE).is_file():
+    if PICTURE in names and not (folder / PICTURE).is_file():
         draw_timeline(
             folder / PICTURE, video.name, bounds, slots, segments, truth, rendering.classes
         )
-    if OVERLAY in wanted and not (folder / OVERLAY).is_file():
+    if OVERLAY in names and not (folder / OVERLAY).is_file():
         write_overlay(folder / OVERLAY, video, bounds, slots, segments, rendering.classes, log)
     if not same:
         write_text(mark, drawn)

@@ -43,7 +43,7 @@ class Scorer:
         recordings = self._recordings
         if not recordings:
             return None
-        true = [one for _, own in recordings for one in own]
+        true = [one for _, segments in recordings for one in segments]
         precision = {
             str(overlap): mean_average_precision(recordings, overlap)
             for overlap in DETECTION_OVERLAPS

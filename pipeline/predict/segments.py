@@ -129,15 +129,15 @@ def slots_of(predicted: Predicted, hop: float, finish: float) -> tuple[Floats, F
 
 def segments_of(labels: Ints, slots: Floats, bounds: Floats) -> list[Segment]:
     """Return the runs of slots of one class as segments, without gaps."""
-    found = []
+    segments = []
     first = 0
     for label, run in groupby(labels.tolist()):
         last = first + len(list(run))
         if label != GAP:
             probability = float(slots[first:last, label].mean())
-            found.append(Segment(float(bounds[first]), float(bounds[last]), label, probability))
+            segments.append(Segment(float(bounds[first]), float(bounds[last]), label, probability))
         first = last
-    return found
+    return segments
 
 
 def viterbi(logs: Floats, least: int) -> Ints:

@@ -85,14 +85,14 @@ def slide(
     if begins[-1] + window < finish - EPSILON:
         begins.append(max(delay, finish - window))
     grid = sample(index, 0, len(index), fps)
-    found = []
+    spans = []
     for begin in begins:
         end = min(begin + window, finish)
         start, stop, _ = timeline.interval(round(begin, 9), round(end, 9), fps)
         first, last = np.searchsorted(grid, [start, stop])
         if start < stop and first < last:
-            found.append((start, stop, grid[first:last]))
-    return _windows(index, found, backbone_window, once=True)
+            spans.append((start, stop, grid[first:last]))
+    return _windows(index, spans, backbone_window, once=True)
 
 
 def intervals(
@@ -111,29 +111,29 @@ def intervals(
         Of this recording, by start.
     backbone_window : (int, int) or None
     """
-    found = [
+    spans = [
         (clip.start, clip.stop, sample(index, clip.start, clip.stop, fps, clip.shown))
         for clip in clips
     ]
-    return _windows(index, found, backbone_window, once=False)
+    return _windows(index, spans, backbone_window, once=False)
 
 
 def _windows(
     index: VideoIndex,
-    found: Sequence[tuple[int, int, Frames]],
+    spans: Sequence[tuple[int, int, Frames]],
     backbone_window: tuple[int, int] | None,
     *,
     once: bool,
 ) -> Windows:
     steps = [
         windows(frames, *backbone_window) if backbone_window else frames[:, None]
-        for _, _, frames in found
+        for _, _, frames in spans
     ]
     inputs, where = np.unique(np.concatenate(steps), axis=0, return_inverse=True)
     where = where.reshape(-1)
     counts = np.bincount(where, minlength=len(inputs)).astype(np.float64)
     bounds = (index.bounds * float(index.time_base) + float(index.delay)).astype(np.float64)
-    start, stop = (np.array([each[side] for each in found], np.int64) for side in (0, 1))
+    start, stop = (np.array([each[side] for each in spans], np.int64) for side in (0, 1))
     return Windows(
         start=start,
         stop=stop,

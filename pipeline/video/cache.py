@@ -106,10 +106,12 @@ class Cache:
         return hashes
 
     def files_of(self, sha256: str) -> list[Path]:
-        """Return the files with this content that have not changed since they were hashed."""
+        """Return the files that had this content when they were hashed, and still have it."""
         rows = self._execute("SELECT path FROM file WHERE sha256 = ?", sha256)
         paths = [path for (name,) in rows if (path := Path(name)).is_file()]
-        return [path for path, known in self.known_hashes(paths).items() if known == sha256]
+        hashes = self.known_hashes(paths)
+        # A file that was moved and moved back has another signature.
+        return [path for path in paths if (hashes.get(path) or content_hash(path)) == sha256]
 
     def keep_hash(self, path: Path, seen: str, sha256: str) -> None:
         """Store a file's hash, with the signature from before it was read."""

@@ -188,8 +188,8 @@ def refuse_decided(like: str, options: Mapping[str, Any]) -> None:
 
 def _cached(places: Iterable[Path], sha256: str) -> Iterable[Path]:
     """Yield unchanged files with this content that folders of stores know."""
-    for place in places:
-        if (file := place / ".cache.sqlite").is_file():
+    for folder in places:
+        if (file := folder / ".cache.sqlite").is_file():
             cache = Cache(file)
             try:
                 yield from cache.files_of(sha256)
