@@ -142,7 +142,12 @@ def command(
     if child == 0:
         _be_command(folder, out, [str(own) for own in arguments], before)
     seconds = PATIENCE if kill_after is None else kill_after
-    signal.signal(signal.SIGALRM, lambda *given: os.kill(child, signal.SIGKILL))
+
+    def kill(*_: object) -> None:
+        with suppress(ProcessLookupError):  # the child ended just before the alarm
+            os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, kill)
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
     try:
         _, status = os.waitpid(child, 0)
