@@ -8,6 +8,7 @@ import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -233,8 +234,8 @@ def _pickled(folder: Path) -> Path:
 def _build_with(weights: Path) -> None:
     data, stores = weights.parent / "data" / "clips.csv", weights.parent / "stores"
     options = options_of(data, stores, weights=str(weights))
-    cache = cache_of(options.store)
-    build(plan_build(options, cache, silent), cache, silent)
+    with closing(cache_of(options.store)) as cache:
+        build(plan_build(options, cache, silent), cache, silent)
 
 
 def _bomb_of_aliases(folder: Path) -> Path:

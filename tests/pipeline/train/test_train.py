@@ -1,4 +1,5 @@
 import csv
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_metrics_and_config_say_what_was_done(run: Path) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["recipe"]["train"]["lr"] == 0.01
     assert config["store"]["key"] == store.key
-    assert config["versions"]["torch"] == torch.__version__
+    assert config["versions"]["torch"] == version("torch")
 
 
 def test_weights_are_those_of_the_best_epoch(run: Path) -> None:

@@ -1,5 +1,6 @@
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -36,20 +37,20 @@ class TestChanges:
     def test_of_a_file(self, tmp_path: Path, change) -> None:
         path = tmp_path / "a.pth"
         path.write_bytes(b"one")
-        cache = Cache(tmp_path / "cache.sqlite")
-        cache.keep_hash(path, signature(path), content_hash(path))
-        assert cache.known_hashes([path]) == {path: content_hash(path)}
-        change(path, b"two")
-        assert cache.known_hashes([path]) == {}
+        with closing(Cache(tmp_path / "cache.sqlite")) as cache:
+            cache.keep_hash(path, signature(path), content_hash(path))
+            assert cache.known_hashes([path]) == {path: content_hash(path)}
+            change(path, b"two")
+            assert cache.known_hashes([path]) == {}
 
     def test_of_an_image(self, tmp_path: Path, change) -> None:
         folder = write_images(tmp_path / "images", textured(3))
-        cache = Cache(tmp_path / "cache.sqlite")
-        cache.keep_hash(folder, signature(folder), content_hash(folder))
-        assert cache.known_hashes([folder]) == {folder: content_hash(folder)}
-        image = folder / "frame_0002.png"
-        change(image, bytes(image.stat().st_size))
-        assert cache.known_hashes([folder]) == {}
+        with closing(Cache(tmp_path / "cache.sqlite")) as cache:
+            cache.keep_hash(folder, signature(folder), content_hash(folder))
+            assert cache.known_hashes([folder]) == {folder: content_hash(folder)}
+            image = folder / "frame_0002.png"
+            change(image, bytes(image.stat().st_size))
+            assert cache.known_hashes([folder]) == {}
 
 
 def test_what_is_beside_the_images_does_not_matter(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,9 +33,9 @@ def write_bomb(path: Path, side: int = 16000) -> Path:
 
 
 def read(name: str, path: Path, most: int) -> None:
-    cache = Cache(path.parent / "cache.sqlite")
     rate = Fraction(1)
-    read_videos({name: path}, cache, image_rate=rate, max_pixels=most, workers=1, log=print)
+    with closing(Cache(path.parent / "cache.sqlite")) as cache:
+        read_videos({name: path}, cache, image_rate=rate, max_pixels=most, workers=1, log=print)
 
 
 def test_a_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
