@@ -1,6 +1,6 @@
 """The named backbones, without importing torch.
 
-``docs/backbones.md`` shows the same table; a test compares it with torchvision.
+A test compares this table with torchvision. ``docs/backbones.md`` describes the backbones.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ SCHEMA_ATTRIBUTE: Final = "featstore_schema"
 
 FEATURES: Final = "features"
 
-# One-dimensional arrays: name -> dtype. Clip columns are positions in the name arrays:
-# name -> dimension.
+# All are one-dimensional. Steps and clips: column -> dtype. The clip columns label, subject, video
+# and split hold positions in the name arrays: array -> its dimension.
 STEP_COLUMNS: Final = {"frame": "int64", "time": "float64"}
 
 CLIP_COLUMNS: Final = {

@@ -40,14 +40,14 @@ SCORES = {
     "macro_f1": Score("macro F1", lambda part: part.mean_of(part.f1)),
     "weighted_f1": Score("weighted F1", lambda part: part.weighted_mean_of(part.f1)),
 }
-"""Every score, by its key in a run's files; a new one is one line here."""
+"""Every score, by its key in a run's files; docs/architecture.md says how to add one."""
 
 MAIN_SCORES = ("top1", "mean_class_accuracy")
 """The scores that have confidence intervals, and are shown where there is room for two."""
 
 
 def score_name(key: str) -> str:
-    """Return the name of a score; that of what is not in `SCORES`, such as the loss, is its key.
+    """Return the name of a score, or the key itself if it is not in `SCORES`, like ``loss``.
 
     Examples
     --------

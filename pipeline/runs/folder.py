@@ -8,7 +8,7 @@
     weights.safetensors   the head of the best epoch
     predictions.csv       clip, part, label, prediction, probability, subject
     predictions.safetensors  log-probabilities of val and test, in the order of predictions.csv
-    figures/              curves, confusion, per_class and, for heads that attend, attention
+    figures/              curves, confusion, per_class, reliability; attention for heads that attend
     report.md
 """
 

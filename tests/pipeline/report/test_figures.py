@@ -9,6 +9,7 @@ from PIL import Image
 from pipeline.metrics.classification import metrics_of, metrics_of_predictions
 from pipeline.metrics.predictions import Predictions
 from pipeline.report import figures
+from pipeline.report.run import FIGURES
 from pipeline.train.recipes.load import load_recipe
 from tests.fakes import FakeStore, ordered_store
 from tests.folders import ROOT
@@ -42,8 +43,7 @@ def test_every_figure_is_drawn_even_for_awkward_names(tmp_path: Path, attends: b
         tmp_path / "f", store, load_recipe("bilstm").train.monitor, HISTORY, parts, 1.5
     )
     names = {path.stem for path in (tmp_path / "f").glob("*.png")}
-    always = {"curves", "confusion", "per_class", "reliability"}
-    assert names == always | ({"attention"} if attends else set())
+    assert names == set(FIGURES) - (set() if attends else {"attention"})  # each has a caption
     for path in (tmp_path / "f").iterdir():
         with Image.open(path) as image:
             assert min(image.size) > 200
