@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from featstore.text import count_of
 from pipeline.metrics.classification import SCORES
 from pipeline.report.markdown import percent, plain, table
 from pipeline.runs.files import UNLABELLED, read_metrics
@@ -94,13 +95,15 @@ def _scores(metrics: Mapping[str, Any]) -> list[str]:
     part = "test" if metrics["test"]["clips"] else "val"
     scores = metrics[part]
     bounds = (metrics.get("intervals") or {}).get(part) or {}
+    # With one subject there is no interval over subjects.
+    by_subject = bool((bounds.get("top1") or {}).get("subjects"))
+    people = "subjects" if metrics["subjects_known"] else "videos"
+    over = people if by_subject else "clips of the same people"
     rows = []
     for key, score in SCORES.items():
-        sides = bounds.get(key) or {}
-        interval = sides.get("subjects") or sides.get("clips")
+        interval = (bounds.get(key) or {}).get("subjects" if by_subject else "clips")
         shown = "–" if not interval else " to ".join(map(percent, interval))
         rows.append([score.name, percent(scores[key]), shown])
-    over = "subjects" if metrics["subjects_known"] else "videos"
     trained = metrics["train"]["per_class"]
     classes = [
         [
@@ -129,7 +132,8 @@ def _limits(metrics: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[str
     if not metrics["subjects_known"]:
         limits.append("Subjects are unknown, so one person may be in training and in test.")
     if (subjects := metrics.get("subjects", {}).get("test", 0)) and subjects < 5:
-        limits.append(f"Test has {subjects} subjects or videos, too few to speak of others.")
+        people = "subject" if metrics["subjects_known"] else "video"
+        limits.append(f"Test has {count_of(subjects, people)}, too few to speak of others.")
     if missing := metrics["train"]["classes_without_clips"]:
         limits.append(f"Classes without training clips: {plain(', '.join(missing))}.")
     if whose := UNLABELLED.get(metadata["standardise"]):

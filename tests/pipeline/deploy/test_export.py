@@ -86,6 +86,8 @@ def test_metadata_and_card(exported, store) -> None:
     assert f"{100 * metrics['test']['top1']:.1f} %" in card
     assert "Licence of the training data: **to be filled in**" in card
     assert "The backbone's weights are random" in card
+    assert "95 % intervals over clips of the same people" in card  # test has one subject
+    assert "Test has 1 subject, too few" in card
 
 
 def test_the_example_script_gives_the_windows_of_predict(exported, store, tmp_path) -> None:
