@@ -19,7 +19,7 @@ demo: $(VENV)/demo.stamp
 		--baseline $(DEMO)/runs/baseline
 	@echo
 	@sed -n '1,/^## Observations/p' $(DEMO)/runs/tcn/report.md | sed '$$d'
-	@echo "Look at $(DEMO)/runs/tcn/report.md and at the figures beside it."
+	@echo "Open $(DEMO)/runs/tcn/report.html in a browser."
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 --dist worksteal

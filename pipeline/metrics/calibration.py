@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.types import Floats, Ints
 
@@ -84,7 +85,22 @@ def reliability(log_probabilities: Floats, labels: Ints, *, bins: int = BINS) ->
     0.1333
     """
     confidence = np.exp(log_probabilities.max(axis=1, initial=-np.inf))
-    right = log_probabilities.argmax(axis=1) == labels
+    return reliability_of(confidence, log_probabilities.argmax(axis=1) == labels, bins=bins)
+
+
+def reliability_of(
+    confidence: Floats, right: npt.NDArray[np.bool_], *, bins: int = BINS
+) -> Reliability:
+    """Return accuracy and confidence in the bins ``((m - 1) / bins, m / bins]``.
+
+    Parameters
+    ----------
+    confidence : float64 array (n,)
+        The probability of each predicted class.
+    right : bool array (n,)
+        Whether each prediction is right.
+    bins : int
+    """
     edges = np.linspace(0, 1, bins + 1)
     bin_of = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     count = np.bincount(bin_of, minlength=bins)

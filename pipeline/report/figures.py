@@ -113,7 +113,7 @@ def curves(history: Sequence[Mapping[str, Any]], monitor: str) -> Figure:
 
 def confusion(metrics: Metrics, classes: tuple[str, ...], part: str) -> Figure:
     """Draw the confusion matrix, normalised by row, with counts if they fit."""
-    shown = np.sort(_most_frequent(metrics))
+    shown = np.sort(most_frequent(metrics.support))
     n, names = len(shown), [classes[i] for i in shown]
     side = min(max(4.0, 0.27 * n + 1.5), 20.0)
     room = _inches(names)
@@ -146,7 +146,7 @@ def confusion(metrics: Metrics, classes: tuple[str, ...], part: str) -> Figure:
 
 def per_class(metrics: Metrics, classes: tuple[str, ...], part: str) -> Figure:
     """Draw recall, F1 and clip count of every class, largest class first."""
-    order = _most_frequent(metrics)
+    order = most_frequent(metrics.support)
     rows, names = np.arange(len(order)), [classes[i] for i in order]
     figure = _figure(5.5 + _inches(names), 1.6 + 0.3 * len(order))
     axes = figure.subplots()
@@ -164,15 +164,21 @@ def per_class(metrics: Metrics, classes: tuple[str, ...], part: str) -> Figure:
     return figure
 
 
-def _most_frequent(metrics: Metrics) -> npt.NDArray[np.int64]:
-    """Return the classes to show, sorted by descending clip count."""
-    order = np.argsort(-metrics.support, kind="stable")
+def most_frequent(support: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the classes to show, sorted by descending clip count.
+
+    Parameters
+    ----------
+    support : int64 array (C,)
+        The number of clips of each class.
+    """
+    order = np.argsort(-support, kind="stable")
     return order if len(order) <= MOST_SHOWN else order[:MOST_NUMBERED]
 
 
 def _left_out(metrics: Metrics) -> str:
     """Return a title line that says how many classes are shown; empty if all are."""
-    shown, classes = len(_most_frequent(metrics)), len(metrics.support)
+    shown, classes = len(most_frequent(metrics.support)), len(metrics.support)
     return f"\nthe {shown} of {classes:,} classes with the most clips" * (shown < classes)
 
 

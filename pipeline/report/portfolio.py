@@ -34,7 +34,7 @@ def candidate_log(row: Mapping[str, Any]) -> str:
 
 
 def portfolio_lines(portfolio: Mapping[str, Any] | None) -> list[str]:
-    """Return the section of a report that says how its recipe was chosen; none for one recipe."""
+    """Return the lines of a report on how its recipe was chosen; none for one recipe."""
     if not portfolio:
         return []
     rows = [
@@ -52,5 +52,4 @@ def portfolio_lines(portfolio: Mapping[str, Any] | None) -> list[str]:
         f"{plain(portfolio['protocol'])} {plain(portfolio['why'])} Test was not looked at. Scores "
         "are those of each recipe's best epoch; recipes with few epochs were left behind then."
     )
-    lines = ["## Choice of the recipe", "", about, "", *table(header, rows)]
-    return ["\n".join(lines)]
+    return ["## Choice of the recipe", "", about, "", *table(header, rows)]

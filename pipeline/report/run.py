@@ -11,6 +11,7 @@ from featstore.format.files import write_text
 from featstore.text import count_of, listed
 from pipeline.metrics.classification import SCORES, cells_of, most_confused, score_name
 from pipeline.report.baselines import baseline_lines, no_better
+from pipeline.report.html import Words, page
 from pipeline.report.markdown import percent, plain, points, table
 from pipeline.report.portfolio import portfolio_lines
 from pipeline.report.uncertainty import calibration_lines, interval_lines
@@ -27,7 +28,7 @@ FIGURES = {
 
 
 def report(run: Path) -> str:
-    """Rewrite a run's ``report.md`` and return its text.
+    """Rewrite a run's ``report.md`` and ``report.html``, and return the text of the former.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def report(run: Path) -> str:
     Raises
     ------
     InputError
-        If `run` is not the folder of a run.
+        If `run` is not the folder of a run, or a file in it cannot be read.
     """
     metrics = read_metrics(run)
     part = "test" if metrics["test"]["clips"] else "val"
@@ -51,19 +52,34 @@ def report(run: Path) -> str:
         for name, caption in FIGURES.items()
         if (run / "figures" / f"{name}.png").is_file()
     ]
+    people = "subjects" if metrics["subjects_known"] else "videos"
+    words = Words(
+        protocol=_protocol(metrics),
+        results=_results(metrics),
+        certainty=interval_lines(metrics, metrics.get("intervals") or {}, people=people),
+        baselines=baseline_lines(metrics),
+        portfolio=portfolio_lines(metrics.get("portfolio")),
+        observations=[f"- {plain(line)}" for line in observations(metrics)],
+        calibration=calibration_lines(metrics["calibration"]) if "calibration" in metrics else [],
+    )
+    results = [*words.results, *words.baselines]
+    if words.certainty:
+        results += ["", *words.certainty]
     sections = [
         f"# {plain(metrics['recipe'])} on {plain(metrics['title'])}",
-        _protocol(metrics),
-        "\n".join(["## Results", "", *_results(metrics), *_beside(metrics)]),
-        *portfolio_lines(metrics.get("portfolio")),
-        *_calibration(metrics),
-        "\n".join(["## Observations", "", *(f"- {plain(line)}" for line in observations(metrics))]),
+        "  \n".join(words.protocol),
+        "\n".join(["## Results", "", *results]),
+        *(["\n".join(words.portfolio)] if words.portfolio else []),
+        *(["\n".join(["## Calibration", "", *words.calibration])] if words.calibration else []),
+        "\n".join(["## Observations", "", *words.observations]),
         "\n".join([f"## Most confused on {part}", "", *_confused(metrics[part])]),
         "\n".join([f"## Classes on {part}", "", *_classes(metrics[part])]),
         "\n\n".join(["## Figures", *figures]),
     ]
     text = "\n\n".join(sections) + "\n"
+    html = page(run, metrics, part, words)
     write_text(run / "report.md", text)
+    write_text(run / "report.html", html)
     return text
 
 
@@ -181,7 +197,7 @@ def _sources(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _protocol(metrics: dict[str, Any]) -> str:
+def _protocol(metrics: dict[str, Any]) -> list[str]:
     rows = [f"Store `{metrics['store_key']}`, seed {metrics['seed']}, {metrics['seconds']:.1f} s."]
     rows += _sources(metrics)
     for part in PARTS:
@@ -195,7 +211,7 @@ def _protocol(metrics: dict[str, Any]) -> str:
         rows.append(
             f"Unlabelled val and test data: used. Features are standardised by {statistics}."
         )
-    return "  \n".join(rows)
+    return rows
 
 
 def _results(metrics: dict[str, Any]) -> list[str]:
@@ -231,19 +247,6 @@ def _results(metrics: dict[str, Any]) -> list[str]:
             row += [percent(ours), percent(theirs), _difference(ours, theirs, same[part])]
         rows.append(row)
     return lines + table(header, rows)
-
-
-def _beside(metrics: dict[str, Any]) -> list[str]:
-    """Return training-free baselines and confidence intervals; empty for older runs."""
-    people = "subjects" if metrics["subjects_known"] else "videos"
-    lines = interval_lines(metrics, metrics.get("intervals", {}), people=people)
-    return [*baseline_lines(metrics), *(["", *lines] if lines else [])]
-
-
-def _calibration(metrics: dict[str, Any]) -> list[str]:
-    if "calibration" not in metrics:
-        return []
-    return ["\n".join(["## Calibration", "", *calibration_lines(metrics["calibration"])])]
 
 
 def _confused(scores: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@
     predictions.csv       clip, part, label, prediction, probability, subject
     predictions.safetensors  log-probabilities of val and test, in the order of predictions.csv
     figures/              curves, confusion, per_class, reliability; attention for heads that attend
-    report.md
+    report.md, report.html
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
 import csv
+import html
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from pipeline.runs.files import read_metrics, read_predictions
 from pipeline.train.data.feed import Feed
 from pipeline.train.imbalance import sampling_probabilities
 from pipeline.train.predict import predict
+from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
 from tests.drawing import figures
 from tests.fakes import FakeStore, ordered_store
@@ -45,6 +48,7 @@ def test_run_folder_is_whole(run: Path) -> None:
         "metrics.json",
         "predictions.csv",
         "predictions.safetensors",
+        "report.html",
         "report.md",
         "weights.safetensors",
     ]
@@ -66,6 +70,15 @@ def test_metrics_and_config_say_what_was_done(run: Path) -> None:
     assert config["recipe"]["train"]["lr"] == 0.01
     assert config["store"]["key"] == store.key
     assert config["versions"]["torch"] == version("torch")
+
+
+def test_the_page_has_the_recipe_to_train_again(run: Path, tmp_path: Path) -> None:
+    page = (run / "report.html").read_text("utf-8")
+    recipe = re.search(r"(?s)<summary>recipe.yaml</summary><pre>(.*?)</pre>", page)
+    assert recipe is not None
+    (tmp_path / "recipe.yaml").write_text(html.unescape(recipe[1]), "utf-8")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert load_recipe(str(tmp_path / "recipe.yaml")).model_dump() == config["recipe"]
 
 
 def test_weights_are_those_of_the_best_epoch(run: Path) -> None:
