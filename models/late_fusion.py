@@ -41,10 +41,10 @@ class LateFusion(Head):
         for head, part in zip(self.heads, torch.split(pooled, self.sizes, dim=1), strict=True):
             cast(Head, head).remember(part, labels)
 
-    def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
+    def read(self, steps: Tensor, mask: Tensor, lengths: Tensor) -> HeadOutput:
         """Classify clips with zeros as padding."""
         parts = zip(self.heads, torch.split(steps, self.sizes, dim=2), strict=True)
-        outputs = [cast(Head, head).read(part, mask) for head, part in parts]
+        outputs = [cast(Head, head).read(part, mask, lengths) for head, part in parts]
         logits = torch.stack([output.logits for output in outputs]).mean(dim=0)
         weights = [output.attention for output in outputs if output.attention is not None]
         return HeadOutput(logits, torch.stack(weights).mean(dim=0) if weights else None)

@@ -67,7 +67,7 @@ class AttentiveHead(Head):
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(hidden, classes)
 
-    def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
+    def read(self, steps: Tensor, mask: Tensor, lengths: Tensor) -> HeadOutput:
         """Classify clips with zeros as padding; attention is the mean over the heads."""
         steps = self.project(self.norm(steps))
         if self.positions:

@@ -54,28 +54,38 @@ class Head(nn.Module):
         ----------
         features : float tensor (B, T, D)
         mask : bool tensor (B, T)
-            True at valid steps, which come first.
+            True at valid steps, which come first. On the CPU it is checked without waiting for a
+            GPU that holds the features.
 
         Raises
         ------
         ValueError
             If a clip has no valid step, or its valid steps are not a prefix.
         """
-        valid_lengths(mask)
-        return self.read(blank(features, mask), mask)
+        lengths = valid_lengths(mask).cpu()
+        mask = mask.to(features.device, non_blocking=True)
+        return self.read(blank(features, mask), mask, lengths)
 
-    def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
+    def read(self, steps: Tensor, mask: Tensor, lengths: Tensor) -> HeadOutput:
         """Classify clips with zeros as padding.
 
         A layer with a bias changes padded steps from zero: call `models.heads.pooling.blank`
         before layers that read neighbouring steps.
+
+        Parameters
+        ----------
+        steps : float tensor (B, T, D)
+        mask : bool tensor (B, T)
+            On the device of `steps`.
+        lengths : int64 tensor (B,)
+            Number of valid steps of every clip, on the CPU.
         """
         raise NotImplementedError
 
     def read_whole(self, steps: Tensor) -> HeadOutput:
         """Classify clips (B, T, D) without padding, by operations that exporters know."""
         mask = torch.ones(steps.shape[:2], dtype=torch.bool, device=steps.device)
-        return self.read(steps, mask)
+        return self.read(steps, mask, mask.sum(dim=1))
 
 
 def input_layer(features: int, *, norm: bool) -> nn.Module:

@@ -49,7 +49,7 @@ class LinearHead(Head):
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(features, classes)
 
-    def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
+    def read(self, steps: Tensor, mask: Tensor, lengths: Tensor) -> HeadOutput:
         """Classify clips with zeros as padding."""
         pooled, attention = self.pool(self.norm(steps), mask)
         return HeadOutput(self.classify(self.dropout(pooled)), attention)

@@ -61,7 +61,7 @@ class MlpHead(Head):
         )
         self.classify = nn.Linear(hidden, classes)
 
-    def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
+    def read(self, steps: Tensor, mask: Tensor, lengths: Tensor) -> HeadOutput:
         """Classify clips with zeros as padding."""
         pooled, attention = self.pool(self.norm(steps), mask)
         return HeadOutput(self.classify(self.hidden(pooled)), attention)

@@ -67,7 +67,7 @@ class NearestHead(Head):
         self.labels = torch.unique(labels)
         self.known = torch.stack([clips[labels == one].mean(dim=0) for one in self.labels])
 
-    def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
+    def read(self, steps: Tensor, mask: Tensor, lengths: Tensor) -> HeadOutput:
         """Classify clips whose padded steps are zero."""
         pooled = self.pool(steps, mask)[0]
         units = normalize(pooled - self.centre, dim=1)

@@ -78,16 +78,21 @@ class RecurrentHead(Head):
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(size, classes)
 
-    def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
+    def read(self, steps: Tensor, mask: Tensor, lengths: Tensor) -> HeadOutput:
         """Classify clips with zeros as padding."""
-        # Packing makes the backward direction start at the last valid step, not in the padding.
-        lengths = mask.sum(dim=1).cpu()
+        # Packing makes the backward direction start at the last valid step, not in the padding. It
+        # needs the longest clip first; torch's own sorting waits for a GPU twice.
+        lengths, order = lengths.sort(descending=True)
+        longest_first, back = (
+            index.to(steps.device, non_blocking=True) for index in (order, order.argsort())
+        )
         packed = pack_padded_sequence(
-            self.norm(steps), lengths, batch_first=True, enforce_sorted=False
+            self.norm(steps).index_select(0, longest_first), lengths, batch_first=True
         )
         states, _ = pad_packed_sequence(
             self.rnn(packed)[0], batch_first=True, total_length=mask.shape[1]
         )
+        states = states.index_select(0, back)
         pooled, attention = self.pool(states, mask)
         return HeadOutput(self.classify(self.dropout(pooled)), attention)
 

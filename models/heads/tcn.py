@@ -59,7 +59,7 @@ class TcnHead(Head):
         self.pool = build_pool(pool, hidden)
         self.classify = nn.Linear(hidden, classes)
 
-    def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
+    def read(self, steps: Tensor, mask: Tensor, lengths: Tensor) -> HeadOutput:
         """Classify clips with zeros as padding."""
         steps = self.norm(steps)
         for block in self.blocks:

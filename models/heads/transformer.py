@@ -68,7 +68,7 @@ class TransformerHead(Head):
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(hidden, classes)
 
-    def read(self, steps: Tensor, mask: Tensor) -> HeadOutput:
+    def read(self, steps: Tensor, mask: Tensor, lengths: Tensor) -> HeadOutput:
         """Classify clips with zeros as padding."""
         steps = self.project(self.norm(steps))
         steps = steps + sinusoids(steps.shape[1], steps.shape[2], like=steps)

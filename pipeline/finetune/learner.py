@@ -17,6 +17,7 @@ from pipeline.finetune.frames import Frames
 from pipeline.finetune.options import Tuning
 from pipeline.finetune.pixels import Pixels
 from pipeline.metrics.classification import Metrics, metrics_of_predictions
+from pipeline.system.device import upload
 from pipeline.system.precision import Precision
 from pipeline.train.imbalance import sampling_probabilities
 from pipeline.types import Ints
@@ -90,7 +91,7 @@ class Tuner:
 
     def _step(self, rows: Ints, labels: Ints) -> Tensor:
         x = self._pixels(self._frames.pixels[rows], self._tuning, self.change)
-        loss = functional.cross_entropy(self._logits(x), torch.from_numpy(labels).to(self.device))
+        loss = functional.cross_entropy(self._logits(x), upload(labels, self.device))
         self.optimizer.zero_grad()
         torch.autograd.backward(self.scaler.scale(loss))
         self.scaler.step(self.optimizer)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from models.backbones import COLOURS
 from pipeline.finetune.options import Tuning
+from pipeline.system.device import upload
 
 
 class Pixels:
@@ -52,7 +53,7 @@ class Pixels:
         Tensor of float32, shape (n, 3, size, size)
             In channels-last memory format, the fastest for convolutions.
         """
-        x = torch.from_numpy(frames).to(self._device).to(torch.float32) / 255
+        x = upload(frames, self._device).to(torch.float32) / 255
         if tuning is not None:
             x = change_light(
                 change_place(x, tuning.crop, flip=tuning.flip, generator=generator),
@@ -89,7 +90,9 @@ def change_place(
     theta = torch.zeros(len(x), 2, 3)
     theta[:, 0, 0], theta[:, 0, 2] = sides[0] * mirror, centres[0]
     theta[:, 1, 1], theta[:, 1, 2] = sides[1], centres[1]
-    grid = functional.affine_grid(theta.to(x.device), list(x.shape), align_corners=False)
+    grid = functional.affine_grid(
+        theta.to(x.device, non_blocking=True), list(x.shape), align_corners=False
+    )
     return functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
@@ -108,6 +111,7 @@ def change_light(x: Tensor, light: float, *, generator: torch.Generator | None =
     -------
     Tensor of the same shape
     """
-    drawn = (light * (2 * torch.rand(2, len(x), 1, 1, 1, generator=generator) - 1)).to(x.device)
+    drawn = light * (2 * torch.rand(2, len(x), 1, 1, 1, generator=generator) - 1)
+    drawn = drawn.to(x.device, non_blocking=True)
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
     return ((x - mean) * (1 + drawn[0]) + mean * (1 + drawn[1])).clamp(0, 1)

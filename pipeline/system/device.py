@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from featstore.errors import InputError
 from pipeline.system.precision import Precision
@@ -47,6 +50,17 @@ def choose_device(
     device = sample.device
     check_precision(precision, device, option=option)
     return device
+
+
+def upload(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array on a device, without waiting for the copy to a GPU.
+
+    On the CPU the tensor shares the array's memory.
+    """
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()  # from other memory, copies wait for the GPU
+    return tensor.to(device, non_blocking=True)
 
 
 def check_precision(

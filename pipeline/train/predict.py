@@ -38,7 +38,7 @@ def predict(head: Head, feed: Feed, clips: Ints, *, batch_size: int) -> Predicti
         output = head(batch.features, batch.mask)
         logs.append(output.logits.double().log_softmax(dim=1).cpu().numpy())
         if output.attention is not None:
-            rows, mask = output.attention.cpu().numpy(), batch.mask.cpu().numpy()
+            rows, mask = output.attention.cpu().numpy(), batch.mask.numpy()
             attention += [row[valid] for row, valid in zip(rows, mask, strict=True)]
     return Predictions(
         clips=clips,
@@ -52,7 +52,7 @@ def means_of(feed: Feed, clips: Ints, *, batch_size: int = 256) -> Tensor:
     """Return each clip's mean over its steps, in the order of `clips`; float tensor (n, dim)."""
     means = [torch.zeros((0, feed.store.dim), device=feed.device)]
     for batch in feed.batches(clips, batch_size):
-        means.append(MeanPool()(batch.features, batch.mask)[0])
+        means.append(MeanPool()(batch.features, batch.mask.to(feed.device))[0])
     return torch.cat(means)
 
 

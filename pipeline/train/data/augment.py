@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.system.device import upload
 from pipeline.train.recipes.fields import Augment
 from pipeline.types import Ints
 
@@ -19,6 +20,7 @@ def change_time(
     ----------
     features : float tensor (B, T, D)
     mask : bool tensor (B, T)
+        On the CPU, like the mask of the result.
     options : Augment
     spread : bool
         Whether clips are resampled; see `take_steps`.
@@ -32,7 +34,7 @@ def change_time(
     chosen = options.model_dump(include={"crop", "stride", "drop", "reverse"})
     if chosen == Augment().model_dump(include=set(chosen)):
         return features, mask
-    lengths = mask.sum(dim=1).cpu().numpy()
+    lengths = mask.sum(dim=1).numpy()
     index, counts = choose_steps(lengths, mask.shape[1], **chosen, rng=rng)
     return take_steps(features, index, counts, spread=spread)
 
@@ -118,15 +120,37 @@ def take_steps(
     features : float tensor (B, T or max(counts), D)
         Zero at padded steps.
     mask : bool tensor (B, T or max(counts))
+        On the CPU.
     """
     width = index.shape[1] if spread else int(counts.max())
     if spread:
         positions = (2 * np.arange(width) + 1) * counts[:, None] // (2 * width)
         index, counts = np.take_along_axis(index, positions, axis=1), np.full_like(counts, width)
-    mask = torch.from_numpy(np.arange(width) < counts[:, None]).to(features.device)
+    valid = np.arange(width) < counts[:, None]
     rows = torch.arange(len(features), device=features.device)[:, None]
-    taken = features[rows, torch.from_numpy(index[:, :width].copy()).to(features.device)]
-    return taken.masked_fill(~mask[..., None], 0.0), mask
+    taken = features[rows, upload(index[:, :width].copy(), features.device)]
+    padded = upload(~valid[..., None], features.device)
+    return taken.masked_fill(padded, 0.0), torch.from_numpy(valid)
+
+
+def valid_steps(features: Tensor, mask: Tensor) -> Tensor:
+    """Return the valid steps of all clips, concatenated.
+
+    Parameters
+    ----------
+    features : float tensor (B, T, D)
+        On any device; a GPU is not waited for.
+    mask : bool tensor (B, T)
+        On the CPU.
+
+    Returns
+    -------
+    float tensor (steps, D)
+    """
+    steps = features.flatten(0, 1)
+    if mask.all():
+        return steps
+    return steps.index_select(0, upload(mask.flatten().nonzero()[:, 0].numpy(), features.device))
 
 
 def add_noise(
@@ -138,6 +162,7 @@ def add_noise(
     ----------
     features : float tensor (B, T, D)
     mask : bool tensor (B, T)
+        On the CPU.
     amount : float
         Standard deviation of the noise, as a share of the standard deviation of the batch's valid
         steps, so one value suits every backbone.
@@ -152,8 +177,8 @@ def add_noise(
     noise = torch.randn(
         features.shape, generator=generator, device=features.device, dtype=features.dtype
     )
-    noisy = features + amount * features[mask].std(correction=0) * noise
-    return torch.where(mask[..., None], noisy, features)
+    noisy = features + amount * valid_steps(features, mask).std(correction=0) * noise
+    return torch.where(upload(mask[..., None].numpy(), features.device), noisy, features)
 
 
 def mixup(
@@ -168,6 +193,7 @@ def mixup(
     ----------
     features : float tensor (B, T, D)
     mask : bool tensor (B, T)
+        On the CPU.
     targets : float tensor (B, C)
         Class masses.
     alpha : float
@@ -178,12 +204,12 @@ def mixup(
     features : float tensor (B, T, D)
         Zero where either clip is padded.
     mask : bool tensor (B, T)
-        The intersection of the two masks, so the length of the shorter clip.
+        The intersection of the two masks, so the length of the shorter clip. On the CPU.
     targets : float tensor (B, C)
     """
     share = float(rng.beta(alpha, alpha))
-    other = torch.from_numpy(rng.permutation(len(features))).to(features.device)
-    mask = mask & mask[other]
+    order = rng.permutation(len(features))
+    mask, other = mask & mask[order], upload(order, features.device)
     mixed = torch.lerp(features[other], features, share)
-    features = torch.where(mask[..., None], mixed, 0.0)
+    features = torch.where(upload(mask[..., None].numpy(), features.device), mixed, 0.0)
     return features, mask, share * targets + (1 - share) * targets[other]

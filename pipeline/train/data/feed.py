@@ -20,7 +20,9 @@ from torch import Tensor
 
 from featstore import Batch, Store
 from featstore.format.rows import MappedRows
+from pipeline.system.device import upload
 from pipeline.system.distributed import processes
+from pipeline.train.data.augment import valid_steps
 from pipeline.train.data.standardise import Standardiser
 from pipeline.types import Clips
 
@@ -39,6 +41,7 @@ class TensorBatch:
     features : float32 tensor (B, T, D)
         Standardised. Padded steps are undefined.
     mask : bool tensor (B, T)
+        On the CPU, so that nobody has to wait for a GPU to learn how long clips are.
     labels : int64 tensor (B,)
     """
 
@@ -141,8 +144,8 @@ class Feed:
         )
         for batch in stream:
             features = self._on_device(batch)
-            mask, labels = torch.from_numpy(batch.mask), torch.from_numpy(batch.labels)
-            yield TensorBatch(features, mask.to(self.device), labels.to(self.device))
+            mask, labels = torch.from_numpy(batch.mask), upload(batch.labels, self.device)
+            yield TensorBatch(features, mask, labels)
 
     def _fits(self) -> bool:
         if self._held is not None:
@@ -163,17 +166,14 @@ class Feed:
         rows = torch.empty((int(ends[-1]), self.store.dim), device=self.device)
         first = 0
         for batch in self.store.stream(BLOCK, clips=self._wanted, steps=self._steps):
-            valid_rows = self._on_device(batch)[torch.from_numpy(batch.mask).to(self.device)]
+            valid_rows = valid_steps(self._on_device(batch), torch.from_numpy(batch.mask))
             rows[first : first + len(valid_rows)] = valid_rows
             first += len(valid_rows)
-        labels = torch.from_numpy(self.store.labels[self._wanted]).to(self.device)
+        labels = upload(self.store.labels[self._wanted], self.device)
         return _Held(self._wanted, rows, ends - sizes, sizes, labels)
 
     def _on_device(self, batch: Batch) -> Tensor:
-        features = torch.from_numpy(batch.features)
-        if self.device.type == "cuda":  # copies from pinned memory are asynchronous
-            features = features.pin_memory()
-        features = features.to(self.device, non_blocking=True)
+        features = upload(batch.features, self.device)
         return self._standardise(features, batch.clips) if self._standardise else features
 
 
@@ -191,17 +191,17 @@ class _Held:
         positions = np.searchsorted(self.clips, clips)
         device, sizes = self.rows.device, self.sizes[positions]
         width, dim = int(sizes.max()), self.rows.shape[1]
-        chosen = torch.from_numpy(positions).to(device)
+        chosen = upload(positions, device)
         if (self.sizes == width).all():  # copies whole clips instead of single rows
             features = self.rows.view(-1, width, dim).index_select(0, chosen)
-            mask = torch.ones(features.shape[:2], dtype=torch.bool, device=device)
+            mask = torch.ones(features.shape[:2], dtype=torch.bool)
         else:
             steps = np.arange(width)
             valid = steps < sizes[:, None]
             index = np.where(valid, self.firsts[positions][:, None] + steps, 0)
-            flat = torch.from_numpy(index.ravel()).to(device)
+            flat = upload(index.ravel(), device)
             features = self.rows.index_select(0, flat).view(len(positions), width, dim)
-            mask = torch.from_numpy(valid).to(device)
+            mask = torch.from_numpy(valid)
         return TensorBatch(features, mask, self.labels.index_select(0, chosen))
 
 

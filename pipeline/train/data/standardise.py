@@ -34,6 +34,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from featstore import InputError, Store
+from pipeline.system.device import upload
 from pipeline.types import Floats, Floats32, Ints
 
 STANDARDISE = "standardise.safetensors"
@@ -89,7 +90,7 @@ class Standardiser:
         -------
         float tensor (B, T, D)
         """
-        rows = self.group[torch.from_numpy(clips).to(self.group.device)]
+        rows = self.group[upload(clips, self.group.device)]
         return (features - self.mean[rows][:, None]) / self.std[rows][:, None]
 
 

@@ -1,5 +1,6 @@
 """What a finetuning draws, by which rates it learns, and how val is scored."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -8,23 +9,22 @@ import torch
 
 from models.backbones import build_backbone
 from models.frame_classifier import FrameClassifier
-from pipeline.finetune.frames import Frames
-from pipeline.finetune.learner import Tuner, make_optimizer
+from pipeline.finetune.learner import make_optimizer
 from pipeline.finetune.options import Tuning
-from pipeline.finetune.pixels import Pixels
+from tests.training import small_tuner
+from tests.waits import META, waits
 
 CPU = torch.device("cpu")
 
 
-def small_tuner(tuning: Tuning) -> Tuner:
-    """A tuner of made-up frames: 9 clips of class 0, one of class 1, and two val clips."""
-    rng = np.random.default_rng(0)
-    rows = [np.arange(3 * n, 3 * n + 3) for n in range(11)] + [np.arange(32, 36)]
-    labels = np.array([0] * 9 + [1, 0, 1])
-    frames = Frames(rng.integers(0, 256, (36, 1, 32, 32), np.uint8), rows, labels, 10)
-    torch.manual_seed(0)
-    model = FrameClassifier(build_backbone("squeezenet1_1"), 512, 3, tuning.blocks)
-    return Tuner(model, frames, Pixels([0.5], [0.25], CPU), tuning)
+def test_no_step_waits_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "autocast", lambda *given, **more: nullcontext())
+    tuner = small_tuner(Tuning(frames=3, batch_size=8), META)
+    tuner.model.train()
+    with waits(META) as seen:
+        losses = [tuner._step(rows, labels) for rows, labels in tuner._drawn()]
+    assert len(losses) == tuner.steps == 4
+    assert not seen
 
 
 def test_classes_and_frames_come_equally_often() -> None:
