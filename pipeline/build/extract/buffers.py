@@ -63,3 +63,14 @@ class Uploads:
             yield
             done = self._stream.record_event()
         done.synchronize()
+
+    def keep_until_read(self, frames: Sequence[Tensor]) -> None:
+        """Let no other frame take the memory of these before the current stream has read them.
+
+        Torch gives memory of this stream to its next frames as soon as nobody holds a tensor of it,
+        also where another stream has still to read it.
+        """
+        if self._stream is not None:
+            current = torch.cuda.current_stream(self._stream.device)
+            for frame in frames:
+                frame.record_stream(current)

@@ -282,14 +282,19 @@ class Extractor:
         for wanted in segment.inputs.tolist():
             while wanted[-1] not in frames:
                 frames |= self._next(blocks, tick)
-            window = [frames[number] for number in wanted]
-            lost = next((frame for frame in window if isinstance(frame, str)), None)
-            if lost is not None:
-                yield lost
-            else:
-                yield torch.stack(window, dim=1) if self._extraction.window else window[0]  # type: ignore[arg-type]
+            yield self._joined([frames[number] for number in wanted])
             for number in [number for number in frames if number < wanted[0]]:
                 del frames[number]
+
+    def _joined(self, window: list[Tensor | str]) -> Tensor | str:
+        """Return the frames of a step as one input, or why one is lost."""
+        lost = next((frame for frame in window if isinstance(frame, str)), None)
+        if lost is not None or not self._extraction.window:
+            return lost or window[0]
+        frames: list[Tensor] = window  # type: ignore[assignment]
+        joined = torch.stack(frames, dim=1)
+        self._uploads.keep_until_read(frames)
+        return joined
 
     def _next(self, blocks: Iterator[Block | Lost], tick: Tick) -> dict[int, Tensor | str]:
         """Return the next frames of a segment, or why they are lost."""
