@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from pipeline.system import dask_schedulers as schedulers
@@ -26,3 +28,16 @@ def test_processes_share_the_gpus_that_the_parent_may_use(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", parent)
     workers = schedulers.local_cluster(3).values()
     assert [own["options"]["env"].get("CUDA_VISIBLE_DEVICES") for own in workers] == expected
+
+
+def test_a_worker_sees_one_of_the_gpus_that_the_parent_may_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from distributed import Client
+
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    with schedulers.local_cluster(2) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2)
+        seen = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
+    assert sorted(seen.values()) == ["1", "3"]

@@ -320,6 +320,32 @@ def test_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
         process_group("cuda:0").__enter__()
 
 
+@pytest.mark.parametrize(
+    ("device", "rank", "here", "taken", "backend"),
+    [
+        ("cuda", 0, 2, 0, "nccl"),
+        ("cuda", 1, 2, 1, "nccl"),
+        ("auto", 1, 2, 1, "nccl"),
+        ("cuda:1", 0, 1, "cuda:1", "nccl"),  # one process on each of two machines
+        ("cpu", 1, 2, None, "gloo"),
+    ],
+)
+def test_each_process_takes_a_gpu_of_its_own(
+    device: str, rank: int, here: int, taken: object, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": here}
+    for name, value in {**given, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    seen: list[object] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", seen.append)
+    monkeypatch.setattr(torch.distributed, "init_process_group", seen.append)
+    with process_group(device):
+        pass
+    assert seen == [*([] if taken is None else [taken]), backend]
+
+
 def test_chance_of_processes_and_epochs_differs() -> None:
     with torch.random.fork_rng():
         drawn = []
