@@ -216,6 +216,7 @@ def test_where_pictures_are_refreshed_in_parts(tmp_path: Path) -> None:
 
 
 @needs_torchcodec
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_nvdec(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", coloured(30, 64, 64).repeat(4, 1).repeat(4, 2))

@@ -1,0 +1,30 @@
+"""Every test here runs on a GPU, and on the CPU too where that tells whether the test works.
+
+Without a GPU, `pytest` skips the first; ``pytest -m gpu tests/gpu`` runs nothing else.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.builds import write_dataset
+
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.fixture(params=[pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_GPU]), "cpu"])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """A GPU, or the CPU."""
+    return torch.device(request.param, 0 if request.param == "cuda" else None)
+
+
+@pytest.fixture(params=[pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_GPU])])
+def gpu(request: pytest.FixtureRequest) -> torch.device:
+    """A GPU, for tests that tell nothing on a CPU."""
+    return torch.device(request.param, 0)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data"))

@@ -1,0 +1,71 @@
+"""Features of a GPU against the CPU's, in every precision."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from featstore import Store
+from featstore.manage.provenance import read_provenance
+from tests.builds import build, options_of, relative_error, row
+from tests.videos import write_table
+
+# Relative to the norm of a step's features, for networks with random weights. tf32 keeps 10 bits
+# of a product's inputs, fp16 as many, bf16 7.
+TOLERANCES = {"float32": 1e-3, "tf32": 2e-2, "fp16": 2e-2, "bf16": 1e-1}
+SIZES = {"resnet18": 48, "mobilenet_v2": 48, "convnext_tiny": 64, "vit_b_16": 224, "r3d_18": 32}
+
+
+@pytest.fixture(scope="module")
+def few(data: Path) -> Path:
+    """A table of a few frames of every video."""
+    rows = [row("train.mp4", 1, 9, "train"), row("val.mkv", 12, 20, "val")]
+    return write_table(data.parent / "few.csv", [*rows, row("test.avi", 16, 24, "test")])
+
+
+def rows_of(data: Path, stores: Path, backbone: str, **more: object) -> tuple[np.ndarray, Store]:
+    options = {"size": SIZES[backbone], "window": 4, "hop": 1, "normalise": "0.4,0.2"}
+    store = build(options_of(data, stores, backbone=backbone, **options, **more))
+    return np.concatenate(list(store)), store
+
+
+def check(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    """Compare rows; each must also be nearer to its own than to the row of any other step."""
+    assert relative_error(found, expected).max() <= tolerance
+    distances = np.linalg.norm(found[:, None] - expected[None], axis=2)
+    assert (distances.argmin(axis=1) == np.arange(len(found))).all()
+
+
+def test_float32(few: Path, tmp_path: Path, device: torch.device) -> None:
+    expected, _ = rows_of(few, tmp_path / "cpu", "resnet18")
+    more = {"device": str(device), "workers": 4, "batch_size": 5}
+    found, store = rows_of(few, tmp_path / "device", "resnet18", **more)
+    check(found, expected, TOLERANCES["float32"])
+    if device.type == "cuda":
+        assert store.attributes["numerics"]["device"] == torch.cuda.get_device_name(device)
+
+
+@pytest.mark.parametrize("precision", TOLERANCES)
+@pytest.mark.parametrize("backbone", SIZES)
+def test_precisions(
+    few: Path, tmp_path: Path, gpu: torch.device, backbone: str, precision: str
+) -> None:
+    expected, _ = rows_of(few, tmp_path / "cpu", backbone)
+    more = {"device": str(gpu), "precision": precision, "batch_size": None}
+    found, store = rows_of(few, tmp_path / "gpu", backbone, **more)
+    check(found, expected, TOLERANCES[precision])
+    size = store.attributes["numerics"]["batch_shape"][0]
+    assert size in {2**power for power in range(9)}
+    error = read_provenance(store.path).get("precision_error")
+    assert (error is None) == (precision == "float32")
+    if error is not None:
+        assert 0 < error["relative_rms"] <= TOLERANCES[precision]
+
+
+def test_wrong_rows_are_seen(few: Path, tmp_path: Path) -> None:
+    expected, _ = rows_of(few, tmp_path / "cpu", "resnet18")
+    with pytest.raises(AssertionError):
+        check(np.roll(expected, 1, axis=0), expected, 1.0)
+    with pytest.raises(AssertionError):
+        check(expected * 1.002, expected, TOLERANCES["float32"])
