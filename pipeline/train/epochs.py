@@ -114,8 +114,7 @@ def fit(
             if checkpoint is not None:
                 checkpoint.unlink(missing_ok=True)
             raise
-        last = len(standing.history)
-        log(progress(standing.history[-1], options) + (" *" * (standing.best_epoch == last)))
+        log(progress(standing.history, options, standing.best_epoch))
         schedule.step(score)
         if checkpoint is not None:
             _save(checkpoint, learner, schedule, standing)

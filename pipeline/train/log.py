@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featstore import Store
 from featstore.text import listed
 from pipeline.metrics.classification import Metrics, score_name
+from pipeline.system.progress import human_time
 from pipeline.train.data.checks import Parts
 from pipeline.train.imbalance import classes_without_clips
 from pipeline.train.recipes.load import Recipe, Train
@@ -47,23 +48,39 @@ def introduction(store: Store, recipe: Recipe, parts: Parts, *, size: int) -> li
     return lines
 
 
-def progress(row: dict[str, Any], options: Train) -> str:
-    """Return the log line of one row of the history.
+def progress(history: Sequence[Mapping[str, Any]], options: Train, best_epoch: int) -> str:
+    r"""Return the log line of the last epoch, with the best score so far and the time left.
+
+    The time left is that of all remaining epochs; the patience may end the training earlier.
+
+    Parameters
+    ----------
+    history : sequence of mapping
+        The rows of the epochs so far.
+    options : Train
+    best_epoch : int
+        Counted from 1.
 
     Examples
     --------
-    >>> row = {"epoch": 3, "train_loss": 0.5, "train_top1": 0.75}
-    >>> row |= {"val_loss": 0.6, "val_mean_class_accuracy": 0.5, "data_share": 0.004}
-    >>> print(progress(row, Train()))
-    epoch   3  train loss 0.500 top1 0.750  val loss 0.600 mean_class_accuracy 0.500  data 0.4 %
+    >>> row = {"epoch": 1, "train_loss": 0.5, "train_top1": 0.75, "seconds": 2.0}
+    >>> row |= {"val_loss": 0.6, "val_top1": 0.5, "data_share": 0.004}
+    >>> line = progress([row], Train(monitor="top1", epochs=31), 1)
+    >>> print(line.replace("  data", "\n  data"))
+    epoch   1 of 31  train loss 0.500 top1 0.750  val loss 0.600 top1 0.500
+      data 0.4 %  best 0.500 in epoch 1  at most 1 min 0 s left
     """
+    row, monitored = history[-1], f"val_{options.monitor}"
     shown = "top1" if options.monitor == "loss" else options.monitor
     mixed = "train_target_mass" in row
     train = f"mass {row['train_target_mass']:.3f}" if mixed else f"top1 {row['train_top1']:.3f}"
+    left = (options.epochs - len(history)) * sum(row["seconds"] for row in history) / len(history)
     return (
-        f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.3f} {train}"
+        f"epoch {row['epoch']:3d} of {options.epochs}  train loss {row['train_loss']:.3f} {train}"
         f"  val loss {row['val_loss']:.3f} {shown} {row[f'val_{shown}']:.3f}"
         f"  data {100 * row['data_share']:.1f} %"
+        f"  best {history[best_epoch - 1][monitored]:.3f} in epoch {best_epoch}"
+        + (f"  at most {human_time(left)} left" if left else "")
     )
 
 

@@ -16,6 +16,7 @@ from pipeline.metrics.predictions import attention_entropy
 from pipeline.runs.files import read_metrics, read_predictions
 from pipeline.train.data.feed import Feed
 from pipeline.train.imbalance import sampling_probabilities
+from pipeline.train.log import progress
 from pipeline.train.predict import predict
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
@@ -79,6 +80,20 @@ def test_the_page_has_the_recipe_to_train_again(run: Path, tmp_path: Path) -> No
     (tmp_path / "recipe.yaml").write_text(html.unescape(recipe[1]), "utf-8")
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert load_recipe(str(tmp_path / "recipe.yaml")).model_dump() == config["recipe"]
+
+
+def test_each_epoch_says_the_best_score_and_the_time_left() -> None:
+    rows = [
+        {"epoch": n, "train_loss": 1.0, "train_top1": 0.5, "val_loss": loss, "val_top1": 0.5,
+         "data_share": 0.0, "seconds": float(n)}
+        for n, loss in ((1, 0.7), (2, 0.4), (3, 0.9))
+    ]  # fmt: skip
+    options = recipe_of("train.epochs=13", "train.monitor=loss").train
+    line = progress(rows, options, 2)
+    assert line.startswith("epoch   3 of 13  ")
+    assert line.endswith("  best 0.400 in epoch 2  at most 20.0 s left")
+    short = recipe_of("train.epochs=3", "train.min_epochs=1", "train.monitor=loss").train
+    assert progress(rows, short, 2).endswith("  best 0.400 in epoch 2")
 
 
 def test_weights_are_those_of_the_best_epoch(run: Path) -> None:
