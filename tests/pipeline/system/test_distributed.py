@@ -3,12 +3,12 @@
 import csv
 import json
 import os
-import runpy
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,39 +37,34 @@ from pipeline.cli import main
 pipeline.train.results.draw_figures = lambda folder, *rest: folder.mkdir()
 main()
 """
-TRAIN = """
-import json, sys
-from pathlib import Path
-import featstore, pipeline.train.results
-from pipeline.train.recipes.load import load_recipe
-from pipeline.system.distributed import process_group
-from pipeline.train.train import train
-pipeline.train.results.draw_figures = lambda folder, *rest: folder.mkdir()
-store, out = featstore.open(sys.argv[1]), Path(sys.argv[2])
-with process_group("cpu"):
-    for number, (recipe, overrides) in enumerate(json.loads(sys.argv[3])):
-        train(store, load_recipe(recipe, overrides), out=out / str(number), seed=3, device="cpu")
-"""
 WATCH = """
-import json, sys
-from pathlib import Path
-import featstore
+import json
 from models.heads import build_head
-from pipeline.train.recipes.load import load_recipe
-from pipeline.system.distributed import process_group
 from pipeline.train.learner import Learner
-store, seen = featstore.open(sys.argv[1]), []
-recipe = load_recipe("baseline", ["train.batch_size=4", "data.steps=null"])
-with process_group("cpu") as group:
-    head = build_head("linear", store.dim, len(store.classes))
-    def watch(head, given):
-        seen[-1].append(given[0][:, 0, 0].tolist())
-    head.register_forward_pre_hook(watch)
+from pipeline.train.recipes.load import load_recipe
+
+def watch(store, file):
+    recipe = load_recipe("baseline", ["train.batch_size=4", "data.steps=null"])
+    head, seen = build_head("linear", store.dim, len(store.classes)), []
+    head.register_forward_pre_hook(lambda _, given: seen[-1].append(given[0][:, 0, 0].tolist()))
     learner = Learner(head, store, recipe, store.split("train"), seed=0)
     for epoch in range(2):
         seen.append([])
         learner.epoch()
-    Path(sys.argv[2], f"{group.rank} of {group.count}").write_text(json.dumps(seen))
+    file.write_text(json.dumps(seen))
+"""
+TRAIN = f"""{WATCH}
+import sys
+from pathlib import Path
+import featstore, pipeline.train.results
+from pipeline.system.distributed import process_group
+from pipeline.train.train import train
+pipeline.train.results.draw_figures = lambda folder, *rest: folder.mkdir()
+store, out = featstore.open(sys.argv[1]), Path(sys.argv[2])
+with process_group("cpu") as group:
+    for number, (recipe, overrides) in enumerate(json.loads(sys.argv[3])):
+        train(store, load_recipe(recipe, overrides), out=out / str(number), seed=3, device="cpu")
+    watch(store, out / f"{{group.rank}} of 2")
 """
 RECIPES = [
     (
@@ -104,7 +99,7 @@ def environment(**more: object) -> dict[str, str]:
 
 
 def torchrun(program: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in two processes."""
+    """Run a program in two processes, as a user does."""
     script = folder / "program.py"
     script.write_text(program)
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -120,13 +115,55 @@ def torchrun(program: str, folder: Path, *arguments: str) -> subprocess.Complete
     return done
 
 
-def test_weights_are_those_of_one_process(store: featstore.Store, tmp_path: Path) -> None:
-    recipes = [(name, [*SAME, *overrides]) for name, overrides in RECIPES]
-    torchrun(TRAIN, tmp_path, str(store.path), str(tmp_path / "two"), json.dumps(recipes))
-    for number, (name, overrides) in enumerate(recipes):
-        recipe, one = load_recipe(name, overrides), tmp_path / "one" / str(number)
+def start_ranks(program: str, *arguments: str) -> list[subprocess.Popen[str]]:
+    """Start a program in two processes, as torchrun does."""
+    port = free_port()
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", program, *arguments],
+            env=environment(RANK=rank, WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=port),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+
+
+def finish(ranks: list[subprocess.Popen[str]]) -> str:
+    """Wait for two processes; return what the first printed."""
+    try:
+        outputs = [rank.communicate(timeout=PATIENCE) for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    for rank, (_, stderr) in zip(ranks, outputs, strict=True):
+        assert rank.returncode == 0, stderr
+    return outputs[0][0]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def together(store: featstore.Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes leave of trainings, and of watching what each learns from."""
+    folder = tmp_path_factory.mktemp("together")
+    recipes = json.dumps([(name, [*SAME, *overrides]) for name, overrides in RECIPES])
+    finish(start_ranks(TRAIN, str(store.path), str(folder), recipes))
+    return folder
+
+
+def test_weights_are_those_of_one_process(
+    store: featstore.Store, together: Path, tmp_path: Path
+) -> None:
+    for number, (name, overrides) in enumerate(RECIPES):
+        recipe, one = load_recipe(name, [*SAME, *overrides]), tmp_path / str(number)
         train(store, recipe, out=one, seed=3, device="cpu", log=lambda line: None)
-        two = tmp_path / "two" / str(number)
+        two = together / str(number)
         ours, theirs = (weights_of(run) for run in (two, one))
         assert ours.keys() == theirs.keys()
         for key in ours:
@@ -161,14 +198,13 @@ def history(run: Path) -> list[dict[str, float]]:
 
 
 def test_every_clip_is_learnt_from_once(
-    store: featstore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: featstore.Store, together: Path, tmp_path: Path
 ) -> None:
-    torchrun(WATCH, tmp_path, str(store.path), str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["", str(store.path), str(tmp_path)])
-    runpy.run_path(str(tmp_path / "program.py"))
-    first, second, alone = (
-        json.loads((tmp_path / name).read_text()) for name in ("0 of 2", "1 of 2", "0 of 1")
-    )
+    here: dict[str, Any] = {}
+    exec(WATCH, here)  # noqa: S102 - the same, in this process alone
+    here["watch"](store, tmp_path / "alone")
+    files = (together / "0 of 2", together / "1 of 2", tmp_path / "alone")
+    first, second, alone = (json.loads(file.read_text()) for file in files)
     numbers = {float(store[i][0, 0]): i for i in range(len(store))}
     assert len(numbers) == len(store)
     for one, two, whole in zip(first, second, alone, strict=True):
@@ -257,26 +293,11 @@ def test_one_process_speaks_and_writes(store: featstore.Store, undisturbed: Path
     assert sum(str(undisturbed) in line for line in runs) == 1
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def test_a_lost_process_ends_the_other_and_both_go_on(
     store: featstore.Store, undisturbed: Path, tmp_path: Path
 ) -> None:
-    out, port = tmp_path / "run", free_port()
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", COMMAND, *arguments(store, out)],
-            env=environment(RANK=rank, WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=port),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
+    out = tmp_path / "run"
+    ranks = start_ranks(COMMAND, *arguments(store, out))
     first, second = ranks
     assert first.stdout is not None
     assert any(line.startswith("epoch   3") for line in first.stdout)
@@ -289,8 +310,8 @@ def test_a_lost_process_ends_the_other_and_both_go_on(
     )
     assert not out.exists()
     assert (unfinished_of(out) / CHECKPOINT).is_file()
-    done = torchrun(COMMAND, tmp_path, *arguments(store, out))
-    assert "resuming an interrupted training after epoch" in done.stdout
+    stdout = finish(start_ranks(COMMAND, *arguments(store, out)))
+    assert "resuming an interrupted training after epoch" in stdout
     for file in ("weights.safetensors", "predictions.csv", "config.yaml"):
         assert (out / file).read_bytes() == (undisturbed / file).read_bytes()
 
