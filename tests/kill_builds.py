@@ -80,7 +80,7 @@ def main(data: Path, folder: Path, store_format: str, seed: int, kills: int) -> 
     assert seconds is not None
     rng = random.Random(seed)
     killed = resumed = number = 0
-    while killed < kills:
+    while killed < kills or not resumed:
         root = folder / f"killed{number}"
         number += 1
         ended = False

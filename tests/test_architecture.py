@@ -171,9 +171,9 @@ def test_wheel_runs_in_a_folder_with_its_own_models_and_pipeline(installed, tmp_
         (tmp_path / package / "__init__.py").write_text("raise ImportError('the wrong package')\n")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     for line in (
-        "demo-data data --clips 120",
+        "demo-data data --clips 60",
         "build --data data --backbone squeezenet1_1 --weights random --size 32 --fps 2",
-        "train --set train.epochs=1 --out runs/one",
+        "train --recipe baseline --set train.epochs=1 --out runs/one",
     ):
         done = subprocess.run(
             [installed / "featstore", *line.split()],

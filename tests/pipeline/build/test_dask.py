@@ -59,6 +59,7 @@ class Started:
     def _start(self, command: str, *given: str, **more: str) -> subprocess.Popen:
         quiet = {"DASK_LOGGING__DISTRIBUTED": "error"}
         short = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "4s"}
+        short["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"
         return subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.dask_{command}", *given],
             cwd=self.folder,
@@ -74,6 +75,11 @@ class Started:
         address = json.loads(self.file.read_text())["address"]
         with Client(address, set_as_default=False) as client:
             client.wait_for_workers(len(self.workers))
+
+    def remove(self, worker: subprocess.Popen) -> None:
+        worker.kill()
+        worker.wait()
+        self.workers.remove(worker)
 
     def stop(self) -> None:
         for process in (*self.workers, self.scheduler):
@@ -93,13 +99,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared(folder: Path) -> Iterator[Started]:
+def shared(folder: Path, bucket: str) -> Iterator[Started]:
+    """Two workers, which know the bucket."""
     started = Started(folder)
     started.start_worker()
     started.start_worker()
     started.wait()
     yield started
     started.stop()
+
+
+@pytest.fixture
+def victim(shared: Started) -> Iterator[subprocess.Popen]:
+    """A third worker, which ends with the test."""
+    worker = shared.start_worker()
+    shared.wait()
+    yield worker
+    shared.remove(worker)
 
 
 @pytest.fixture
@@ -211,13 +227,10 @@ def test_failed_clips_are_named_and_counted(shared: Started, tmp_path: Path) -> 
 
 
 def test_a_worker_that_is_killed_is_replaced_by_the_others(
-    data: Path, alone: featstore.Store, started: Started, tmp_path: Path
+    data: Path, alone: featstore.Store, shared: Started, victim: subprocess.Popen, tmp_path: Path
 ) -> None:
-    victim = started.start_worker()
-    started.start_worker()
-    started.wait()
     with after_units(5, victim.kill) as done:
-        path = build_on(options_of(data, tmp_path), started.file)
+        path = build_on(options_of(data, tmp_path), shared.file)
     assert len(done) == UNITS
     assert victim.wait() == -signal.SIGKILL
     assert contents(path) == contents(Path(alone.path))
@@ -226,16 +239,14 @@ def test_a_worker_that_is_killed_is_replaced_by_the_others(
 def test_a_worker_that_never_returns_is_given_up(
     data: Path,
     alone: featstore.Store,
-    started: Started,
+    shared: Started,
+    victim: subprocess.Popen,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cluster_module, "SECONDS_TO_STRAGGLE", 600)  # the scheduler finds out
-    victim = started.start_worker()
-    started.start_worker()
-    started.wait()
     with after_units(5, lambda: victim.send_signal(signal.SIGSTOP)) as done:
-        path = build_on(options_of(data, tmp_path), started.file)
+        path = build_on(options_of(data, tmp_path), shared.file)
     assert len(done) == UNITS
     assert contents(path) == contents(Path(alone.path))
 
@@ -244,14 +255,13 @@ def test_a_straggler_is_overtaken(
     data: Path,
     alone: featstore.Store,
     shared: Started,
+    victim: subprocess.Popen,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cluster_module, "SECONDS_TO_STRAGGLE", 0.5)
-    victim = shared.start_worker()
     with after_units(5, lambda: victim.send_signal(signal.SIGSTOP)) as done:
         path = build_on(options_of(data, tmp_path), shared.file)
-    victim.kill()
     assert sorted(done) == list(range(UNITS))
     assert contents(path) == contents(Path(alone.path))
 
@@ -278,15 +288,15 @@ def test_a_build_goes_on_after_its_scheduler_is_gone(
 
 
 def test_workers_that_compute_otherwise_are_refused_or_noted(
-    data: Path, started: Started, tmp_path: Path
+    data: Path, shared: Started, tmp_path: Path
 ) -> None:
-    started.start_worker()
-    started.start_worker(ATEN_CPU_CAPABILITY="default")
-    started.wait()
+    other = shared.start_worker(ATEN_CPU_CAPABILITY="default")
+    shared.wait()
     with pytest.raises(InputError, match="A worker has other numerics"):
-        build_on(options_of(data, tmp_path / "no"), started.file)
+        build_on(options_of(data, tmp_path / "no"), shared.file)
     mixed = options_of(data, tmp_path / "yes", allow_mixed_numerics=True)
-    found = featstore.open(build_on(mixed, started.file)).attributes["mixed_numerics"]
+    found = featstore.open(build_on(mixed, shared.file)).attributes["mixed_numerics"]
+    shared.remove(other)
     assert found
     assert all("cpu_capability" in line for line in found)
 
@@ -294,13 +304,7 @@ def test_workers_that_compute_otherwise_are_refused_or_noted(
 def test_workers_write_into_a_bucket(
     data: Path, alone: featstore.Store, shared: Started, tmp_path: Path, bucket: str
 ) -> None:
-    endpoint = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    own = Started(shared.folder)
-    try:
-        own.start_worker(**endpoint)
-        url = build_on(options_of(data, tmp_path, bucket=f"{bucket}/{tmp_path.name}"), own.file)
-    finally:
-        own.stop()
+    url = build_on(options_of(data, tmp_path, bucket=f"{bucket}/{tmp_path.name}"), shared.file)
     assert isinstance(url, str)
     found = {name: files_at(url).read(name) for name in files_at(url).names()}
     assert found == contents(Path(alone.path))
@@ -310,7 +314,7 @@ def test_processes_of_this_machine(
     data: Path, alone: featstore.Store, tmp_path: Path, folder: Path
 ) -> None:
     options, environment = options_of(data, tmp_path), dict(os.environ)
-    path = build_on(options, f"local:{len(os.sched_getaffinity(0))}")
+    path = build_on(options, "local:1")
     assert os.environ == environment
     assert contents(path) == contents(Path(alone.path))
 

@@ -10,7 +10,7 @@ from tests.builds import write_dataset
 from tests.folders import ROOT
 
 # More for a long night.
-KILLS = int(os.environ.get("FEATSTORE_TEST_KILLS", "8"))
+KILLS = int(os.environ.get("FEATSTORE_TEST_KILLS", "3"))
 NOT_BYTES_OF_STORES = (".cache.sqlite", ".build.json", ".lock")
 
 
