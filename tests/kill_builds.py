@@ -19,6 +19,7 @@ import zarr  # noqa: F401
 import featstore.format.layout
 import featstore.writing.writer
 import pipeline.build.extract.extractor  # noqa: F401
+from models.operators import declare_missing_operators
 from pipeline.build.build import build
 from pipeline.build.plan.build_plan import cache_of, plan_build
 from tests.builds import options_of, silent
@@ -75,6 +76,9 @@ def attempt(
 def main(data: Path, folder: Path, store_format: str, seed: int, kills: int) -> None:
     """Print how many builds were killed, and how many of them had finished units."""
     torch.set_num_threads(1)
+    declare_missing_operators()
+    import torchvision  # noqa: F401 - as the imports above
+
     featstore.format.layout.CHUNK_BYTES = 4 * 512 * 2  # 33 units
     _, seconds = attempt(data, folder / "undisturbed", store_format, None)
     assert seconds is not None
