@@ -15,17 +15,18 @@ CODE = """
 import sys
 from pipeline.cli import main
 sys.stderr = sys.stdout
-try:
-    main({arguments!r}, standalone_mode=False)
-except SystemExit as ended:
-    print("EXIT", ended.code)
+for arguments in {several!r}:
+    try:
+        main(arguments, standalone_mode=False)
+    except SystemExit as ended:
+        print("EXIT", ended.code)
 """
 
 
-def command(*arguments: str, hidden: tuple[str, ...] = HEAVY) -> str:
-    """Run a command where some modules are not installed; return what it printed."""
+def commands(*several: tuple[str, ...], hidden: tuple[str, ...] = HEAVY) -> str:
+    """Run commands where some modules are not installed; return what they printed."""
     # annotated_types comes with pydantic.
-    return " ".join(run(CODE.format(arguments=arguments), *(set(hidden) - {"annotated_types"})))
+    return " ".join(run(CODE.format(several=several), *(set(hidden) - {"annotated_types"})))
 
 
 def test_the_table_of_extras_is_that_of_the_installation() -> None:
@@ -48,14 +49,13 @@ def test_stores_are_read_without_extras(tmp_path: Path, suffix: str) -> None:
         "untrained": False,
     }
     path = str(write_store(tmp_path / f"s{suffix}", contents(**written)))
-    for arguments in (
+    assert "EXIT" not in commands(
         ("ls", "--stores", str(tmp_path)),
         ("info", path),
         ("verify", path),
         ("export", path, str(tmp_path / "arrays"), "--format", "npy"),
         ("export", path, str(tmp_path / f"copy{suffix}")),
-    ):
-        assert "EXIT" not in command(*arguments)
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_is_missing_is_said_with_how_to_install_it(
     if extra != "train":
         more = ["--data", str(table), "--stores", str(tmp_path)]
         more = more[:2] if arguments[0] == "finetune" else more
-    printed = command(*arguments, *more)
+    printed = commands((*arguments, *more))
     assert printed.endswith("EXIT 2")
     assert f"'.[{extra}]'" in printed
     assert "pip install" in printed
@@ -88,7 +88,7 @@ def test_what_is_missing_is_said_with_how_to_install_it(
 
 def test_only_what_is_missing_is_named(tmp_path: Path) -> None:
     path = str(write_store(tmp_path / "s.zarr"))
-    printed = command("train", "--store", path, hidden=("torch",))
+    printed = commands(("train", "--store", path), hidden=("torch",))
     assert "pip install torch (" in printed
 
 

@@ -24,10 +24,16 @@ TRIES = {
 }
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all faults, which build and encode what they harm once."""
+    return tmp_path_factory.mktemp("faults")
+
+
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_outcome_is_allowed(tmp_path: Path, fault: str) -> None:
+def test_every_outcome_is_allowed(home: Path, fault: str) -> None:
     _, do, _ = FAULTS[fault]
-    row = run_trials(fault, do, range(TRIES[fault]), tmp_path, seed=1, command="")
+    row = run_trials(fault, do, range(TRIES[fault]), home, seed=1, command="")
     assert row.counts.total() == TRIES[fault]
     assert not row.bad
 

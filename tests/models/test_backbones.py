@@ -43,7 +43,8 @@ def takes(network: torch.nn.Module, kind: str, window: int, size: int) -> bool:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_sizes_and_windows_of_the_catalogue_are_those_that_networks_take(name: str) -> None:
     spec = BACKBONES[name]
-    network = build_backbone(name).network.to("meta")
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):  # regnet computes its widths
+        network = build_backbone(name).network.to("meta")
     size, window = spec.size or 224, spec.window or 16
     assert takes(network, spec.kind, window, size)
     for longer in (1, 16):

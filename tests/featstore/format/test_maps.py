@@ -146,13 +146,13 @@ kept = map_pieces([Piece(Path({str(tmp_path / "one")!r}), 0, {PAGE})])
         (".h5", "none", 5),
     ],
 )
-def test_a_store_of_2000_chunks_streams_with_few_files(
+def test_a_store_of_600_chunks_streams_with_few_files(
     tmp_path, suffix: str, codec: str, chunk_rows: int
 ) -> None:
     from featstore.format.codecs import Codec
     from tests.stores import contents, write_store
 
-    sizes = [chunk_rows] * 2000
+    sizes = [chunk_rows] * 600
     made = contents(sizes, chunk_rows=chunk_rows, codec=Codec(compression=codec))
     path = write_store(tmp_path / f"s{suffix}", made)
     code = f"""
@@ -164,5 +164,5 @@ print(sum(len(batch.clips) for batch in store.stream(64, 0)))
 print(sum(len(clip) for clip in store))
 """
     kind = "MappedRows" if chunk_rows == 256 and codec == "none" else "DecodedRows"
-    expected = [kind, "2000", "2000", str(2000 * chunk_rows)]
-    assert run_with_few_files(256, code).split() == expected
+    expected = [kind, "600", "600", str(600 * chunk_rows)]
+    assert run_with_few_files(80, code).split() == expected

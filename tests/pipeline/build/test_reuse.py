@@ -47,8 +47,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("chunk_rows", [7, 1000])
+@pytest.mark.parametrize(("change", "chunk_rows"), zip(CHANGES, [7, 1000, 7, 1000], strict=True))
 def test_what_is_no_feature_is_copied_whole(
     tmp_path, data, change: str, chunk_rows: int, computed, monkeypatch
 ) -> None:
@@ -64,7 +63,7 @@ def test_what_is_no_feature_is_copied_whole(
     same_as_extracted(store, data, tmp_path / "elsewhere")
 
 
-@pytest.mark.parametrize("chunk_rows", [3, 7, 1000])
+@pytest.mark.parametrize("chunk_rows", [3, 1000])
 def test_more_videos_and_intervals_are_computed_alone(
     tmp_path, data, chunk_rows: int, computed, monkeypatch
 ) -> None:

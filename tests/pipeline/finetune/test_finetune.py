@@ -272,18 +272,17 @@ def test_killed_twice_and_continued_to_the_same_bytes(
     killed_after("epoch   2", data, out)
     assert not out.exists()
     lines: list[str] = []
-    finetune(of(data, tmp_path / "features"), QUICK, out=out, log=lines.append)
+    options = of(data, tmp_path / "features")
+    with pytest.raises(InputError, match=r"another configuration .*lr"):
+        finetune(options, Tuning(lr=1e-4), out=out, log=silent)
+    finetune(options, QUICK, out=out, log=lines.append)
     assert any("resuming an interrupted finetuning after epoch" in line for line in lines)
     assert out.read_bytes() == tuned.read_bytes()
     assert not unfinished_of(out).exists()
 
 
-def test_another_command_does_not_go_on(data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "cut.safetensors"
-    killed_after("epoch   2", data, out)
+def test_a_finetuning_that_runs_is_left_alone(data: Path, tmp_path: Path) -> None:
     options = of(data, tmp_path / "features")
-    with pytest.raises(InputError, match=r"another configuration .*lr"):
-        finetune(options, Tuning(lr=1e-4), out=out, log=silent)
     with unfinished_folder(tmp_path / "busy.safetensors", {}), pytest.raises(BusyError):
         finetune(options, QUICK, out=tmp_path / "busy.safetensors", log=silent)
 

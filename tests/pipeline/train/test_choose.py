@@ -125,7 +125,7 @@ def test_the_winner_has_the_weights_of_its_recipe_alone_also_after_a_kill(
 ) -> None:
     monkeypatch.setattr(choose_module, "FEW_CLIPS", few)
     monkeypatch.setattr(choose_module, "FIRST_STEPS", 1)
-    store, several = ordered_store(), portfolio("linear", "mlp", "tcn", "attentive", epochs=15)
+    store, several = ordered_store(90), portfolio("linear", "mlp", "tcn", "attentive", epochs=15)
 
     def until(count: int) -> object:
         lines = iter(range(count))

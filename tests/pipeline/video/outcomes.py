@@ -173,4 +173,8 @@ def _on_time(path: Path, index: VideoIndex) -> bool:
     """Tell whether frames have the times that they were encoded with, or that ffmpeg states."""
     seconds = index.seconds - index.seconds[0]
     encoded = np.arange(len(index)) / RATE
-    return any(np.abs(seconds - own).max() < 0.002 for own in (encoded, times(path)))
+    return _near(seconds, encoded) or _near(seconds, times(path))
+
+
+def _near(seconds: np.ndarray, expected: np.ndarray) -> bool:
+    return bool(np.abs(seconds - expected).max() < 0.002)

@@ -32,8 +32,12 @@ def test_every_frame_is_the_one_of_sequential_decoding(tmp_path: Path, kind: str
     assert max(off(one, other) for one, other in zip(expected, pictures, strict=True)) < 2.5
 
     rng = np.random.default_rng(0)
-    some = [rng.choice(30, rng.integers(1, 9), replace=False) for _ in range(20)]
-    for frames in ([*range(30)], *([n] for n in range(30)), *(sorted(s.tolist()) for s in some)):
+    some = [rng.choice(30, rng.integers(1, 9), replace=False) for _ in range(6)]
+    for frames in (
+        [*range(30)],
+        *([n] for n in range(0, 30, 2)),
+        *(sorted(s.tolist()) for s in some),
+    ):
         found = luma(path, index, frames)
         assert list(found) == frames
         for number, picture in found.items():
