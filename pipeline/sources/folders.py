@@ -19,13 +19,15 @@ from pipeline.sources.files import (
     without_suffix,
 )
 from pipeline.sources.labels import ClassList, listing, read_classes
+from pipeline.sources.subjects import SUBJECT_HELP, name_subjects
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folders(Source):
     """Whole videos in ``DIR/{train,val,test}/<class>/``, or ``DIR/<class>/`` to split by folds.
 
-    A folder of numbered images is a video. The group in UCF101's file names is the subject.
+    A folder of numbered images is a video. ``--subject`` finds the subject in a
+    video's path; without it, the group in UCF101's file names is the subject.
     """
 
     name: ClassVar[str] = "folders"
@@ -34,6 +36,7 @@ class Folders(Source):
     folds: int | None = option(None, help="Split by subject into this many folds.")
     fold: int | None = option(None, help="Fold that becomes test, from 0; the next becomes val.")
     classes: Path | None = option(None, help="Class list: a file with one name per line.")
+    subject: str | None = option(None, help=SUBJECT_HELP)
 
     def read(self, like: ClassList | None = None) -> Dataset:
         """Read the folders; see `Source.read`."""
@@ -51,13 +54,16 @@ class Folders(Source):
                 f"{self.data} holds no video in its class folders; use folders of numbered images "
                 f"or {listing(sorted(VIDEO_SUFFIXES))}"
             )
+        drafts, notes = name_subjects(drafts, self.subject)
+        if skipped:
+            notes.append(f"Skipped, not videos: {listing(skipped)}.")
         return assemble(
             drafts,
             title=self.data.resolve().name,
             classes=read_classes(self.classes) if self.classes else None,
             fold=fold,
             like=like,
-            notes=[f"Skipped, not videos: {listing(skipped)}."] if skipped else (),
+            notes=notes,
         )
 
     def _class_folders(self, fold: Fold | None) -> Iterator[tuple[Split | None, Path]]:

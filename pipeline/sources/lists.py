@@ -21,6 +21,7 @@ from pipeline.sources.files import (
 from pipeline.sources.labels import ClassList, read_classes
 from pipeline.sources.names import on_disk
 from pipeline.sources.rows import Row, read_lines, read_table
+from pipeline.sources.subjects import SUBJECT_HELP, name_subjects
 
 KINETICS = ("label", "youtube_id", "time_start", "time_end")
 
@@ -47,6 +48,7 @@ class Lists(Source):
     val_list: Path | None = option(None, help="List of the val videos; by default from train.")
     test_list: Path = option(help="List of the test videos.")
     classes: Path | None = option(None, help="Class list: a file with one name per line.")
+    subject: str | None = option(None, help=SUBJECT_HELP)
 
     def read(self, like: ClassList | None = None) -> Dataset:
         """Read the lists; see `Source.read`."""
@@ -59,13 +61,14 @@ class Lists(Source):
         drafts = [
             draft for split, file in files if file for draft in self._drafts(file, split, notes)
         ]
+        drafts, subjects = name_subjects(drafts, self.subject)
         classes = read_classes(self.classes) if self.classes else None
         return assemble(
             drafts if classes or like else _without_list(drafts),
             title=f"{self.data.resolve().name} {self.train_list.stem} {self.test_list.stem}",
             classes=classes,
             like=like,
-            notes=notes,
+            notes=[*subjects, *notes],
         )
 
     def _drafts(self, file: Path, split: Split, notes: list[str]) -> list[Draft]:
