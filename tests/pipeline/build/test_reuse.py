@@ -47,7 +47,9 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize(("change", "chunk_rows"), zip(CHANGES, [7, 1000, 7, 1000], strict=True))
+@pytest.mark.parametrize(
+    ("change", "chunk_rows"), list(zip(CHANGES, [7, 1000, 7, 1000], strict=True))
+)
 def test_what_is_no_feature_is_copied_whole(
     tmp_path, data, change: str, chunk_rows: int, computed, monkeypatch
 ) -> None:

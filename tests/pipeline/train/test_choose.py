@@ -136,7 +136,7 @@ def test_the_winner_has_the_weights_of_its_recipe_alone_also_after_a_kill(
 
         return log
 
-    for count in (3, 7, 12):
+    for count in (3, 6, 9):
         with pytest.raises(KeyboardInterrupt):
             train(store, several, out=tmp_path / "run", device="cpu", log=until(count))
         assert unfinished_of(tmp_path / "run").is_dir()
