@@ -137,17 +137,18 @@ def recipes(name: str | None, as_json: bool) -> None:
     """List the recipes, or the fields of recipe NAME.
 
     For each field: its value in this recipe, its default, and its meaning. `featstore train --set`
-    changes a field. NAME may also be a YAML file.
+    changes a field. NAME may also be a YAML file, or auto, whose candidates are listed.
     """
-    from pipeline.train.recipes.describe import fields_of, summaries
+    from pipeline.train.recipes.describe import candidates, fields_of, summaries
     from pipeline.train.recipes.load import load_recipe
+    from pipeline.train.recipes.portfolio import AUTO
 
-    if name is None:
-        found = summaries()
+    if name in (None, AUTO):
+        found = summaries() if name is None else candidates()
         if as_json:
-            say_json({"recipes": found})
+            say_json({"recipes": found} if name is None else {"recipe": AUTO, "candidates": found})
         else:
-            say(_aligned([["recipe", "head", "about"], *(list(row.values()) for row in found)]))
+            say(_aligned([list(found[0]), *(list(row.values()) for row in found)]))
         return
     fields = fields_of(load_recipe(name))
     if as_json:

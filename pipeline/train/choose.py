@@ -1,9 +1,7 @@
 """Choose a recipe of a portfolio by successive halving on val, or by cross-validation.
 
 Every recipe is trained for some epochs, the best third for three times as many, and so on, until
-one is left. It then competes with the recipes that need no training. Test is never looked at. A
-training that was stopped goes on from its checkpoint, so nothing is trained twice, and a killed
-process goes on where it was.
+one is left. It then competes with the recipes that need no training. Test is never looked at.
 """
 
 from __future__ import annotations
@@ -12,89 +10,25 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from featstore import InputError, Store
-from featstore.text import count_of
-from pipeline.metrics.classification import MAIN_SCORES
-from pipeline.report.portfolio import candidate_log
 from pipeline.runs.folder import CHECKPOINT
 from pipeline.system.distributed import processes
-from pipeline.system.out_of_memory import is_out_of_memory
-from pipeline.train.checkpoint import read_checkpoint
 from pipeline.train.data.checks import Parts
-from pipeline.train.epochs import fit
+from pipeline.train.folds import Fold, folds_of
 from pipeline.train.recipes.load import Recipe
 from pipeline.train.recipes.portfolio import Portfolio
-from pipeline.train.trial import FIRST_RUNG, REDUCTION, best_of, learner_of, promoted
-from pipeline.types import Clips, Log
+from pipeline.train.tournament import Tournament, learns
+from pipeline.train.trial import FIRST_RUNG
+from pipeline.types import Log
 
-# The standard error of an accuracy on n clips is 0.5 / sqrt(n) at most: 2.5 points with 400. Below
-# that recipes cannot be told apart by val, and trainings are short enough to make several.
-FEW_CLIPS = 400
-FOLDS = 3  # each trains on two thirds of train and val, about as many clips as train has
 # Weights have hardly moved before so many steps; with few clips that takes many epochs.
 FIRST_STEPS = 200
 MOST_NEIGHBOURS = 50_000  # training clips that every clip is compared with
-
-Fold = tuple[Clips, Clips]
-
-
-class PausedError(Exception):
-    """Ends a training that may go on later."""
-
-
-@dataclass(slots=True)
-class Candidate:
-    """A recipe of the portfolio and its scores.
-
-    Attributes
-    ----------
-    recipe : Recipe
-    number : int
-    learns : bool
-        Whether it is trained, or needs no training.
-    histories : list of list of dict
-        Rows by epoch, for each fold.
-    why : str
-        Why its training failed; empty where it did not.
-    """
-
-    recipe: Recipe
-    number: int
-    learns: bool
-    histories: list[list[dict[str, Any]]] = field(default_factory=list)
-    why: str = ""
-
-    def curve(self, folds: Sequence[Fold], name: str = "") -> list[float]:
-        """Return the score by epoch: the mean of folds, weighted by their val clips.
-
-        Without a name the score is the mean of top-1 and mean class accuracy.
-        """
-        names = [name] if name else MAIN_SCORES
-        epochs = max(map(len, self.histories))
-        weights = [len(val) for _, val in folds]
-        rows = np.array(
-            [
-                [
-                    np.mean([rows[min(epoch, len(rows) - 1)][f"val_{one}"] for one in names])
-                    for epoch in range(epochs)  # a fold that ended early keeps its last score
-                ]
-                for rows in self.histories
-            ]
-        )
-        return [float(score) for score in np.average(rows, axis=0, weights=weights)]
-
-    def best(self, folds: Sequence[Fold]) -> float:
-        """Return the score of the best epoch so far."""
-        curve = self.curve(folds)
-        return curve[best_of(curve, "top1")]
 
 
 def choose(
@@ -142,7 +76,7 @@ def choose(
     folds, why = folds_of(store, parts)
     log(why)
     recipes = fitting(store, portfolio, parts)
-    tournament = _Tournament(store, recipes, folds, seed, device, unfinished, log)
+    tournament = Tournament(store, recipes, folds, seed, device, unfinished, log)
     first = max(FIRST_RUNG, math.ceil(FIRST_STEPS / _steps_an_epoch(folds, recipes)))
     winner, reason = tournament.run(first)
     if len(folds) == 1:
@@ -159,47 +93,6 @@ def choose(
         "candidates": tournament.rows(winner),
     }
     return winner.recipe, about
-
-
-def folds_of(store: Store, parts: Parts) -> tuple[list[Fold], str]:
-    """Return what candidates train on and are scored on, and a sentence that says why.
-
-    That is train and val; with fewer than `FEW_CLIPS` val clips it is `FOLDS` folds of both, each
-    person in one of them, where that scores more clips. A clip counts only if its class is among
-    the training clips of its fold.
-    """
-    train, val = parts["train"], parts["val"]
-    what = "subject" if store.subjects_known else "video"
-    who = store.subjects if store.subjects_known else store.videos
-    error = f"{100 * 0.5 / math.sqrt(len(val)):.1f} points"
-    single = f"The recipes are compared on val: {count_of(len(val), 'clip')}, standard error of "
-    single += f"an accuracy at most {error}."
-    if len(val) >= FEW_CLIPS:
-        return [(train, val)], single
-    clips = np.sort(np.concatenate([train, val]))
-    groups = who[clips]
-    count = min(FOLDS, len(np.unique(groups)))
-    folds = _grouped(store, clips, groups, count) if count > 1 else []
-    if (scored := sum(len(fold[1]) for fold in folds)) <= len(val):
-        return [(train, val)], single
-    return folds, (
-        f"Val has {count_of(len(val), 'clip')}, with a standard error of an accuracy of up to "
-        f"{error}: the recipes are compared by cross-validation in {count} folds of train and "
-        f"val, each {what} in one fold, on {count_of(scored, 'clip')}."
-    )
-
-
-def _grouped(store: Store, clips: Clips, groups: Any, count: int) -> list[Fold]:
-    """Divide clips into folds that share no group."""
-    from sklearn.model_selection import GroupKFold  # takes a second to import
-
-    folds = []
-    for learnt, held_out in GroupKFold(count).split(clips, groups=groups):
-        train, val = clips[learnt], clips[held_out]
-        val = val[np.isin(store.labels[val], store.labels[train])]
-        if len(val):
-            folds.append((train, val))
-    return folds
 
 
 def fitting(store: Store, portfolio: Portfolio, parts: Parts) -> list[Recipe]:
@@ -220,124 +113,5 @@ def fitting(store: Store, portfolio: Portfolio, parts: Parts) -> list[Recipe]:
 
 
 def _steps_an_epoch(folds: Sequence[Fold], recipes: Sequence[Recipe]) -> int:
-    sizes = [recipe.train.batch_size for recipe in recipes if _learns(recipe)]
+    sizes = [recipe.train.batch_size for recipe in recipes if learns(recipe)]
     return math.ceil(min(len(train) for train, _ in folds) / max(sizes, default=1))
-
-
-def _learns(recipe: Recipe) -> bool:
-    from models.heads import HEADS
-
-    return HEADS[recipe.head.kind].learns
-
-
-@dataclass(slots=True)
-class _Tournament:
-    """Trains the recipes, rung by rung."""
-
-    store: Store
-    recipes: Sequence[Recipe]
-    folds: Sequence[Fold]
-    seed: int
-    device: torch.device
-    unfinished: Path
-    log: Log
-    candidates: list[Candidate] = field(default_factory=list)
-
-    def run(self, first: int) -> tuple[Candidate, str]:
-        """Return the winner, and why it won."""
-        self.candidates = [
-            Candidate(recipe, number, _learns(recipe)) for number, recipe in enumerate(self.recipes)
-        ]
-        untrained = self._rung([one for one in self.candidates if not one.learns], 1)
-        left = [one for one in self.candidates if one.learns]
-        most = max((one.recipe.train.epochs for one in left), default=0)
-        rung, rungs = min(first, most), list[str]()
-        while left:
-            left = self._rung(left, rung)
-            rungs.append(f"{len(left)} after {count_of(rung, 'epoch')}")
-            left = left[:1] if rung == most else left[: promoted(len(left))]
-            if len(left) < 2:
-                break
-            rung = min(rung * REDUCTION, most)
-        if len(self.folds) == 1 and rung < most:  # the run itself goes on with these weights
-            left = self._rung(left, most)
-        if not untrained and not left:
-            raise InputError(self.candidates[0].why)
-        winner = self._ranked([*untrained, *left])[0]
-        return winner, self._reason(winner, untrained, left, rungs)
-
-    def _rung(self, candidates: Sequence[Candidate], until: int) -> list[Candidate]:
-        """Train up to an epoch; return those that did not fail, the best first."""
-        for one in candidates:
-            try:
-                one.histories = [
-                    self._history(one, number, until) for number in range(len(self.folds))
-                ]
-            except (InputError, MemoryError, RuntimeError) as error:
-                if not isinstance(error, InputError) and not is_out_of_memory(error):
-                    raise
-                one.why = str(error)
-            self.log(candidate_log(self._row(one)))
-        return self._ranked([one for one in candidates if not one.why])
-
-    def _history(self, one: Candidate, number: int, until: int) -> list[dict[str, Any]]:
-        """Train on one fold up to an epoch, from where it was; return a row an epoch."""
-        path, (train, val) = self.checkpoint(one, number), self.folds[number]
-        rows = read_checkpoint(path)[1]["history"] if path.exists() else []
-
-        def pause(row: dict[str, Any]) -> None:
-            if row["epoch"] >= until:
-                raise PausedError
-
-        if len(rows) < until:
-            begun = learner_of(
-                self.store, one.recipe, train, val, seed=self.seed, device=self.device
-            )
-            with begun as learner, suppress(PausedError):
-                fit(learner, val, log=_silent, checkpoint=path, after_epoch=pause)
-            rows = read_checkpoint(path)[1]["history"]
-        return list(rows)
-
-    def checkpoint(self, one: Candidate, number: int) -> Path:
-        """Return where the training of one fold is kept."""
-        return self.unfinished / f"{one.recipe.name}-fold{number}-{CHECKPOINT}"
-
-    def _ranked(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        return sorted(candidates, key=lambda one: (-one.best(self.folds), one.number))
-
-    def _reason(
-        self,
-        winner: Candidate,
-        untrained: Sequence[Candidate],
-        left: Sequence[Candidate],
-        rungs: Sequence[str],
-    ) -> str:
-        text = f"{winner.recipe.name} won with {100 * winner.best(self.folds):.1f} %"
-        others = [one for one in (*untrained[:1], *left[:1]) if one is not winner]
-        if others:
-            other = others[0]
-            kind = "trained" if other.learns else "training-free"
-            score = f"{100 * other.best(self.folds):.1f} %"
-            text += f"; the best {kind} recipe, {other.recipe.name}, has {score}"
-        if rungs:
-            text += f". Trained recipes compared: {', '.join(rungs)}"
-        return text + "."
-
-    def rows(self, winner: Candidate) -> list[dict[str, Any]]:
-        """Tabulate the candidates, the best first, those that failed last."""
-        ranked = self._ranked([one for one in self.candidates if not one.why])
-        failed = [one for one in self.candidates if one.why]
-        return [self._row(one) | {"won": one is winner} for one in [*ranked, *failed]]
-
-    def _row(self, one: Candidate) -> dict[str, Any]:
-        row = {"recipe": one.recipe.name, "standardise": one.recipe.data.standardise}
-        if one.why:
-            return {**row, "failed": one.why}
-        best = best_of(one.curve(self.folds), "top1")
-        scores = {name: one.curve(self.folds, name)[best] for name in MAIN_SCORES}
-        epochs = max(map(len, one.histories)) if one.learns else 0
-        return {**row, "epochs": epochs, "score": one.best(self.folds), **scores}
-
-
-def _silent(line: str) -> None:
-    pass

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from pipeline.train.recipes.fields import Recipe, head_section
 from pipeline.train.recipes.load import load_recipe, recipe_names
+from pipeline.train.recipes.portfolio import AUTO, load_portfolio
 
 _ENTRY = re.compile(r"^(\w[\w, ]*?)(?: : .*)?$")
 
@@ -35,15 +36,29 @@ class FieldMeaning(NamedTuple):
 
 
 def summaries() -> list[dict[str, str]]:
-    """Return every recipe with its head and the first sentence of its file."""
+    """Return the portfolio, and every recipe with its head and the first sentence of its file."""
     folder = resources.files("pipeline.train.recipes")
-    return [
+    count = len(candidates())
+    portfolio = f"The default: val chooses one of {count} candidates, made of the recipes below."
+    return [{"recipe": AUTO, "head": "several", "about": portfolio}] + [
         {
             "recipe": name,
             "head": load_recipe(name).head.kind,
             "about": first_sentence(_comment((folder / f"{name}.yaml").read_text("utf-8"))),
         }
         for name in recipe_names()
+    ]
+
+
+def candidates() -> list[dict[str, str]]:
+    """Return the candidates of the portfolio, the simplest first."""
+    return [
+        {
+            "candidate": recipe.name,
+            "head": recipe.head.kind,
+            "standardise": recipe.data.standardise,
+        }
+        for recipe in load_portfolio().recipes
     ]
 
 

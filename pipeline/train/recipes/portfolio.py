@@ -69,8 +69,15 @@ def load_recipes(
     >>> [recipe.name for recipe in load_recipes("auto").recipes][-3:]
     ['bilstm', 'bilstm-train', 'bilstm-clip']
     """
-    if str(name_or_path) != AUTO:
-        return load_recipe(name_or_path, overrides)
+    return (
+        load_portfolio(overrides)
+        if str(name_or_path) == AUTO
+        else load_recipe(name_or_path, overrides)
+    )
+
+
+def load_portfolio(overrides: Sequence[str] = ()) -> Portfolio:
+    """Return the portfolio ``auto``; see `load_recipes`."""
     for override in overrides:
         if override.strip().startswith("head."):
             raise InputError(

@@ -12,6 +12,7 @@ from featstore import Store
 from pipeline.cli import main
 from pipeline.metrics.classification import SCORES
 from pipeline.train.recipes.load import load_recipe
+from pipeline.train.recipes.portfolio import load_portfolio
 from pipeline.train.train import train
 from tests.builds import build, options_of, silent, write_dataset
 
@@ -185,8 +186,16 @@ class TestRecipes:
         from pipeline.train.recipes.load import recipe_names
 
         found = document("recipes")["recipes"]
-        assert [row["recipe"] for row in found] == recipe_names()
+        assert [row["recipe"] for row in found] == ["auto", *recipe_names()]
         assert all(row["about"] for row in found)
+
+    def test_the_default_is_listed_with_its_candidates(self) -> None:
+        found = document("recipes", "auto")["candidates"]
+        assert [row["candidate"] for row in found] == [
+            recipe.name for recipe in load_portfolio().recipes
+        ]
+        assert f" {len(found)} candidates" in document("recipes")["recipes"][0]["about"]
+        assert found[-1] == {"candidate": "bilstm-clip", "head": "recurrent", "standardise": "clip"}
 
     def test_fields_are_those_of_set(self) -> None:
         fields = {row["name"]: row for row in document("recipes", "tcn")["fields"]}

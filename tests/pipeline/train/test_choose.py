@@ -8,8 +8,9 @@ from featstore import InputError
 from pipeline.runs.files import read_config, read_metrics
 from pipeline.runs.folder import unfinished_of
 from pipeline.train import choose as choose_module
-from pipeline.train.choose import FEW_CLIPS, FOLDS, folds_of
+from pipeline.train import folds as folds_module
 from pipeline.train.evaluate import rescore
+from pipeline.train.folds import FEW_CLIPS, FOLDS, folds_of
 from pipeline.train.learner import Learner
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.recipes.portfolio import Portfolio, load_recipes
@@ -123,7 +124,7 @@ def test_test_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_winner_has_the_weights_of_its_recipe_alone_also_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(choose_module, "FEW_CLIPS", few)
+    monkeypatch.setattr(folds_module, "FEW_CLIPS", few)
     monkeypatch.setattr(choose_module, "FIRST_STEPS", 1)
     store, several = ordered_store(90), portfolio("linear", "mlp", "tcn", "attentive", epochs=15)
 
