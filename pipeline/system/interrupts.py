@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType
 
 
@@ -25,14 +26,15 @@ def held_interrupts() -> Iterator[None]:
     if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
+    # Starting multiprocessing's resource tracker unblocks the signal in the thread that does it.
+    resource_tracker.ensure_running()
     came: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)
 
-    before = signal.signal(
-        signal.SIGINT, note
-    )  # a thread of another library may receive the signal
+    # Not the mask alone: a thread of another library may receive the signal.
+    before = signal.signal(signal.SIGINT, note)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

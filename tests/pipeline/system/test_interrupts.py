@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.system.interrupts import held_interrupts
+from tests.folders import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +46,19 @@ def test_processes_that_start_meanwhile_do_not_see_it() -> None:
 def test_without_an_interrupt_nothing_happens() -> None:
     with held_interrupts():
         pass
+
+
+def test_processes_of_multiprocessing_do_not_see_it_either() -> None:
+    code = """
+import signal
+from multiprocessing import resource_tracker
+from pipeline.system.interrupts import held_interrupts
+from tests.folders import ROOT
+with held_interrupts():
+    resource_tracker.ensure_running()  # as the first process does
+    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+    child = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert child.stdout == "True\n"
