@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,8 @@ def drawn() -> Iterator[NDArray[np.uint8]]:
         yield np.clip(picture, 16, 235).astype(np.uint8)
 
 
-def encode(paths: dict[int, Path]) -> None:
-    """Encode what is drawn with each interval of key frames: H.264, yuv420p, neutral chroma."""
+def encode(paths: dict[int, Path], frames: int = DRAWN) -> None:
+    """Encode drawn frames with each interval of key frames: H.264, yuv420p, neutral chroma."""
     outputs = []
     for interval, path in paths.items():
         own = {"g": str(interval), "x264-params": f"scenecut=0:keyint={interval}"}
@@ -81,7 +82,7 @@ def encode(paths: dict[int, Path]) -> None:
     frame = av.VideoFrame(WIDTH, HEIGHT, "yuv420p")
     for plane in list(frame.planes)[1:]:
         plane.update(np.full(plane.buffer_size, 128, np.uint8).tobytes())
-    for number, picture in enumerate(drawn()):
+    for number, picture in enumerate(islice(drawn(), frames)):
         rows = np.zeros((HEIGHT, frame.planes[0].line_size), np.uint8)
         rows[:, :WIDTH] = picture
         frame.planes[0].update(rows.tobytes())
@@ -138,7 +139,7 @@ def recording(folder: Path, interval: int, minutes: int) -> Path:
     return path
 
 
-def intervals_of(minutes: int) -> list[tuple[int, int]]:
+def intervals_of(minutes: float) -> list[tuple[int, int]]:
     """Return annotated intervals in frames: back to back, with some gaps and some overlaps.
 
     Of ten clips one begins a second before the last one ends, and one 1 to 10 seconds after.
@@ -153,7 +154,7 @@ def intervals_of(minutes: int) -> list[tuple[int, int]]:
     return found
 
 
-def annotate(path: Path, video: Path, minutes: int) -> Path:
+def annotate(path: Path, video: Path, minutes: float) -> Path:
     """Write the table of clips of the first minutes; of ten clips one is val and one is test."""
     intervals = intervals_of(minutes)
     with path.open("w", newline="") as stream:

@@ -140,7 +140,7 @@ def contents(row_size: Ints, dim: int, chunk_rows: int | None = None) -> Content
         "key": "be" * 32,
         "title": "benchmark",
         "subjects_known": True,
-        "features": {"dim": dim},
+        "features": {"dim": dim, "imported": "random numbers", "dtype": "float32"},
         "clips": {"train": clips, "val": 0, "test": 0},
     }
     layout = Layout(row_size, dim, chunk_rows or default_chunk_rows(dim, steps))

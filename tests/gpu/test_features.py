@@ -1,5 +1,7 @@
 """Features of a GPU against the CPU's, in every precision."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,17 @@ def few(data: Path) -> Path:
     return write_table(data.parent / "few.csv", [*rows, row("test.avi", 16, 24, "test")])
 
 
+@pytest.fixture(scope="module")
+def expected(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], np.ndarray]:
+    """The CPU's rows of a backbone, computed once."""
+
+    @cache
+    def expected(backbone: str) -> np.ndarray:
+        return rows_of(few, tmp_path_factory.mktemp(backbone), backbone)[0]
+
+    return expected
+
+
 def rows_of(data: Path, stores: Path, backbone: str, **more: object) -> tuple[np.ndarray, Store]:
     options = {"size": SIZES[backbone], "window": 4, "hop": 1, "normalise": "0.4,0.2"}
     store = build(options_of(data, stores, backbone=backbone, **options, **more))
@@ -37,11 +50,12 @@ def check(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
     assert (distances.argmin(axis=1) == np.arange(len(found))).all()
 
 
-def test_float32(few: Path, tmp_path: Path, device: torch.device) -> None:
-    expected, _ = rows_of(few, tmp_path / "cpu", "resnet18")
+def test_float32(
+    few: Path, tmp_path: Path, device: torch.device, expected: Callable[[str], np.ndarray]
+) -> None:
     more = {"device": str(device), "workers": 4, "batch_size": 5}
-    found, store = rows_of(few, tmp_path / "device", "resnet18", **more)
-    check(found, expected, TOLERANCES["float32"])
+    found, store = rows_of(few, tmp_path, "resnet18", **more)
+    check(found, expected("resnet18"), TOLERANCES["float32"])
     if device.type == "cuda":
         assert store.attributes["numerics"]["device"] == torch.cuda.get_device_name(device)
 
@@ -49,12 +63,16 @@ def test_float32(few: Path, tmp_path: Path, device: torch.device) -> None:
 @pytest.mark.parametrize("precision", TOLERANCES)
 @pytest.mark.parametrize("backbone", SIZES)
 def test_precisions(
-    few: Path, tmp_path: Path, gpu: torch.device, backbone: str, precision: str
+    few: Path,
+    tmp_path: Path,
+    gpu: torch.device,
+    expected: Callable[[str], np.ndarray],
+    backbone: str,
+    precision: str,
 ) -> None:
-    expected, _ = rows_of(few, tmp_path / "cpu", backbone)
     more = {"device": str(gpu), "precision": precision, "batch_size": None}
-    found, store = rows_of(few, tmp_path / "gpu", backbone, **more)
-    check(found, expected, TOLERANCES[precision])
+    found, store = rows_of(few, tmp_path, backbone, **more)
+    check(found, expected(backbone), TOLERANCES[precision])
     size = store.attributes["numerics"]["batch_shape"][0]
     assert size in {2**power for power in range(9)}
     error = read_provenance(store.path).get("precision_error")
@@ -63,9 +81,9 @@ def test_precisions(
         assert 0 < error["relative_rms"] <= TOLERANCES[precision]
 
 
-def test_wrong_rows_are_seen(few: Path, tmp_path: Path) -> None:
-    expected, _ = rows_of(few, tmp_path / "cpu", "resnet18")
+def test_wrong_rows_are_seen(expected: Callable[[str], np.ndarray]) -> None:
+    rows = expected("resnet18")
     with pytest.raises(AssertionError):
-        check(np.roll(expected, 1, axis=0), expected, 1.0)
+        check(np.roll(rows, 1, axis=0), rows, 1.0)
     with pytest.raises(AssertionError):
-        check(expected * 1.002, expected, TOLERANCES["float32"])
+        check(rows * 1.002, rows, TOLERANCES["float32"])
