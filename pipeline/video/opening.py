@@ -64,7 +64,7 @@ def open_video(
 
     try:
         return _open(path, data, max_pixels, untrimmed=untrimmed)
-    except av.ArgumentError:
+    except ValueError:  # PyAV before 17 has no name of its own for it
         if not (name := _refused_format(path)):
             raise
     title = av.ContainerFormat(name).long_name
