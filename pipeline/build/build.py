@@ -215,10 +215,10 @@ def _copies(
     log: Log,
 ) -> Copies:
     """Find the rows that other stores hold, and say so."""
-    from pipeline.build.reuse import find_copies, wanted_of
+    from pipeline.build.reuse import criteria_of, find_copies
 
-    wanted = wanted_of(plan, statistics, numerics)
-    copies = find_copies(plan.options.store, wanted, [own[:, 0] for own in inputs])
+    criteria = criteria_of(plan, statistics, numerics)
+    copies = find_copies(plan.options.store, criteria, [frames[:, 0] for frames in inputs])
     for line in copies.lines():
         log(line)
     return copies

@@ -47,8 +47,8 @@ def check_weights(plan: BuildPlan, cache: Cache) -> None:
     InputError
     """
     path = plan.weights.path
-    known = {} if path is None else cache.known_hashes([path])
-    if path is not None and f"sha256:{known.get(path)}" != plan.weights.identity:
+    hashes = {} if path is None else cache.known_hashes([path])
+    if path is not None and f"sha256:{hashes.get(path)}" != plan.weights.identity:
         raise InputError(f"{path} changed while it was read; run the same command again.")
 
 

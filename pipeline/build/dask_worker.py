@@ -109,13 +109,13 @@ def compute(task: tuple[Job, UnitWork, dict[int, Video]]) -> Computed:
         extractor = _extractor(job, forward)
         extractor.videos = videos
         extractor.timings.clear()
-        found = next(extractor.units([work.segments], lambda inputs, frames: None))
+        unit_rows = next(extractor.units([work.segments], lambda inputs, frames: None))
         since = time.perf_counter()
-        rows = work.assemble(found.rows, job.dim)
+        rows = work.assemble(unit_rows.rows, job.dim)
         commit = write_unit(files_at(job.files), work.number, rows, job.chunk_rows, job.codec)
         extractor.timings.add("write", since)
         seconds, facts = dict(extractor.timings.seconds), extractor.facts()
-    written = Written(work.number, commit, found.failed)
+    written = Written(work.number, commit, unit_rows.failed)
     return Computed(written, seconds, facts, differences(job.numerics, numerics))
 
 
@@ -147,9 +147,9 @@ def _load(extraction: Extraction) -> tuple[Forward, dict[str, Any]]:
     _loaded.clear()
     _extractors.clear()
     # Whoever asks next gives the batch size that was found.
-    found = forward, forward.numerics | probe.depends_on_place()
-    _loaded[forward.extraction] = found
-    return found
+    loaded = forward, forward.numerics | probe.depends_on_place()
+    _loaded[forward.extraction] = loaded
+    return loaded
 
 
 def _check_weights(weights: Weights) -> None:
@@ -162,8 +162,8 @@ def _check_weights(weights: Weights) -> None:
     path = weights.path
     if path is None:
         return
-    found = content_hash(path) if path.is_file() else "missing"
-    if f"sha256:{found}" != weights.identity:
+    content = content_hash(path) if path.is_file() else "missing"
+    if f"sha256:{content}" != weights.identity:
         raise InputError(
             f"On {platform.node()}, {path} is not the weights file of this build; workers need "
             "the same file under the same path."

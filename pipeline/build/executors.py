@@ -97,12 +97,12 @@ class LocalExecutor:
         """Compute units in order and write their chunks."""
         layout, codec = contents.layout, contents.codec
         computed = self._extractor.units([work.segments for work in works], tick)
-        for work, found in zip(works, computed, strict=True):
+        for work, unit_rows in zip(works, computed, strict=True):
             since = time.perf_counter()
-            rows = work.assemble(found.rows, layout.dim)
+            rows = work.assemble(unit_rows.rows, layout.dim)
             commit = write_unit(writer.files, work.number, rows, layout.chunk_rows, codec)
             self._extractor.timings.add("write", since)
-            yield Written(work.number, commit, found.failed)
+            yield Written(work.number, commit, unit_rows.failed)
         self.facts = self._extractor.facts()
 
 
@@ -152,7 +152,11 @@ class DaskExecutor:
         )
         videos = self._videos
         tasks = (
-            (job, work, {own.video: videos[own.video].anywhere() for own in work.segments})
+            (
+                job,
+                work,
+                {segment.video: videos[segment.video].anywhere() for segment in work.segments},
+            )
             for work in works
         )
         for number, computed in self._cluster.map("pipeline.build.dask_worker:compute", tasks):

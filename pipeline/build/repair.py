@@ -51,13 +51,13 @@ class Damaged:
         InputError
             If the units come from other software or hardware, and `mixed` is false.
         """
-        own, new = self.container.attributes, contents.attributes
+        old, new = self.container.attributes, contents.attributes
         shape = (contents.layout.chunk_rows, contents.layout.dim)
-        if any(own[name] != new[name] for name in SAME) or self.container.chunk_shape != shape:
+        if any(old[name] != new[name] for name in SAME) or self.container.chunk_shape != shape:
             log(f"{self.container.location} has other inputs: computing everything again")
             return
-        changed = differences(own["numerics"], new["numerics"])
-        earlier = own.get("mixed_numerics", [])
+        changed = differences(old["numerics"], new["numerics"])
+        earlier = old.get("mixed_numerics", [])
         if changed and not mixed:
             raise InputError(
                 f"{self.container.location} has other numerics ({'; '.join(changed)}), so the last "
@@ -65,7 +65,7 @@ class Damaged:
                 "it, or remove it and build it again."
             )
         if changed or earlier:
-            writer.mix_numerics(own["numerics"], [*earlier, *changed])
+            writer.mix_numerics(old["numerics"], [*earlier, *changed])
         taken = 0
         for unit in writer.missing:
             if unit not in self.chunks:
@@ -77,10 +77,10 @@ class Damaged:
 
     def _failed(self, contents: Contents, unit: int) -> dict[int, str]:
         """Return the failed clips of a unit, and the reasons."""
-        known = self.container.attributes.get("failed", {})
+        reasons = self.container.attributes.get("failed", {})
         ids = contents.columns["clip_id"]
-        clips = contents.layout.clips_of(*contents.layout.units()[unit]) if known else ()
-        return {clip: known[ids[clip]] for clip in clips if ids[clip] in known}
+        clips = contents.layout.clips_of(*contents.layout.units()[unit]) if reasons else ()
+        return {clip: reasons[ids[clip]] for clip in clips if ids[clip] in reasons}
 
 
 def find_failed(path: Path) -> Damaged | None:
@@ -118,8 +118,8 @@ def find_damage(path: Path, log: Callable[[str], None]) -> Damaged | None:
     except CorruptStoreError as error:
         log(f"{error} Nothing can be kept: computing everything again.")
         return None
-    found = list(container.damages())
-    for damage in found:
+    damages = list(container.damages())
+    for damage in damages:
         log(f"{damage.name} {damage.what}")
-    chunks = frozenset(damage.chunk for damage in found if damage.chunk is not None)
-    return Damaged(container, [damage.name for damage in found], chunks)
+    chunks = frozenset(damage.chunk for damage in damages if damage.chunk is not None)
+    return Damaged(container, [damage.name for damage in damages], chunks)

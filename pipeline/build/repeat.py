@@ -51,7 +51,7 @@ def request_of(options: BuildOptions) -> str | None:
     repairs and retries.
     """
     source = options.source
-    values = {own.name: getattr(source, own.name) for own in fields(cast("Any", source))}
+    values = {field.name: getattr(source, field.name) for field in fields(cast("Any", source))}
     files = [value for value in values.values() if isinstance(value, Path)]
     if options.bucket or options.repair or options.retry_failed:
         return None
@@ -68,14 +68,14 @@ def find_answer(
     kept = cache.answer(request)
     if kept is None:
         return None
-    known = json.loads(kept)
-    path = Path(known["path"])
-    if _signatures(known["videos"]) != known["signatures"] or not is_built(path, known["key"]):
+    answer = json.loads(kept)
+    path = Path(answer["path"])
+    if _signatures(answer["videos"]) != answer["signatures"] or not is_built(path, answer["key"]):
         return None
     weights = find_weights(options.weights, options.backbone, cache, log)
-    if weights.identity != known["weights"]:
+    if weights.identity != answer["weights"]:
         return None
-    return Answer(path, known["key"], known["subjects_known"], known["untrained"])
+    return Answer(path, answer["key"], answer["subjects_known"], answer["untrained"])
 
 
 def keep_answer(request: str, plan: BuildPlan, cache: Cache) -> None:
@@ -88,7 +88,7 @@ def keep_answer(request: str, plan: BuildPlan, cache: Cache) -> None:
         return
     if signatures is None or not plan.built or cache.known_hashes(hashes) != hashes:
         return
-    known = {
+    answer = {
         "path": str(plan.path),
         "key": plan.key,
         "weights": plan.weights.identity,
@@ -97,22 +97,22 @@ def keep_answer(request: str, plan: BuildPlan, cache: Cache) -> None:
         "videos": videos,
         "signatures": signatures,
     }
-    cache.keep_answer(request, json.dumps(known))
+    cache.keep_answer(request, json.dumps(answer))
 
 
 def _signatures(videos: Sequence[str]) -> str | None:
     """Return the hash of the signatures of all videos; None if one is missing."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     try:
         for path in videos:
             status = os.stat(path)  # noqa: PTH116 - three times as fast as Path.stat
             if stat.S_ISDIR(status.st_mode):
-                found.update(signature(Path(path)).encode())
+                digest.update(signature(Path(path)).encode())
             stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-            found.update(repr(stamp).encode())
+            digest.update(repr(stamp).encode())
     except OSError:
         return None
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 def _code() -> list[list[Any]]:

@@ -27,7 +27,7 @@ DEPENDS = "depends_on_place"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CopyCriteria:
     """The criteria for copying rows.
 
     Attributes
@@ -77,8 +77,8 @@ class Copy:
 
     def copy_into(self, rows: NDArray[np.float32]) -> None:
         """Copy the rows and compare them with their checksums."""
-        own = self.store[self.clip]
-        rows[self.begin : self.end] = own[self.skip : self.skip + self.end - self.begin]
+        features = self.store[self.clip]
+        rows[self.begin : self.end] = features[self.skip : self.skip + self.end - self.begin]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ class Copies:
     def changed(self, numerics: Mapping[str, Any]) -> list[str]:
         """Return the differences between the numerics of the copied rows and these."""
         stores = {id(store): store for store, _ in self.found.values()}.values()
-        found = [line for own in stores for line in numerics_changed(own.attributes, numerics)]
-        return list(dict.fromkeys(found))
+        lines = [line for store in stores for line in numerics_changed(store.attributes, numerics)]
+        return list(dict.fromkeys(lines))
 
     def lines(self) -> Iterator[str]:
         """Yield log lines about the copies."""
@@ -119,19 +119,21 @@ class Copies:
 
     def of_rows(self, layout: Layout, first: int, last: int) -> list[Copy]:
         """Return the copies for rows `first` to `last` of the store, in order."""
-        found = []
+        copies = []
         for clip in layout.clips_of(first, last):
             if clip in self.found:
                 store, position = self.found[clip]
                 offset = int(layout.offsets[clip])
                 begin, end = max(first, offset), min(last, int(layout.offsets[clip + 1]))
-                found.append(Copy(begin - first, end - first, store, position, begin - offset))
-        return found
+                copies.append(Copy(begin - first, end - first, store, position, begin - offset))
+        return copies
 
 
-def wanted_of(plan: BuildPlan, statistics: Statistics, numerics: Mapping[str, Any]) -> Wanted:
+def criteria_of(
+    plan: BuildPlan, statistics: Statistics, numerics: Mapping[str, Any]
+) -> CopyCriteria:
     """Return the criteria of the rows that a build can copy."""
-    return Wanted(
+    return CopyCriteria(
         plan.key,
         plan.configuration,
         statistics.mean,
@@ -154,36 +156,36 @@ def numerics_changed(attributes: Mapping[str, Any], numerics: Mapping[str, Any])
     return changed
 
 
-def find_copies(root: Path, wanted: Wanted, frames: Sequence[NDArray[np.int64]]) -> Copies:
+def find_copies(root: Path, criteria: CopyCriteria, frames: Sequence[NDArray[np.int64]]) -> Copies:
     """Return the clips with features in other stores of a folder, after comparing checksums.
 
     Parameters
     ----------
     root : Path
         Folder of stores.
-    wanted : Wanted
+    criteria : CopyCriteria
     frames : sequence of ndarray of int64, shape (steps,)
         First frame of every step of every clip.
     """
-    values = with_values(wanted.features, wanted.mean, wanted.std)
-    places: dict[str, list[int]] = {}
-    for number, clip in enumerate(wanted.clips):
-        key = feature_key(wanted.features, wanted.mean, wanted.std, clip)
-        places.setdefault(key, []).append(number)
+    values = with_values(criteria.features, criteria.mean, criteria.std)
+    numbers_of: dict[str, list[int]] = {}
+    for number, clip in enumerate(criteria.clips):
+        key = feature_key(criteria.features, criteria.mean, criteria.std, clip)
+        numbers_of.setdefault(key, []).append(number)
     copies = Copies({}, [])
     for entry in entries(root):
-        if entry.key == wanted.key or _values_of(entry) != values or not places:
+        if entry.key == criteria.key or _values_of(entry) != values or not numbers_of:
             continue
-        store = _open(entry, wanted, copies.refused)
+        store = _open(entry, criteria, copies.refused)
         if store is None:
             continue
         damaged: list[str] = []
         for position, clip in enumerate(store.clip_keys()):
-            key = feature_key(wanted.features, wanted.mean, wanted.std, clip)
-            numbers = places.get(key, [])
+            key = feature_key(criteria.features, criteria.mean, criteria.std, clip)
+            numbers = numbers_of.get(key, [])
             if numbers and _usable(store, position, frames[numbers[0]], damaged):
                 copies.found.update(dict.fromkeys(numbers, (store, position)))
-                del places[key]
+                del numbers_of[key]
         if damaged:
             copies.refused.append(f"{len(damaged)} clips are not copied: {damaged[0]}")
     return copies
@@ -204,10 +206,10 @@ def _usable(store: Store, position: int, frames: NDArray[np.int64], damaged: lis
     return np.array_equal(store.frames(position), frames)
 
 
-def _open(entry: Entry, wanted: Wanted, refused: list[str]) -> Store | None:
+def _open(entry: Entry, criteria: CopyCriteria, refused: list[str]) -> Store | None:
     """Open a store to copy rows from; None if that is refused, with the reason in `refused`."""
-    changed = numerics_changed(entry.attributes, wanted.numerics)
-    if changed and not wanted.mixed:
+    changed = numerics_changed(entry.attributes, criteria.numerics)
+    if changed and not criteria.mixed:
         refused.append(
             f"rows of {entry.path.name} are not copied: it has other numerics "
             f"({'; '.join(changed)}), so the last bits may differ; pass --allow-mixed-numerics "

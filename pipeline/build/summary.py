@@ -191,7 +191,7 @@ SHOWN = ("features", "statistics", "steps", "repeated_last_frame", "numerics", "
 
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_plain(own)}" for name, own in value.items())
+        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
     if isinstance(value, list):
         return " x ".join(map(str, value))
     return "-" if value is None else str(value)

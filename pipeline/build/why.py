@@ -14,23 +14,25 @@ from featstore.manage.diff import Subject, changes, of_store
 from featstore.reading.store import open_store
 from pipeline.build.extract.statistics import Statistics, known_statistics
 from pipeline.build.plan.build_plan import BuildPlan
-from pipeline.build.reuse import Copies, find_copies, wanted_of
+from pipeline.build.reuse import Copies, criteria_of, find_copies
 from pipeline.video.cache import Cache
 
 
 def most_similar(plan: BuildPlan) -> Path | None:
     """Return the store of the same folder that differs in the fewest fields; None without any."""
-    wanted = {**plan.configuration, "data": plan.dataset.title}
+    configuration = {**plan.configuration, "data": plan.dataset.title}
 
-    def distance(own: dict[str, Any]) -> int:
-        return len(differences({**own["features"], "data": own["title"]}, wanted))
+    def distance(attributes: dict[str, Any]) -> int:
+        return len(
+            differences({**attributes["features"], "data": attributes["title"]}, configuration)
+        )
 
-    found = [
+    candidates = [
         (distance(entry.attributes), entry.path)
         for entry in entries(plan.options.store)
         if entry.key != plan.key
     ]
-    return min(found)[1] if found else None
+    return min(candidates)[1] if candidates else None
 
 
 def of_build(plan: BuildPlan, statistics: Statistics | None) -> Subject:
@@ -72,13 +74,13 @@ def unlike(plan: BuildPlan, path: Path | None, cache: Cache) -> Unlike | None:
 def differs_from(plan: BuildPlan, path: Path | None, cache: Cache) -> Iterator[str]:
     """Yield in which fields a build differs from a store, by default from the most similar one."""
     try:
-        found = unlike(plan, path, cache)
+        other = unlike(plan, path, cache)
     except CorruptStoreError as error:
         yield str(error)
         return
-    if found:
-        yield f"unlike {found.path.name}:"
-        for line in found.fields:
+    if other:
+        yield f"unlike {other.path.name}:"
+        for line in other.fields:
             yield f"  {line}"
 
 
@@ -121,8 +123,8 @@ def work(plan: BuildPlan, cache: Cache, numerics: dict[str, Any]) -> Work:
     statistics = known_statistics(plan.training_pixels, cache)
     copies = None
     if statistics is not None:
-        wanted = wanted_of(plan, statistics, numerics)
-        copies = find_copies(plan.options.store, wanted, [each[:, 0] for each in inputs])
+        criteria = criteria_of(plan, statistics, numerics)
+        copies = find_copies(plan.options.store, criteria, [each[:, 0] for each in inputs])
     copied = copies.found if copies else {}
     steps = [len(each) for number, each in enumerate(inputs) if number not in copied]
     return Work(copies, len(steps), sum(steps))

@@ -1,4 +1,4 @@
-"""How each activity moves: a take and a person in, one pose a frame out."""
+"""Act each activity: from a take and a person to one pose per frame."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class _Manner:
-    """What one take has of its own."""
+    """How one take varies: its tempo, phase, sizes and places."""
 
     tempo: float
     phase: float

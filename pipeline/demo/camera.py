@@ -1,4 +1,4 @@
-"""What the infrared camera makes of a clean picture, and how it is put into a file."""
+"""Add light and noise to clean pictures, as an infrared camera does, and encode them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def write_video(path: Path, frames: Iterable[GreyImage]) -> None:
     Parameters
     ----------
     path : Path
-        An MP4 file to be.
+        The MP4 file to write.
     frames : iterable of ndarray
         ``(HEIGHT, WIDTH)`` uint8 each.
     """

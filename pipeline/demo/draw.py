@@ -1,4 +1,4 @@
-"""Draws a data set of its own plan: videos, annotation files, one rename at the end."""
+"""Draw the planned data set: videos and annotation files, renamed into place at the end."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def film(video: Video, person: Person, camera: Camera, hold: int = 1) -> Iterato
     person : Person
     camera : Camera
     hold : int
-        Frames that one picture stands still for: drawing it is what takes the time.
+        Frames for which one picture stands still; drawing it takes most of the time.
 
     Yields
     ------
@@ -77,7 +77,7 @@ def film_all(
     folder : Path
     videos : list of Video
     view : View
-        That they are of.
+        The camera.
     seed : int
         Equal seeds give equal bytes, whatever `workers` is.
     workers : int, optional

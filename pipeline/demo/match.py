@@ -22,7 +22,7 @@ from pipeline.sources.driveact import COLUMNS, LAYOUTS, LEVELS, MIDLEVEL, SUFFIX
 from pipeline.sources.labels import ClassList, listing
 from pipeline.sources.rows import Row, read_table
 
-TAIL = 10  # frames behind the last annotated one
+TAIL = 10  # frames after the last annotated one
 HOLD = 6  # five pictures a second: what a million frames allow
 RECORD = "drawn.json"
 
@@ -41,7 +41,7 @@ def draw_matching(
     """Draw a video for each one that annotation files of Drive&Act name, at its full length.
 
     What cannot be acted is shown as another activity, always the same one in the same manner.
-    Whatever view the annotations are of, the videos and their annotations become `VIEW`.
+    The videos and their annotations become those of `VIEW`, whatever view the annotations name.
 
     Parameters
     ----------
@@ -68,16 +68,16 @@ def draw_matching(
     videos = plan_matching(tables, seed)
     files = {name: _as_view(rows) for name, rows in tables.items()}
     record = _record(files, seed)
-    known = directory / RECORD
-    if not known.is_file():
+    kept = directory / RECORD
+    if not kept.is_file():
         refuse_taken(directory)
-    elif known.read_text() != record:
+    elif kept.read_text() != record:
         raise InputError(
             f"{directory} was drawn from other annotations or with another seed; "
             "name a folder that does not exist yet"
         )
     directory.mkdir(parents=True, exist_ok=True)
-    known.write_text(record)  # first: what follows can be gone on with
+    kept.write_text(record)  # first, so that an interrupted drawing can resume
     folder = directory / "activities_3s" / VIEW
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
@@ -92,7 +92,7 @@ def draw_matching(
 
 
 def plan_matching(tables: Tables, seed: int) -> list[Video]:
-    """Work out the videos behind annotation files, and who acts what in them.
+    """Return the videos that annotation files name, and who acts what in them.
 
     Parameters
     ----------
@@ -167,15 +167,15 @@ def _read(folder: Path) -> Tables:
 
 
 def _renamed(row: Row, suffix: str) -> str:
-    """Name of the video as `VIEW` has it; all rows must be of the view with `suffix`."""
+    """Return the name of the video in `VIEW`; all rows must be of the view with `suffix`."""
     file_id = row.text("file_id")
-    run, _, found = file_id.rpartition(".")
-    if not re.fullmatch(r"vp\d+/[\w.-]+", run) or found not in SUFFIXES.values():
+    run, _, view = file_id.rpartition(".")
+    if not re.fullmatch(r"vp\d+/[\w.-]+", run) or view not in SUFFIXES.values():
         raise InputError(
             f'{row.where}: file_id "{file_id}" is not of Drive&Act, such as '
             "vp1/run1_2018-05-29-14-02-47.ids_2; correct it"
         )
-    if found != suffix:
+    if view != suffix:
         raise InputError(
             f"{row.where}: {file_id} belongs to another view than the first row, of {suffix}; "
             "every camera counts its own frames, so give the files of one view"
@@ -203,7 +203,7 @@ def _interval(row: Row) -> tuple[int, int]:
 
 
 def _as_view(rows: Iterable[Row]) -> str:
-    """Write a table again, its videos named as `VIEW` has them."""
+    """Return a table with its videos named as in `VIEW`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for number, row in enumerate(rows):
@@ -216,6 +216,6 @@ def _as_view(rows: Iterable[Row]) -> str:
 
 
 def _record(files: dict[str, str], seed: int) -> str:
-    """Say what a folder is drawn from, so that only the same goes on with it."""
+    """Return what a folder is drawn from; only the same drawing resumes in it."""
     digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     return json.dumps({"seed": seed, "annotations": f"sha256:{digest}"}) + "\n"

@@ -1,4 +1,4 @@
-"""The cameras of the drawn car: the first sees the scene as it is drawn, others elsewise."""
+"""The cameras of the drawn car: the first sees the scene as it is drawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.demo.people import Camera
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One camera, under the name that Drive&Act has for its place.
+    """One camera, named as Drive&Act names its position.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class View:
 
 VIEWS = (
     View(name="kinect_ir", suffix="kinect_ir"),
-    # Beside the driver, and near: it sees hands and lap well, and the head in parts.
+    # Close to the driver: it sees hands and lap well, and a part of the head.
     View(
         name="a_column_driver",
         suffix="ids_5",

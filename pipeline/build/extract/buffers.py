@@ -27,9 +27,9 @@ class Blocks:
         """Return a tensor of float32 with any values."""
         size = 4 * int(np.prod(shape))
         free = self._free.setdefault(size, [])
-        own = free.pop() if free else mmap.mmap(-1, max(1, size))
-        array = np.frombuffer(own, np.float32)
-        weakref.finalize(array, free.append, own)  # the tensor holds the array
+        memory = free.pop() if free else mmap.mmap(-1, max(1, size))
+        array = np.frombuffer(memory, np.float32)
+        weakref.finalize(array, free.append, memory)  # the tensor holds the array
         return torch.from_numpy(array).view(list(shape))
 
 
@@ -40,8 +40,8 @@ def mapped(shape: Sequence[int]) -> NDArray[np.float32]:
     every such hole makes the heap larger.
     """
     size = int(np.prod(shape))
-    own = mmap.mmap(-1, max(1, 4 * size))
-    return np.frombuffer(own, np.float32, count=size).reshape(shape)
+    memory = mmap.mmap(-1, max(1, 4 * size))
+    return np.frombuffer(memory, np.float32, count=size).reshape(shape)
 
 
 class Uploads:

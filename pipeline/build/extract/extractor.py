@@ -206,19 +206,21 @@ class Extractor:
     def _pieces(self, segment: Segment) -> Iterator[Iterator[Block | Lost]]:
         """Yield the frames of one segment, in pieces that can be decoded at once."""
         video = self.videos[segment.video]
-        wanted = np.unique(segment.inputs)
-        found = pieces(video.index, wanted, self._extraction.pixels.decoder)
-        return (self._decode(video, frames) for frames in found)
+        numbers = np.unique(segment.inputs)
+        parts = pieces(video.index, numbers, self._extraction.pixels.decoder)
+        return (self._decode(video, frames) for frames in parts)
 
-    def _decode(self, video: Video, wanted: NDArray[np.int64]) -> Iterator[Block | Lost]:
+    def _decode(self, video: Video, numbers: NDArray[np.int64]) -> Iterator[Block | Lost]:
         """Yield frames of one video, prepared."""
         reader = decoding(self._extraction.pixels.decoder)
-        if reader is decode:  # which decodes frames that are not wanted, too
+        if reader is decode:  # it also decodes frames that are not asked for
             reader = partial(decode, tally=partial(self.timings.count, "frames_decoded"))
-        frames = decode_all(video.path, video.index, wanted, self._extraction.pixels.mode, reader)
+        frames = decode_all(video.path, video.index, numbers, self._extraction.pixels.mode, reader)
         blocks = (
-            found if isinstance(found, Lost) else Block(found[0], self._prepare(found[1], video))
-            for found in self._gathered(frames)
+            decoded
+            if isinstance(decoded, Lost)
+            else Block(decoded[0], self._prepare(decoded[1], video))
+            for decoded in self._gathered(frames)
         )
         while turn := self._in_turn(blocks):
             yield from turn
@@ -235,19 +237,19 @@ class Extractor:
         numbers: list[int] = []
         pictures: list[Picture | Tensor] = []
         since = time.perf_counter()
-        for found in chain(frames, [None]):  # the end
-            if isinstance(found, tuple):
-                number, picture = found
+        for frame in chain(frames, [None]):  # the end
+            if isinstance(frame, tuple):
+                number, picture = frame
                 most = max(1, min(BLOCK_FRAMES[self._device.type], BLOCK_BYTES // picture.nbytes))
                 full = len(numbers) >= most or (pictures and picture.shape != pictures[0].shape)
-            if pictures and (not isinstance(found, tuple) or full):
+            if pictures and (not isinstance(frame, tuple) or full):
                 self.timings.add("decode", since)
                 yield numbers, _stacked(pictures)
                 numbers, pictures = [], []
                 since = time.perf_counter()
-            if isinstance(found, Lost):
-                yield found
-            elif found is not None:
+            if isinstance(frame, Lost):
+                yield frame
+            elif frame is not None:
                 numbers.append(number)
                 pictures.append(picture)
 
@@ -279,11 +281,11 @@ class Extractor:
         Frames are kept as long as they are needed.
         """
         frames: dict[int, Tensor | str] = {}
-        for wanted in segment.inputs.tolist():
-            while wanted[-1] not in frames:
+        for window in segment.inputs.tolist():
+            while window[-1] not in frames:
                 frames |= self._next(blocks, tick)
-            yield self._joined([frames[number] for number in wanted])
-            for number in [number for number in frames if number < wanted[0]]:
+            yield self._joined([frames[number] for number in window])
+            for number in [number for number in frames if number < window[0]]:
                 del frames[number]
 
     def _joined(self, window: list[Tensor | str]) -> Tensor | str:
@@ -307,17 +309,19 @@ class Extractor:
         return dict(zip(block.numbers, block.frames, strict=True))
 
 
-def _rows(unit: list[Segment], found: UnitFeatures) -> UnitRows:
+def _rows(unit: list[Segment], computed: UnitFeatures) -> UnitRows:
     """Return the rows of a unit, in which inputs may come more than once."""
     sizes = np.cumsum([0, *(len(segment.inputs) for segment in unit)])
     rows = np.concatenate(
         [segment.rows + offset for segment, offset in zip(unit, sizes.tolist(), strict=False)]
     )
     failed = {
-        row: found.failed[own] for row, own in enumerate(rows.tolist()) if own in found.failed
+        row: computed.failed[number]
+        for row, number in enumerate(rows.tolist())
+        if number in computed.failed
     }
-    each_once = np.array_equal(rows, np.arange(len(found.features)))
-    return UnitRows(found.features if each_once else found.features[rows], failed)
+    each_once = np.array_equal(rows, np.arange(len(computed.features)))
+    return UnitRows(computed.features if each_once else computed.features[rows], failed)
 
 
 def _stacked(pictures: list[Picture | Tensor]) -> Picture | Tensor:

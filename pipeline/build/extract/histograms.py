@@ -56,9 +56,9 @@ def total(work: Sampled) -> Total:
     frames = 0
     pixels_of = decoding(work.pixels.decoder)
     every = partial(decode_all, decoding=pixels_of) if work.skip_lost else pixels_of
-    for found in every(work.video.path, work.video.index, work.frames, work.pixels.mode):
-        if not isinstance(found, Lost):
-            _, picture = found
+    for frame in every(work.video.path, work.video.index, work.frames, work.pixels.mode):
+        if not isinstance(frame, Lost):
+            _, picture = frame
             scale = value_scale(work.video.index, work.pixels.mode, picture.dtype)
             histograms[scale] = histograms.get(scale, 0) + _histogram(picture)
             frames += 1
@@ -68,8 +68,8 @@ def total(work: Sampled) -> Total:
 def _histogram(picture: Picture | Tensor) -> Ints:
     """Count values by channel, shape (channels, 2 ** bits of the dtype)."""
     if not isinstance(picture, np.ndarray):  # on a GPU: only the counts leave it
-        own = [picture[..., c].flatten().bincount(minlength=256) for c in range(3)]
-        return np.stack([counts.cpu().numpy() for counts in own])
+        histograms = [picture[..., c].flatten().bincount(minlength=256) for c in range(3)]
+        return np.stack([counts.cpu().numpy() for counts in histograms])
     channels = [picture] if picture.ndim == 2 else [picture[..., c] for c in range(3)]
     levels = int(np.iinfo(picture.dtype).max) + 1
     return np.stack([np.bincount(c.ravel(), minlength=levels) for c in channels])
@@ -96,10 +96,10 @@ def moments(
         total, first, second = 0, Fraction(0), Fraction(0)
         for (offset, span), counts in histograms.items():
             values = np.clip(np.arange(counts.shape[1]) - offset, 0, span).tolist()
-            own = list(zip(counts[channel].tolist(), values, strict=True))
-            total += sum(count for count, _ in own)
-            first += Fraction(sum(count * value for count, value in own), span)
-            second += Fraction(sum(count * value * value for count, value in own), span**2)
+            pairs = list(zip(counts[channel].tolist(), values, strict=True))
+            total += sum(count for count, _ in pairs)
+            first += Fraction(sum(count * value for count, value in pairs), span)
+            second += Fraction(sum(count * value * value for count, value in pairs), span**2)
         mean = first / total
         means.append(float(mean))
         stds.append(math.sqrt(second / total - mean * mean))

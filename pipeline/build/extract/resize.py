@@ -54,7 +54,9 @@ def _weights(old: int, new: int, pictures: int) -> tuple[Tensor, Tensor, Tensor]
         torch.eye(old, end - begin, dtype=torch.float64).roll(begin, 0)
         for begin, end in pairwise(bounds)
     )
-    parts = [_interpolated(own[None, None], new, own.shape[1])[0, 0].float() for own in identity]
+    parts = [
+        _interpolated(block[None, None], new, block.shape[1])[0, 0].float() for block in identity
+    ]
     matrix = torch.cat(parts, 1).repeat(pictures, 1)
     row, taken = matrix.nonzero(as_tuple=True)
     first = torch.searchsorted(row, torch.arange(len(matrix)))

@@ -77,9 +77,9 @@ def measure(
     InputError
         If there is no training clip, all of its pixels have one value, or a frame does not decode.
     """
-    known = known_statistics(training, cache)
-    if known is not None:
-        return known
+    stored = known_statistics(training, cache)
+    if stored is not None:
+        return stored
     clips, videos = _training_clips(training.clips), training.videos
     measured = _measure(_sampled(training, clips), len(clips), training.workers, log, cluster)
     check_unchanged([videos[number] for number in sorted({clip.video for clip in clips})], cache)
@@ -92,10 +92,10 @@ def known_statistics(training: TrainingPixels, cache: Cache) -> Statistics | Non
     normalise = training.normalise
     if not normalise.measured:
         return Statistics(mean=normalise.mean, std=normalise.std, origin=normalise.origin)
-    known = cache.statistics(_key(training, _training_clips(training.clips)))
-    if known is None:
+    stored = cache.statistics(_key(training, _training_clips(training.clips)))
+    if stored is None:
         return None
-    return Statistics(**{**known, "mean": tuple(known["mean"]), "std": tuple(known["std"])})
+    return Statistics(**{**stored, "mean": tuple(stored["mean"]), "std": tuple(stored["std"])})
 
 
 def _training_clips(clips: Sequence[Clip]) -> list[Clip]:
@@ -134,16 +134,16 @@ def _measure(
 ) -> Statistics:
     """Decode the training clips' frames once and count their values."""
     histograms: dict[Scale, Ints] = {}
-    frames, wanted = 0, sum(len(work.frames) for work in works)
+    frames, count = 0, sum(len(work.frames) for work in works)
     with (
-        Progress("statistics", wanted, "frames", log) as progress,
+        Progress("statistics", count, "frames", log) as progress,
         _totals(works, workers, cluster) as totals,
     ):
-        for own, seen in totals:
-            for scale, counts in own.items():
+        for histogram, decoded in totals:
+            for scale, counts in histogram.items():
                 histograms[scale] = histograms.get(scale, 0) + counts
-            frames += seen
-            progress.advance(seen, frames=seen)
+            frames += decoded
+            progress.advance(decoded, frames=decoded)
     if not histograms:
         raise InputError("No frame of the training clips decodes; look at the videos.")
     mean, std, pixels = moments(histograms)
@@ -161,7 +161,9 @@ def _totals(
 ) -> Iterator[Iterator[Total]]:
     """Give the totals of all works, or of pieces of them, in any order."""
     if cluster is not None:
-        yield (found for _, found in cluster.map("pipeline.build.extract.histograms:total", works))
+        yield (
+            counted for _, counted in cluster.map("pipeline.build.extract.histograms:total", works)
+        )
         return
     for work in works:
         decoding(work.pixels.decoder)  # refuses what cannot be used here before any thread starts
@@ -182,13 +184,13 @@ def _counted(work: Sampled) -> Iterator[Total]:
 def _sampled(training: TrainingPixels, clips: Sequence[Clip]) -> list[Sampled]:
     """Return which frames of which videos are looked at."""
     videos, pixels = training.videos, training.pixels
-    wanted: dict[int, list[NDArray[np.int64]]] = {}
+    frames_of: dict[int, list[NDArray[np.int64]]] = {}
     for clip in clips:
         frames = sample(videos[clip.video].index, clip.start, clip.stop, pixels.fps, clip.shown)
-        wanted.setdefault(clip.video, []).append(frames)
+        frames_of.setdefault(clip.video, []).append(frames)
     return [
         Sampled(
-            videos[number].anywhere(), np.unique(np.concatenate(own)), pixels, training.skip_lost
+            videos[number].anywhere(), np.unique(np.concatenate(parts)), pixels, training.skip_lost
         )
-        for number, own in wanted.items()
+        for number, parts in frames_of.items()
     ]

@@ -150,7 +150,7 @@ class BuildPlan:
                 if key.begins
             },
         }
-        return {name: own for name, own in values.items() if own}
+        return {name: entries for name, entries in values.items() if entries}
 
     @property
     def lost(self) -> dict[int, str]:

@@ -112,14 +112,16 @@ def resolve(
         If a clip lies outside of its video and `keep_lost` is False, or a video has another frame
         rate than the annotations assume; or if no clip is left.
     """
-    places = {video.name: number for number, video in enumerate(videos)}
+    number_of = {video.name: number for number, video in enumerate(videos)}
     _check_rates(dataset, videos)
     if dataset.unit_assumed:
-        _check_unit(dataset, [videos[places[own.video]] for own in dataset.annotations])
+        _check_unit(
+            dataset, [videos[number_of[annotation.video]] for annotation in dataset.annotations]
+        )
     clips = []
     timeline = cache(lambda number: Timeline.of(videos[number].index))
     for annotation in dataset.annotations:
-        number = places[annotation.video]
+        number = number_of[annotation.video]
         start, stop, shown, outside = _interval(
             annotation, videos[number], fps, partial(timeline, number)
         )
@@ -167,8 +169,8 @@ def _interval(
     """Return a clip's interval in frames, and what to say where its video does not hold it."""
     index = video.index
     if video.unreadable:
-        known = annotation.unit == "frames" and annotation.stop is not None
-        frames = (int(annotation.start or 0), int(annotation.stop or 0)) if known else (0, 0)
+        in_frames = annotation.unit == "frames" and annotation.stop is not None
+        frames = (int(annotation.start or 0), int(annotation.stop or 0)) if in_frames else (0, 0)
         return *frames, None, ""
     if annotation.start is None or annotation.stop is None:
         return 0, len(index), None, ""
@@ -219,7 +221,7 @@ def _check_unit(dataset: Dataset, videos: Sequence[Video]) -> None:
         if end <= min(video.index.duration + 1, UNIT_SHARE * len(video.index))
     ]
     if likely and len(likely) >= UNIT_VIDEOS * len(ends):
-        end, video = max(likely, key=lambda own: own[0])
+        end, video = max(likely, key=lambda pair: pair[0])
         index = video.index
         raise InputError(
             f"In {len(likely)} of {len(ends)} videos all clips lie in the first frames, such as "

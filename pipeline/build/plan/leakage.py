@@ -62,11 +62,11 @@ def record_of(
 
 def _by_part(clips: Sequence[Clip], of: Callable[[Clip], str]) -> dict[str, set[str]]:
     """Return what the clips of each part have; those that cannot be read have nothing."""
-    found: dict[str, set[str]] = {part: set() for part in SPLITS}
+    values: dict[str, set[str]] = {part: set() for part in SPLITS}
     for clip in clips:
         if not clip.lost:
-            found[clip.split].add(of(clip))
-    return found
+            values[clip.split].add(of(clip))
+    return values
 
 
 def read_training(path: Path) -> Record | None:
@@ -194,7 +194,7 @@ def _content(seen: Record, part: str, *, named: bool) -> set[str]:
 
     Names alone, where they are compared, tell apart who shares a video with those it held out.
     """
-    train, val = ({*seen["videos"][own]} for own in ("train", "val"))
+    train, val = ({*seen["videos"][name]} for name in ("train", "val"))
     tested = {*seen["mixed"]} if named else set()
     if seen["version"] == 1:  # which has all that train and val share among them
         tested -= train & val

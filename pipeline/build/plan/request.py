@@ -32,12 +32,13 @@ def build_options(given: dict[str, Any], **more: Any) -> BuildOptions:
     InputError
         If the source is unknown, lacks a flag, or does not have one that was given.
     """
-    known = sources()
+    available = sources()
     name = given.pop("source", None) or DEFAULT_SOURCE
-    if name not in known:
-        hint = did_you_mean(name, known)
-        raise InputError(f"--source is {name!r}{hint}; there are {', '.join(known)}.")
-    source = _source(known[name], {f.name for s in known.values() for f in fields(s)}, given)  # type: ignore[arg-type]
+    if name not in available:
+        hint = did_you_mean(name, available)
+        raise InputError(f"--source is {name!r}{hint}; there are {', '.join(available)}.")
+    every = {field.name for source in available.values() for field in fields(source)}  # type: ignore[arg-type]
+    source = _source(available[name], every, given)
     values = {**given, **more}
     if values.get("fps") == EVERY_FRAME:
         values |= {"fps": None, "every_frame": True}
@@ -62,24 +63,24 @@ def _like_options(like: str | Path, values: dict[str, Any], source: Source) -> d
     return {**model.options(), "weights": weights, "like": model}
 
 
-def _check_names(chosen: dict[str, Any], known: list[str]) -> None:
+def _check_names(chosen: dict[str, Any], names: list[str]) -> None:
     for name in chosen:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise InputError(f"build has no option {name!r}{hint}; there are {', '.join(known)}.")
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise InputError(f"build has no option {name!r}{hint}; there are {', '.join(names)}.")
 
 
 def _source(cls: type[Source], all_fields: set[str], given: dict[str, Any]) -> Source:
     values = {key: given.pop(key) for key in list(given) if key in all_fields}
     values = {key: value for key, value in values.items() if value is not None}
-    own = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    options = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
     for key in values:
-        if key not in own:
+        if key not in options:
             raise InputError(
                 f"{flag_of(key)} is no flag of --source {cls.name}, which has "
-                f"{', '.join(map(flag_of, own))}; leave it out, or name the source it is for."
+                f"{', '.join(map(flag_of, options))}; leave it out, or name the source it is for."
             )
-    for key, field in own.items():
+    for key, field in options.items():
         if field.default is MISSING and key not in values:
             raise InputError(f"--source {cls.name} needs {flag_of(key)}: {field.metadata['help']}")
     hints = get_type_hints(cls)

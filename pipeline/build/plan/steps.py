@@ -108,15 +108,15 @@ def segments(
         if number in without:
             continue
         offset = int(layout.offsets[number])
-        own = inputs[number][max(0, first - offset) : last - offset]
-        if not len(own):
+        frames = inputs[number][max(0, first - offset) : last - offset]
+        if not len(frames):
             continue
-        by_video.setdefault(clips[number].video, []).append(own)
-    found = []
+        by_video.setdefault(clips[number].video, []).append(frames)
+    result = []
     for video, parts in by_video.items():
         distinct, rows = np.unique(np.concatenate(parts), axis=0, return_inverse=True)
-        found.append(Segment(video, distinct, rows.reshape(-1)))
-    return found
+        result.append(Segment(video, distinct, rows.reshape(-1)))
+    return result
 
 
 def columns(

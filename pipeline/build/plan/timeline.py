@@ -76,8 +76,10 @@ class Timeline:
         )
         if start < stop and not len(self.held):
             return start, stop, None
-        exact = [(Fraction(str(own)) - index.delay) / index.time_base for own in (begin, end)]
-        ticks = [round(own) for own in exact]
+        exact = [
+            (Fraction(str(seconds)) - index.delay) / index.time_base for seconds in (begin, end)
+        ]
+        ticks = [round(seconds) for seconds in exact]
         shown = (int(self.bounds[start]), int(self.bounds[stop]))
         first, last = (self._cut(tick) for tick in ticks)
         if first is not None:

@@ -83,12 +83,12 @@ def find_weights(text: str, backbone: str, cache: Cache, log: Callable[[str], No
         path = _torchvision_file(text, backbone, log)
     elif path.suffix not in SUFFIXES:
         raise InputError(f"--weights is {text!r}; a weights file ends in {', '.join(SUFFIXES)}.")
-    known = cache.known_hashes([path])
-    if path not in known:
+    hashes = cache.known_hashes([path])
+    if path not in hashes:
         seen = signature(path)
-        known[path] = content_hash(path)
-        cache.keep_hash(path, seen, known[path])
-    return Weights(f"sha256:{known[path]}", path)
+        hashes[path] = content_hash(path)
+        cache.keep_hash(path, seen, hashes[path])
+    return Weights(f"sha256:{hashes[path]}", path)
 
 
 def _check_finite(path: Path, backbone: Backbone) -> None:
