@@ -233,13 +233,13 @@ def test_masks_that_are_no_prefix_are_refused(mask: list[list[bool]]) -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ValueError, match=r"'rnn'.*lstm, gru"):
         head_of(cell="rnn")
-    with pytest.raises(ValueError, match=r"'median'.*last, mean, max, attention"):
+    with pytest.raises(ValueError, match=r"'median'.*last"):
         head_of(pool="median")
-    with pytest.raises(ValueError, match=r"'conv'.*attentive, linear, mlp, nearest, recurrent"):
+    with pytest.raises(ValueError, match=r"'conv'.*attentive"):
         build_head("conv", 6, 5)
     assert isinstance(build_head("recurrent", 6, 5, hidden=4), RecurrentHead)
     for kind in ("transformer", "attentive"):
-        with pytest.raises(ValueError, match="heads is 3; it must divide hidden, 8"):
+        with pytest.raises(ValueError, match=r"heads is 3;.*8"):
             build_head(kind, 6, 5, heads=3, hidden=8)
 
 

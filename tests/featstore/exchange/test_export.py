@@ -66,7 +66,7 @@ def test_upload_ends_with_the_root_and_refuses_what_is_there(tmp_path: Path, sto
         del system.pipe_file
     assert order[-1].endswith("a.zarr/zarr.json")
     same(store, featstore.open(url))
-    with pytest.raises(InputError, match=r"holds zarr\.json; remove it"):
+    with pytest.raises(InputError, match=r"zarr\.json"):
         send(store, url)
     system.rm(f"{root}/zarr.json")  # as a killed upload leaves it
     send(store, url)
@@ -124,7 +124,7 @@ def test_float16_refuses_what_is_too_large_beside_a_failed_clip(tmp_path: Path) 
     writer = StoreWriter(tmp_path / "a.zarr", made)
     writer.write(0, rows)
     writer.seal()
-    with pytest.raises(InputError, match="A feature is 100000, but float16 holds at most 65504"):
+    with pytest.raises(InputError, match=r"feature is 100000, but float16.*65504"):
         send(featstore.open(tmp_path / "a.zarr"), tmp_path / "b.zarr", dtype="float16")
 
 

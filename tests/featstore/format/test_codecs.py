@@ -102,9 +102,9 @@ def test_bytes_that_are_no_chunk_are_refused(compression: str) -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(InputError, match="dtype is 'float64'; it is one of float32, float16"):
+    with pytest.raises(InputError, match=r"dtype is 'float64';.*float32, float16"):
         Codec("float64")
-    with pytest.raises(InputError, match="compression is 'gzip'; it is one of none, zstd, blosc"):
+    with pytest.raises(InputError, match="compression is 'gzip'"):
         Codec(compression="gzip")
 
 

@@ -89,7 +89,7 @@ def test_maps_end_with_the_last_view(files) -> None:
 def test_a_truncated_file_is_named(files) -> None:
     pieces = whole(files)
     os.truncate(files[1], PAGE)
-    with pytest.raises(ValueError, match=rf"{files[1]} is shorter than {2 * PAGE} bytes"):
+    with pytest.raises(ValueError, match=rf"{files[1]}.*shorter.*{2 * PAGE}"):
         map_pieces(pieces)
 
 

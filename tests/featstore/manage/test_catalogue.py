@@ -44,9 +44,9 @@ def test_find_without_name_takes_the_only_one(tmp_path) -> None:
 
 
 def test_find_says_what_there_is(root, tmp_path_factory) -> None:
-    with pytest.raises(StoreNotFoundError, match=r"there are: one-abababababab\.zarr, two-"):
+    with pytest.raises(StoreNotFoundError, match=r"one-abababababab\.zarr"):
         find(root, "three")
-    with pytest.raises(StoreNotFoundError, match="run `featstore build` first"):
+    with pytest.raises(StoreNotFoundError, match="`featstore build`"):
         find(tmp_path_factory.mktemp("empty"))
 
 

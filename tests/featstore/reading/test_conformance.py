@@ -69,7 +69,7 @@ def test_features_bit_for_bit(place, store) -> None:
         assert found.dtype == np.dtype(place.codec.dtype)
         assert found.tobytes() == expected(place, clip).tobytes()
     np.testing.assert_array_equal(store[-1], expected(place, CLIPS - 1))
-    with pytest.raises(IndexError, match=f"clip {CLIPS} .* {CLIPS} clips"):
+    with pytest.raises(IndexError, match=f"{CLIPS}.*{CLIPS}"):
         store[CLIPS]
 
 

@@ -184,10 +184,10 @@ def some(store: Store, clips: list[int], path: Path) -> Store:
 def test_missing_clips_are_refused_with_counts_and_names(tmp_path: Path) -> None:
     one = write_view(tmp_path / "one.zarr")
     two = some(one, [0, 1, 2, 4], tmp_path / "two.zarr")
-    with pytest.raises(InputError, match=r"1 of 5 clips .*two\.zarr, such as run/é3.*--allow-miss"):
+    with pytest.raises(InputError, match=r"1 of 5 clips .*two\.zarr,.*run/é3.*--allow-miss"):
         featstore.fuse([one, two])
     three = some(one, [1, 2, 3, 4], tmp_path / "three.zarr")
-    with pytest.raises(InputError, match=r"three\.zarr, such as run/é0; 1 of 5.*two\.zarr"):
+    with pytest.raises(InputError, match=r"three\.zarr,.*run/é0; 1 of 5.*two\.zarr"):
         featstore.fuse([three, two])
     both = featstore.fuse([two, three], allow_missing=True)
     assert both.clip_ids.tolist() == ["run/é1", "run/é2", "run/é4"]
@@ -195,14 +195,14 @@ def test_missing_clips_are_refused_with_counts_and_names(tmp_path: Path) -> None
     np.testing.assert_array_equal(both[1], loop_over_steps(two, three, 2, 1, same=False))
     nothing = [some(one, [n], tmp_path / f"of{n}.zarr") for n in (0, 1)]
     for allowed in (False, True):
-        with pytest.raises(InputError, match=r"no clip in common.*run/é0, run/é1.*clip_id"):
+        with pytest.raises(InputError, match=r"common.*run/é0, run/é1.*clip_id"):
             featstore.fuse(nothing, allow_missing=allowed)
 
 
 def test_clips_that_failed_are_missing_unless_they_failed_everywhere(tmp_path: Path) -> None:
     one = write_view(tmp_path / "one.zarr", status=np.array([0, 1, 0, 1, 0]))
     two = write_view(tmp_path / "two.zarr", status=np.array([0, 1, 1, 0, 0]))
-    with pytest.raises(InputError, match=r"1 of 4 .*one\.zarr, such as run/é3; .*run/é2"):
+    with pytest.raises(InputError, match=r"1 of 4 .*one\.zarr,.*run/é3; .*run/é2"):
         featstore.fuse([one, two])
     both = featstore.fuse([one, two], allow_missing=True)
     assert both.clip_ids.tolist() == ["run/é0", "run/é1", "run/é4"]
@@ -262,14 +262,14 @@ def test_clips_of_other_lengths_are_refused(
     if not refused:
         assert len(featstore.fuse([one, two])) == 5
         return
-    with pytest.raises(InputError, match=r"1 of 5 clips differ by more than a step .* run/é3"):
+    with pytest.raises(InputError, match=r"1 of 5 clips differ.*run/é3"):
         featstore.fuse([one, two])
 
 
 def test_clips_that_lie_elsewhere_in_the_same_video_are_refused(tmp_path: Path) -> None:
     one = write_view(tmp_path / "one.zarr")
     moved = write_view(tmp_path / "two.zarr", late=20)
-    with pytest.raises(InputError, match="5 of 5 clips differ by more than a step"):
+    with pytest.raises(InputError, match="5 of 5 clips differ"):
         featstore.fuse([one, moved])
 
 

@@ -55,7 +55,7 @@ def test_an_interrupted_upload_is_no_store(tmp_path, bucket, monkeypatch) -> Non
         with pytest.raises(KeyboardInterrupt):
             convert.upload(store, url)
     assert sorted(written) == sorted(store.attributes["seal"]["files"])
-    with pytest.raises(featstore.StoreNotFoundError, match="no store at s3://"):
+    with pytest.raises(featstore.StoreNotFoundError, match="s3://"):
         featstore.open(url)
     convert.upload(store, url)
     np.testing.assert_array_equal(featstore.open(url)[3], store[3])
@@ -65,7 +65,7 @@ def test_an_interrupted_upload_is_no_store(tmp_path, bucket, monkeypatch) -> Non
 
 def test_an_absent_bucket_is_said(tmp_path, bucket) -> None:
     store = featstore.open(write_store(tmp_path / "s.zarr"))
-    with pytest.raises(featstore.StoreNotFoundError, match="no store at s3://absent/"):
+    with pytest.raises(featstore.StoreNotFoundError, match="s3://absent/"):
         featstore.open("s3://absent/s.zarr")
-    with pytest.raises(featstore.InputError, match=r"s3://absent/.* cannot be written"):
+    with pytest.raises(featstore.InputError, match=r"s3://absent/.*written"):
         convert.upload(store, "s3://absent/s.zarr")

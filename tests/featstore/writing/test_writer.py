@@ -157,7 +157,7 @@ def test_seal_needs_every_unit(final) -> None:
 
 def test_units_have_a_shape(final) -> None:
     writer = StoreWriter(final, made())
-    with pytest.raises(ValueError, match=r"unit 7 has 10 rows; .*\(20, 4\)"):
+    with pytest.raises(ValueError, match=r"7 has 10 rows; .*\(20, 4\)"):
         writer.write(7, features(SIZES)[:20])
     assert writer.done == {}
 

@@ -183,7 +183,7 @@ class TestFailure:
         self.corrupt(data.parent / "train.mp4")
         root = tmp_path / "features"
         lines: list[str] = []
-        with pytest.raises(InputError, match=r"train\.mp4: frame \d+ did not decode"):
+        with pytest.raises(InputError, match=r"train\.mp4: frame \d+.*decode"):
             build(options_of(data, root, normalise=normalise), lines.append)
         assert sealed_stores(root) == []
         assert nothing_built(root) != kept
@@ -207,7 +207,7 @@ class TestFailure:
         options = options_of(data, tmp_path / "features", normalise=normalise)
         with monkeypatch.context() as patch:
             patch.setattr(decoders, "decode", meanwhile)
-            with pytest.raises(InputError, match=r"train\.mp4 was changed while it was read"):
+            with pytest.raises(InputError, match=r"train\.mp4.*changed"):
                 build(options)
         assert sealed_stores(options.store) == []
         # Nothing of the other content was kept under the name of this one.
@@ -230,7 +230,7 @@ class TestFailure:
         save(2)
         cache = cache_of(options.store)
         try:
-            with pytest.raises(InputError, match=r"w\.safetensors changed while it was read"):
+            with pytest.raises(InputError, match=r"w\.safetensors changed"):
                 stage.build(plan, cache, silent)
         finally:
             cache.close()

@@ -150,7 +150,7 @@ def test_clips_behind_the_end_of_a_video(tmp_path, unit: str, scale: float) -> N
     ]
     given: dict[str, Any] = {"normalise": "0.4,0.2", "source": {"unit": unit}}
     table = write_table(folder / "clips.csv", rows)
-    with pytest.raises(InputError, match="1 of 4 clips lie outside of their video"):
+    with pytest.raises(InputError, match="1 of 4 clips"):
         build(options_of(table, tmp_path / "f", **given))
     store = build(options_of(table, tmp_path / "f", max_failures="1", **given))
     (late,) = failed_clips(store)
@@ -170,7 +170,7 @@ def test_lost_frames_in_the_middle_fail_what_lies_behind(tmp_path, data, whole) 
     content = bytearray(path.read_bytes())
     content[len(content) // 3 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 3)
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"val\.mkv is damaged: frames are missing after frame"):
+    with pytest.raises(InputError, match=r"val\.mkv.*damaged:.*missing"):
         build(options_of(data, tmp_path / "features", normalise="0.4,0.2"))
     store = build(options_of(data, tmp_path / "features", **FIXED))
     assert failed_clips(store) == [f"val#{n}-{n + 6}" for n in range(0, 24, 6)]
@@ -213,9 +213,7 @@ def test_too_many_failures_stop_and_more_allowed_go_on(
     monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * 6)
     damage(data.parent / "train.mp4", 0.0, 0.9)  # the second of three
     root = tmp_path / "features"
-    with pytest.raises(
-        InputError, match=r"of 12 clips failed, but --max-failures allows 0"
-    ) as info:
+    with pytest.raises(InputError, match=r"12 clips failed,.*--max-failures allows 0") as info:
         build(options_of(data, root, **FIXED | {"max_failures": "0"}))
     assert str(data.parent / "train.mp4") in str(info.value)
     assert not list(root.glob("*.zarr"))
@@ -244,7 +242,7 @@ def test_budgets(tmp_path, data) -> None:
 
 def test_statistics_leave_lost_frames_out(tmp_path, data) -> None:
     damage(data.parent / "train.mp4", 0.4, 0.6)
-    with pytest.raises(InputError, match=r"train\.mp4: frame \d+ did not decode"):
+    with pytest.raises(InputError, match=r"train\.mp4: frame \d+.*decode"):
         build(options_of(data, tmp_path / "features"))
     store = build(options_of(data, tmp_path / "features", max_failures="4"))
     frames = store.attributes["statistics"]["frames"]

@@ -328,7 +328,7 @@ def test_a_loss_that_is_not_finite_leaves_nothing(
         return math.nan if number == 1 and part == "train" else loss
 
     monkeypatch.setattr(Tuner, "epoch", diverging)
-    with pytest.raises(InputError, match=f"the {part} loss became nan in epoch 2; lower --lr"):
+    with pytest.raises(InputError, match=rf"{part} loss.*2; lower --lr"):
         finetune(of(data, tmp_path), QUICK, out=out, log=silent)
     assert not out.exists()
     assert not unfinished_of(out).exists()
@@ -385,14 +385,14 @@ def test_splits_of_which_no_val_clip_is_left(data: Path, tmp_path: Path, monkeyp
 )
 def test_values_out_of_range(field: str, value: float) -> None:
     flag = field.replace("_", "-")
-    with pytest.raises(InputError, match=f"--{flag} is {re.escape(str(value))}; it must be"):
+    with pytest.raises(InputError, match=f"--{flag} is {re.escape(str(value))}"):
         Tuning(**{field: value})
 
 
 def test_the_largest_values_are_computed_with(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "w.safetensors"
     most = Tuning(lr=MOST_LR, warmup=0, weight_decay=1e308)
-    with pytest.raises(InputError, match=r"loss became .* lower --lr"):
+    with pytest.raises(InputError, match=r"loss.*--lr"):
         finetune(of(data, tmp_path), most, out=out, log=silent)
     most = Tuning(epochs=2, warmup=1e308, seed=MOST_SEED)
     finetune(of(data, tmp_path), most, out=out, log=silent)

@@ -235,9 +235,7 @@ def test_store_inside_a_store_is_refused(source: Path, labels: Path) -> None:
 def test_two_streams_need_a_choice(tmp_path: Path, labels: Path) -> None:
     flow = {name: -array for name, array in clips().items()}
     folder = save(save(tmp_path / "i3d", clips(), "_rgb"), flow, "_flow")
-    with pytest.raises(
-        InputError, match=r"2 files per clip \(flow, rgb\); choose one with --suffix"
-    ):
+    with pytest.raises(InputError, match=r"2 files.*clip \(flow, rgb\);.*--suffix"):
         imported(folder, labels)
     store = imported(folder, labels, suffix="flow")
     np.testing.assert_array_equal(by_id(store)["a"], flow["a"])
@@ -408,7 +406,7 @@ def test_file_that_changes_meanwhile_leaves_no_store(source: Path, labels: Path)
     options = ImportOptions(source=source, labels=labels, store=source.parent / "stores")
     found = prepare_import(options, silent)
     np.save(source / "c.npy", np.zeros((40, DIM), np.float32))
-    with pytest.raises(InputError, match=r"c\.npy was changed while it was read"):
+    with pytest.raises(InputError, match=r"c\.npy.*changed"):
         import_store(found, silent)
     assert not [p for p in options.store.iterdir() if p.suffix != ".lock"]
 

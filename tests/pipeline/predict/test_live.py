@@ -71,7 +71,7 @@ def test_grey_in_three_bytes_is_the_same(made) -> None:
 
 @pytest.mark.parametrize("standardise", ["recording", "subject"])
 def test_what_needs_the_whole_recording_is_refused(made, standardise: str) -> None:
-    with pytest.raises(InputError, match=f"standardised by the whole {standardise}"):
+    with pytest.raises(InputError, match=rf"standardised.*{standardise}"):
         live(made.run(standardise), textured(30))
 
 
@@ -81,7 +81,7 @@ def test_a_stream_that_ends_within_a_frame(made) -> None:
         made.run().path, cut, frames="64x48@30:grey8", window=0.4, hop=0.2, device="cpu", log=silent
     )
     assert next(found)["end"] == 0.4
-    with pytest.raises(InputError, match=r"within frame 19, after 2972 of 3072 bytes"):
+    with pytest.raises(InputError, match=r"19, after 2972 of 3072 bytes"):
         list(found)
 
 

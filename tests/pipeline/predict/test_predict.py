@@ -212,12 +212,12 @@ def test_missing_and_empty_inputs(made, tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no videos"):
         predict(made.run(), tmp_path / "empty", tmp_path / "out")
-    with pytest.raises(InputError, match=r"are both called test\.avi"):
+    with pytest.raises(InputError, match=r"both.*test\.avi"):
         predict(made.run(), [made.data, made.data / "test.avi"], tmp_path / "out")
 
 
 def test_weights_with_another_content_are_refused(made, tmp_path) -> None:
-    with pytest.raises(InputError, match="was made with random:0"):
+    with pytest.raises(InputError, match="random:0"):
         predict(made.run(), made.data / "test.avi", tmp_path, weights="random:1")
 
 

@@ -230,7 +230,7 @@ def test_a_run_is_not_compared_with_itself(tmp_path: Path) -> None:
     )
     (tmp_path / "link").symlink_to(a)
     for other in (str(a), f"{b},{tmp_path / 'link'}"):
-        with pytest.raises(InputError, match=rf"{a} is in .* and in "):
+        with pytest.raises(InputError, match=rf"{a} is in"):
             compare([read_group(str(a), "test"), read_group(other, "test")])
 
 

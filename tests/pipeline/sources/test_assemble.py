@@ -76,7 +76,7 @@ def test_labels_of_one_part_only_are_a_note(drafts: list[Draft]) -> None:
 
 
 def test_a_shared_subject_is_refused_by_name(drafts: list[Draft]) -> None:
-    with pytest.raises(InputError, match=r"subjects in more than one part .* ann \(train, test\)"):
+    with pytest.raises(InputError, match=r"ann \(train, test\)"):
         assemble([*drafts, draft(5, "a", "test", "ann")], title="t")
 
 
@@ -84,7 +84,7 @@ def test_without_subjects_a_shared_video_is_refused(drafts: list[Draft]) -> None
     unknown = [replace(clip, subject=None) for clip in drafts]
     assert not assemble(unknown, title="t").subjects_known
     unknown[3] = replace(unknown[3], video=unknown[0].video)
-    with pytest.raises(InputError, match=r"videos in more than one part .* ann-1\.mp4"):
+    with pytest.raises(InputError, match=r"ann-1\.mp4"):
         assemble(unknown, title="t")
 
 

@@ -137,7 +137,7 @@ def test_objectlevel(small, target: str, label: str, title: str) -> None:
 
 
 def test_target_belongs_to_objectlevel(small) -> None:
-    with pytest.raises(InputError, match="--target object needs --level objectlevel"):
+    with pytest.raises(InputError, match=r"--target.*--level"):
         DriveAct(data=small(), target="object").read()
 
 
@@ -203,12 +203,12 @@ def test_bad_frames(small, old: str, new: str, message: str) -> None:
 
 
 def test_what_is_missing_is_named(small, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no folder activities_3s/kinect_ir .* data/README\.md"):
+    with pytest.raises(InputError, match=r"activities_3s/kinect_ir.*data/README\.md"):
         DriveAct(data=tmp_path).read()
     root = small()
-    with pytest.raises(InputError, match="view ceiling, only of kinect_ir"):
+    with pytest.raises(InputError, match=r"ceiling.*kinect_ir"):
         DriveAct(data=root, view="ceiling").read()
-    with pytest.raises(InputError, match=r"split_1\.train\.csv does not exist; .*split_0\.test"):
+    with pytest.raises(InputError, match=r"split_1\.train\.csv.*exist; .*split_0\.test"):
         DriveAct(data=root, split=1).read()
     with pytest.raises(InputError, match='--view "kinect" is unknown; choose from inner_mirror'):
         DriveAct(view="kinect")

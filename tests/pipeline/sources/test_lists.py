@@ -47,7 +47,7 @@ def test_numbers_beside_names_need_a_class_list(lists) -> None:
 
 
 def test_a_shared_group_is_refused(lists) -> None:
-    with pytest.raises(InputError, match=r"subjects in more than one part .* g05 \(val, test\)"):
+    with pytest.raises(InputError, match=r"g05 \(val, test\)"):
         lists(UCF_VAL.replace("g05", "g08"), UCF_VAL, UCF_VAL.replace("c01", "c02")).read()
 
 
@@ -158,7 +158,7 @@ def test_kinetics_without_labels(lists) -> None:
 
 
 def test_missing_list(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"train\.txt does not exist"):
+    with pytest.raises(InputError, match=r"train\.txt.*exist"):
         Lists(
             data=tmp_path, train_list=tmp_path / "train.txt", test_list=tmp_path / "test.txt"
         ).read()

@@ -20,7 +20,7 @@ def rows(*lines: str) -> str:
 
 def test_a_leak_in_another_normal_form_is_refused(write) -> None:
     text = rows(f"a.mp4,x,{ONE},train", "b.mp4,x,bo,val", f"c.mp4,x,{TWO},test")
-    with pytest.raises(InputError, match=rf"would leak .*{ONE} \(train, test\)"):
+    with pytest.raises(InputError, match=rf"leak .*{ONE} \(train, test\)"):
         Table(data=write("t.csv", text)).read()
 
 
@@ -100,7 +100,7 @@ def test_a_control_character_in_a_class_list(write) -> None:
 
 
 def test_what_holds_a_line_break_says_so() -> None:
-    with pytest.raises(InputError, match=r"row 1: label 'a\\nb' holds a line break \(\\n\)"):
+    with pytest.raises(InputError, match=r"1: label 'a\\nb'.*break \(\\n\)"):
         check_characters("label", "a\nb", "row 1")
 
 
@@ -111,7 +111,7 @@ def test_a_file_name_that_is_not_utf8_is_named(write, tmp_path: Path) -> None:
         (tmp_path / "val/x/val.mp4").rename(tmp_path / "val/x" / os.fsdecode(b"\xe9.mp4"))
     except OSError:
         pytest.skip("this disk takes UTF-8 only")
-    with pytest.raises(InputError, match=r"val/x/\\xe9\.mp4: this name is not UTF-8") as raised:
+    with pytest.raises(InputError, match=r"val/x/\\xe9\.mp4:.*UTF-8") as raised:
         Folders(data=tmp_path).read()
     assert str(raised.value).isascii()
 

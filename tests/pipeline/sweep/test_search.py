@@ -292,9 +292,9 @@ def test_a_file_in_the_place_of_the_study_is_a_sentence(tmp_path: Path, space: S
     store, out = ordered_store(), tmp_path / "out"
     sweep(store, space, out=out, trials=1, log=quiet)
     (out / "study.db").write_text("nothing of Optuna's" * 100)
-    with pytest.raises(InputError, match=r"study\.db: is not an Optuna study .*another --out"):
+    with pytest.raises(InputError, match=r"study\.db:.*another --out"):
         sweep(store, space, out=out, trials=1, log=quiet)
-    with pytest.raises(InputError, match="trials is 0; it must be 1 or more"):
+    with pytest.raises(InputError, match=r"trials is 0;.*1"):
         sweep(store, space, out=out, trials=0, log=quiet)
 
 
@@ -332,7 +332,7 @@ def test_where_all_fail_that_is_an_error(tmp_path: Path, space: Space) -> None:
     store = ordered_store(40)
     store[0][:] = np.nan
     lines: list[str] = []
-    with pytest.raises(InputError, match=r"no trial is complete.*train loss became nan"):
+    with pytest.raises(InputError, match=r"train loss.*nan"):
         sweep(store, space, out=tmp_path / "out", trials=2, log=lines.append)
     assert [line.split(":")[1] for line in lines] == [" failed", " failed"]
 

@@ -83,7 +83,7 @@ def cluster_of(client: _Client) -> Cluster:
 )
 def test_a_scheduler_that_goes_away_is_named(asked: str, end: Exception) -> None:
     with (
-        pytest.raises(InputError, match=r"tcp://there:8786 is gone; start it"),
+        pytest.raises(InputError, match=r"tcp://there:8786.*gone"),
         cluster_of(_Client(asked, end)) as cluster,
     ):
         cluster.call("module:function", None)

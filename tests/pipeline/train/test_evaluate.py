@@ -134,7 +134,7 @@ def test_another_store_is_standardised_by_the_training_steps(tmp_path: Path, how
 
 
 def test_own_store_that_is_gone(run: Path) -> None:
-    with pytest.raises(InputError, match=r"no longer at features/fake\.zarr.*--store"):
+    with pytest.raises(InputError, match=r"features/fake\.zarr.*--store"):
         own_store(run)
 
 

@@ -58,10 +58,10 @@ def test_logits_that_are_not_finite_are_refused_with_the_clips_and_the_reason() 
     refuse_non_finite(found, store)
     logs[2] = np.nan
     name = store.clip_ids[clips[2]]
-    with pytest.raises(InputError, match=rf"logits of 1 of 6 test clips \({name}\).*train\.lr"):
+    with pytest.raises(InputError, match=rf"1 of 6 test clips \({name}\).*train\.lr"):
         refuse_non_finite(found, store)
     store[int(clips[2])][0, 0] = np.inf
-    with pytest.raises(InputError, match=rf"features of 1 of 6 test clips \({name}\).*verify"):
+    with pytest.raises(InputError, match=rf"1 of 6 test clips \({name}\).*verify"):
         refuse_non_finite(found, store)
 
 

@@ -225,7 +225,7 @@ def test_log_and_history_name_the_train_score(tmp_path: Path, mixup: float, colu
 def test_non_finite_loss_stops_with_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     store = ordered_store(40)
     store[0][:] = np.nan
-    with pytest.raises(InputError, match=r"train loss became nan in epoch 1.*clip_norm"):
+    with pytest.raises(InputError, match=r"train loss.*epoch 1.*clip_norm"):
         train(store, recipe_of(), out=tmp_path / "one", log=quiet)
     assert not list(tmp_path.iterdir())
 
@@ -252,9 +252,7 @@ def test_a_training_that_diverges_is_not_blamed_on_clips(
     tmp_path: Path, batch: int, part: str
 ) -> None:
     recipe = recipe_of("train.lr=1e38", "train.clip_norm=null", f"train.batch_size={batch}")
-    with pytest.raises(
-        InputError, match=rf"the {part} loss became .* in epoch \d.*lower train\.lr"
-    ):
+    with pytest.raises(InputError, match=rf"{part} loss.*\d.*lower train\.lr"):
         train(ordered_store(60), recipe, out=tmp_path / "one", log=quiet)
     assert not list(tmp_path.iterdir())
 

@@ -111,7 +111,7 @@ def test_lost_frames_between_others(tmp_path: Path, name: str, last: int, reason
     content = bytearray(path.read_bytes())
     content[places[20] - 8 : places[last]] = bytes(places[last] - places[20] + 8)
     path.write_bytes(content)
-    with pytest.raises(InputError, match=f"is damaged: {reason}"):
+    with pytest.raises(InputError, match=f"damaged: {reason}"):
         read_index(path)
 
 
@@ -148,7 +148,7 @@ def test_a_missing_codec_is_named(tmp_path: Path, kind: str, old, new, named: st
     path, _ = written(tmp_path, kind)
     assert old in path.read_bytes()
     path.write_bytes(path.read_bytes().replace(old, new))
-    with pytest.raises(InputError, match=f"FFmpeg has no decoder for its codec{named}"):
+    with pytest.raises(InputError, match=rf"decoder.*codec{named}"):
         read_index(path)
     assert av.logging.get_level() is None
 

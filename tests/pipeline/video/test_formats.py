@@ -126,7 +126,7 @@ class TestTiff:
     def test_other_numbers_are_refused(self, tmp_path: Path, formats: tuple[int, ...]) -> None:
         Image.fromarray(RAMP if len(formats) == 1 else COLOUR).save(tmp_path / "1.tif")
         tagged(tmp_path / "1.tif", {339: formats})
-        with pytest.raises(DecodeError, match=r"1\.tif holds signed"):
+        with pytest.raises(DecodeError, match=r"1\.tif.*signed"):
             luma(tmp_path, index_images(tmp_path, None), [0])
 
     @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "packbits", "tiff_adobe_deflate"])

@@ -67,7 +67,7 @@ class TestImages:
         picture = Image.fromarray(textured(1)[0]).convert("RGB")
         picture.save(tmp_path / "1.png")
         picture.save(tmp_path / "2.webp")
-        with pytest.raises(DecodeError, match=r"2.webp is yuv420p, 8 bits, limited range, but"):
+        with pytest.raises(DecodeError, match=r"2.webp is yuv420p, 8 bits"):
             luma(tmp_path, index_images(tmp_path, None), [0, 1])
 
     def test_formats_of_one_scale_may_be_mixed(self, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ class TestImages:
         if pictures == 1:
             assert len(luma(tmp_path, index, [0, 1])) == 2
             return
-        with pytest.raises(DecodeError, match=f"2{suffix} holds several pictures"):
+        with pytest.raises(DecodeError, match=rf"2{suffix}.*several"):
             luma(tmp_path, index, [0, 1])
 
     @pytest.mark.parametrize(("kind", "refused"), [(0, True), (1, False), (4, False)])

@@ -105,7 +105,7 @@ def test_a_build_refuses_the_video_or_fails_its_clips(
     data = write_dataset(tmp_path / "data")
     crashed = {tmp_path / "data" / "val.mkv": "its decoder crashed (SIGSEGV)"}
     monkeypatch.setattr(catalogue, "crashes", lambda folder: crashed)
-    with pytest.raises(InputError, match=r"val.mkv cannot be read: its decoder crashed .SIGSEGV."):
+    with pytest.raises(InputError, match=r"val.mkv.*decoder crashed .SIGSEGV."):
         plan_of(options_of(data, tmp_path / "stores"))
     plan = plan_of(options_of(data, tmp_path / "stores", max_failures="50%"))
     lost = [plan.videos[plan.clips[clip].video].name for clip in plan.lost]

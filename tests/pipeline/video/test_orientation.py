@@ -157,7 +157,7 @@ def test_a_turned_tiff_is_refused(tmp_path: Path, orientation: int) -> None:
             luma(tmp_path, index_images(tmp_path, None), [0])[0], textured(1)[0]
         )
         return
-    with pytest.raises(DecodeError, match=r"1\.tif is rotated"):
+    with pytest.raises(DecodeError, match=r"1\.tif.*rotated"):
         luma(tmp_path, index_images(tmp_path, None), [0])
 
 
@@ -168,5 +168,5 @@ def test_images_that_are_mirrored_in_part_are_refused(tmp_path: Path) -> None:
         Image.fromarray(textured(1)[0]).save(tmp_path / f"{number}.png", exif=exif)
     index = index_images(tmp_path, None)
     assert len(luma(tmp_path, index, [0, 1, 2])) == 3
-    with pytest.raises(DecodeError, match=r"3\.png is not mirrored"):
+    with pytest.raises(DecodeError, match=r"3\.png.*mirrored"):
         luma(tmp_path, index, [3])

@@ -153,7 +153,7 @@ def test_frames_of_a_gpu_stay_there(opening) -> None:
 @pytest.mark.parametrize("why", ["Video not supported", "unknown"])
 def test_the_cpu_never_decodes_for_the_gpu(opening, why: str) -> None:
     opening(fallback=why)
-    with pytest.raises(InputError, match=rf"was not decoded by the GPU .{why}"):
+    with pytest.raises(InputError, match=rf"GPU .{why}"):
         frames_of([0], "cuda")
     assert frames_of([0]) == [0]
 
@@ -174,7 +174,7 @@ def test_what_torchcodec_cannot_read(tmp_path: Path) -> None:
         (stream, "an MPEG-TS"),
     ):
         index = read_index(path) if path.is_file() else INDEX
-        with pytest.raises(InputError, match=f"is {kind}.*[Pp]ass --decoder pyav"):
+        with pytest.raises(InputError, match=f"{kind}.*[Pp]ass --decoder"):
             next(decode_with_torchcodec(path, index, np.arange(2), "rgb", device="cpu"))
     with pytest.raises(InputError, match="RGB only; pixels are luma"):
         next(decode_with_torchcodec(stream, INDEX, np.arange(2), "luma", device="cpu"))

@@ -111,7 +111,7 @@ def test_features_beyond_the_range_are_refused() -> None:
 
 @pytest.mark.parametrize("precision", ["tf32", "fp16"])
 def test_precisions_that_need_a_gpu(precision: str) -> None:
-    with pytest.raises(InputError, match=f"--precision is {precision}, which needs a GPU"):
+    with pytest.raises(InputError, match=rf"--precision is {precision},.*GPU"):
         choose_device("cpu", precision)
 
 
@@ -121,8 +121,7 @@ def test_devices_that_cannot_compute_here(
     name: str, gpu: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
-    known = "auto, cpu, cuda or cuda:N" if gpu else "auto or cpu"
-    with pytest.raises(InputError, match=rf"--device is '{name}', .*; give {known}\.$"):
+    with pytest.raises(InputError, match=f"--device is '{name}'"):
         choose_device(name)
 
 
@@ -142,7 +141,7 @@ def test_older_gpus_lack_what_ampere_has(monkeypatch, precision: str) -> None:
     gpu = torch.device("cuda", 0)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "Tesla T4")
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (7, 5))
-    with pytest.raises(InputError, match=f"{precision}, which Tesla T4 does not support"):
+    with pytest.raises(InputError, match=rf"{precision},.*T4"):
         check_precision(precision, gpu)
     check_precision("fp16", gpu)
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (8, 0))
@@ -190,7 +189,7 @@ def test_batches_are_tried_with_what_is_held_beside_them(monkeypatch) -> None:
 
 
 def test_one_input_that_does_not_fit() -> None:
-    with pytest.raises(InputError, match=r"One input of 3 x 4 x 4 does not fit .* --size"):
+    with pytest.raises(InputError, match=r"3 x 4 x 4.*fit.*--size"):
         fitting_batch(Picky(0), [4, 3, 4, 4], CPU)
 
 
@@ -215,7 +214,7 @@ def test_too_little_memory_later_says_what_to_start_with(
         return run(self, inputs)
 
     monkeypatch.setattr(BatchRunner, "_run", full)
-    with pytest.raises(InputError, match=f"with batches of {size}; .*{words}"):
+    with pytest.raises(InputError, match=f"{size}; .*{words}"):
         build(options_of(data, tmp_path, batch_size=size))
 
 

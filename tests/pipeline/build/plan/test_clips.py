@@ -76,13 +76,13 @@ def test_without_interval_the_whole_video() -> None:
     ],
 )
 def test_clips_past_the_end_are_refused_with_the_numbers(row: Annotation, numbers: str) -> None:
-    with pytest.raises(InputError, match=rf"1 of 2 clips .* late of data/a: it .* {numbers}"):
+    with pytest.raises(InputError, match=rf"1 of 2 clips.*data/a:.*{numbers}"):
         resolve(dataset(row, annotation("fine", 0, 100)), [video("a")], 1)
 
 
 def test_another_frame_rate_is_refused_with_the_numbers() -> None:
     rows = dataset(annotation("a", 0, 9), video_rate=30.0)
-    with pytest.raises(InputError, match=r"data/a has 25 frames a second.* at 30"):
+    with pytest.raises(InputError, match=r"data/a has 25 frames.*second.* at 30"):
         resolve(rows, [video("a")], 1)
     resolve(rows, [video("a", rate=29)], 1)
 
@@ -126,7 +126,7 @@ def test_seconds_count_from_the_beginning_of_the_file() -> None:
 def test_seconds_outside_of_a_late_video(start: float, stop: float) -> None:
     rows = dataset(annotation("late", start, stop, unit="seconds"), annotation("fine", 0, 100))
     numbers = rf"2\.000 to 6\.000 s, and {start:g} to {stop:g} s"
-    with pytest.raises(InputError, match=f"1 of 2 clips .* late of data/a: it .* {numbers}"):
+    with pytest.raises(InputError, match=f"1 of 2 clips.*data/a:.*{numbers}"):
         resolve(rows, [late_video(Fraction(2))], 1)
     kept, _ = resolve(rows, [late_video(Fraction(2))], 1, keep_lost=True)
     assert [bool(clip.lost) for clip in kept] == [clip.clip_id == "late" for clip in kept]
@@ -203,7 +203,7 @@ def test_seconds_that_would_pass_for_frames_are_asked_for() -> None:
     """137 s of 25 frames a second: 3,425 frames."""
     videos = [video(name, 3425) for name in ("a", "b")]
     rows = [annotation(f"{n}{v.name}", n, n + 20, name=v.name) for n in (3, 117) for v in videos]
-    with pytest.raises(InputError, match=r"137 of 3425 frames; .* 137 of 137\.000 s") as raised:
+    with pytest.raises(InputError, match=r"137 of 3425 frames;.*137 of 137\.000 s") as raised:
         resolve(dataset(*rows, unit_assumed=True), videos, 1)
     assert "--unit seconds" in str(raised.value)
     assert "--unit frames" in str(raised.value)

@@ -157,14 +157,14 @@ def test_shared_videos_that_held_somebody_out_are_told_apart_by_name(video, part
 
 @pytest.mark.parametrize("name", ["ann", "bob", "anna"])
 def test_a_video_that_train_and_val_share_is_not_tested_on(name: str) -> None:
-    with pytest.raises(InputError, match=f"has {name} in train or val, and here they are in test"):
+    with pytest.raises(InputError, match=rf"{name} .*train"):
         Split(("x", name, "test")).check(Split(*SHARED).record())
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
 @pytest.mark.parametrize("video", ["x", "y", "z"])
 def test_shared_videos_are_not_held_out_where_names_mean_nothing(video: str, part: str) -> None:
-    with pytest.raises(InputError, match=r"has v\.mp4 in train"):
+    with pytest.raises(InputError, match=r"v\.mp4"):
         Split((video, "v.mp4", part), known=False).check(Split(*SHARED).record())
 
 

@@ -145,7 +145,7 @@ def test_weights_that_moved_are_named_by_hand(trained, new, tmp_path) -> None:
     table = write_table(new / "moved.csv", [row(NEW, 0, 12, "test")])
     moved = file.rename(tmp_path / "moved.safetensors")
     try:
-        with pytest.raises(InputError, match="give their file with --weights"):
+        with pytest.raises(InputError, match="--weights"):
             build_like(run, table, tmp_path)
         assert len(build_like(run, table, tmp_path, weights=moved)) == 1
     finally:

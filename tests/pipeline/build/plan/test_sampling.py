@@ -104,7 +104,7 @@ class TestRate:
         check_rate([Video("a", "data/a.mp4", "0", index)], Fraction(fps) if fps else None)
 
     def test_above_the_video_is_refused(self) -> None:
-        with pytest.raises(InputError, match=r"--fps is 31, and data/a.mp4 has 30 frames a second"):
+        with pytest.raises(InputError, match=r"--fps is 31, and data/a.mp4 has 30 frames"):
             self.check(index_of(np.arange(10), Fraction(1, 30)), "31")
 
     @pytest.mark.parametrize("fps", [None, "1", "30", "29.97"])

@@ -25,7 +25,7 @@ def test_parts_are_the_usable_clips() -> None:
 
 
 def test_number_of_classes_that_disagrees_names_both() -> None:
-    with pytest.raises(InputError, match=r"head\.num_classes is 5, .* has 2"):
+    with pytest.raises(InputError, match=r"head\.num_classes is 5,.*2"):
         checked_parts(ordered_store(20), load_recipe("baseline", ["head.num_classes=5"]))
     checked_parts(ordered_store(20), load_recipe("baseline", ["head.num_classes=2"]))
 
@@ -46,7 +46,7 @@ def test_shared_video_is_refused_where_subjects_are_not_known() -> None:
     store = ordered_store(20, subjects=None)
     checked_parts(store, RECIPE)
     store.videos[[0, 19]] = "film"
-    with pytest.raises(InputError, match=r"videos in .*: film \(test, train\)"):
+    with pytest.raises(InputError, match=r": film \(test, train\)"):
         checked_parts(store, RECIPE)
 
 
@@ -79,11 +79,11 @@ def test_empty_parts_are_refused(part: str) -> None:
     store = ordered_store(20)
     store.splits[store.splits == part] = "test"
     store.subjects_known = False
-    with pytest.raises(InputError, match=rf"no usable {part} clips \(0 in all\)"):
+    with pytest.raises(InputError, match=rf"usable {part} clips \(0 in all\)"):
         checked_parts(store, RECIPE)
     failed = ordered_store(20)
     failed.status[failed.splits == part] = 2
-    with pytest.raises(InputError, match=rf"no usable {part} clips"):
+    with pytest.raises(InputError, match=rf"usable {part} clips"):
         checked_parts(failed, RECIPE)
 
 
@@ -97,7 +97,7 @@ def test_empty_test_part_is_allowed() -> None:
 @pytest.mark.parametrize("clips", [11, 13])
 def test_statistics_of_other_clips_than_train_are_refused(clips: int) -> None:
     measured = {"origin": "split", "mean": [0.5], "std": [0.2], "clips": clips}
-    with pytest.raises(InputError, match=rf"measured on {clips} clips, .* has 12"):
+    with pytest.raises(InputError, match=rf"{clips} clips,.*12"):
         checked_parts(ordered_store(20, statistics=measured), RECIPE)
 
 
@@ -145,7 +145,7 @@ def test_clips_of_a_single_step_are_named_where_each_is_standardised_by_itself()
     assert sentence.startswith("2 of 4 clips have a single step")
     assert concerns(store, checked_parts(store, RECIPE), RECIPE) == []
     single = FakeStore([clip[:1] for clip in clips], [0, 1, 0, 1, 0], parts)
-    with pytest.raises(InputError, match=r"all clips .* single step.*data\.standardise"):
+    with pytest.raises(InputError, match=r"step.*data\.standardise"):
         checked_parts(single, recipe)
     checked_parts(single, RECIPE)
 

@@ -148,7 +148,7 @@ def test_missing_clips_are_counted_in_log_and_report(folder: Path, tmp_path: Pat
     status[:3] = 1
     path = half(tmp_path / "three.zarr", 1, status=status).path
     paths = [folder / "one.zarr", path]
-    with pytest.raises(InputError, match="3 of 120 clips failed or are missing"):
+    with pytest.raises(InputError, match=r"3 of 120 clips failed.*missing"):
         open_stores(paths)
     lines: list[str] = []
     store = open_stores(paths, allow_missing=True)
@@ -164,9 +164,9 @@ def test_runs_are_scored_on_as_many_stores(both: Store, tmp_path: Path) -> None:
     run, alone = tmp_path / "run", tmp_path / "alone"
     trained(both, run, "train.epochs=1")
     trained(both.stores[0], alone, "train.epochs=1")
-    with pytest.raises(InputError, match=r"trained on 2 stores but got 1; pass --store twice"):
+    with pytest.raises(InputError, match=r"trained.*2 stores.*1; pass --store twice"):
         rescore(run, both.stores[0], "test")
-    with pytest.raises(InputError, match="trained on 1 store but got 2; pass --store once"):
+    with pytest.raises(InputError, match=r"trained.*1 store.*2; pass --store once"):
         rescore(alone, both, "test")
 
 
