@@ -12,12 +12,12 @@ from torch import Tensor, nn, optim
 from torch.nn import functional
 
 from models.frame_classifier import FrameClassifier
-from pipeline.build.extract.batch_runner import REDUCED, allow_tf32
+from pipeline.build.extract.batch_runner import REDUCED
 from pipeline.finetune.frames import Frames
 from pipeline.finetune.options import Tuning
 from pipeline.finetune.pixels import Pixels
 from pipeline.metrics.classification import Metrics, metrics_of_predictions
-from pipeline.system.device import upload
+from pipeline.system.device import allow_tf32, upload
 from pipeline.system.precision import Precision
 from pipeline.train.imbalance import sampling_probabilities
 from pipeline.types import Ints

@@ -25,6 +25,9 @@ def choose_device(
 ) -> torch.device:
     """Return the device of ``--device``; ``auto`` is a GPU if there is one.
 
+    Products in float32 are then rounded to tf32 only with that precision; by default, torch rounds
+    those of convolutions and recurrent layers.
+
     `option` is the option that set the precision, for messages.
 
     Raises
@@ -49,7 +52,14 @@ def choose_device(
         ) from None
     device = sample.device
     check_precision(precision, device, option=option)
+    allow_tf32(precision == "tf32")
     return device
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let a GPU round the inputs of products in float32 to 10 bits, or not."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def upload(array: NDArray[Any], device: torch.device) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.system.device import choose_device
 from tests.builds import write_dataset
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -16,13 +17,13 @@ NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 @pytest.fixture(params=[pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_GPU]), "cpu"])
 def device(request: pytest.FixtureRequest) -> torch.device:
     """A GPU, or the CPU."""
-    return torch.device(request.param, 0 if request.param == "cuda" else None)
+    return choose_device(request.param)
 
 
 @pytest.fixture(params=[pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_GPU])])
 def gpu(request: pytest.FixtureRequest) -> torch.device:
     """A GPU, for tests that tell nothing on a CPU."""
-    return torch.device(request.param, 0)
+    return choose_device(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from torch import Tensor
 from featstore.errors import InputError
 from models.backbones import Backbone
 from pipeline.build.extract.timings import Timings
+from pipeline.system.device import allow_tf32
 from pipeline.system.memory import keep_freed_memory
 from pipeline.system.precision import Precision
 from pipeline.system.threads import computes, processors, turns
@@ -188,9 +189,3 @@ def _enter(device: torch.device, threads: int) -> None:
     if device.type == "cuda":
         # Its own, so that fetching a result waits for no other batch.
         torch.cuda.set_stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
-
-
-def allow_tf32(allowed: bool) -> None:
-    """Let a GPU round the inputs of products in float32 to 10 bits, or not."""
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
