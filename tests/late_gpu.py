@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.build.extract import backbone as backbone_module
 from pipeline.build.extract import extractor
 from pipeline.build.extract.backbone import Forward, batch_shape
 from pipeline.build.extract.batch_runner import BatchRunner
@@ -158,4 +159,4 @@ def compute_pixels(
         numerics = {"batch_shape": shape}
         return Forward(network or Pixels(), extraction, device, dim, numerics)  # type: ignore[arg-type]
 
-    patch.setattr("pipeline.build.extract.backbone.load_forward", load_forward)
+    patch.setattr(backbone_module, "load_forward", load_forward)

@@ -14,6 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pipeline.train.data import feed as feed_module
 from pipeline.train.learner import Learner
 from pipeline.train.recipes.load import Recipe
 from tests.fakes import FakeStore
@@ -73,7 +74,7 @@ def waits_of_steps(
         made = torch.Generator
         patch.setattr(torch, "Generator", lambda *given: made())
         patch.setattr(torch, "autocast", lambda *given, **more: nullcontext())
-        patch.setattr("pipeline.train.data.feed.free_memory", lambda device: 2**30)
+        patch.setattr(feed_module, "free_memory", lambda device: 2**30)
     learner = Learner(
         head_of(store, recipe).to(device), store, recipe, store.split("train"), seed=0
     )

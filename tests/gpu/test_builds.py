@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from featstore import InputError, Store
+from featstore.format import layout
 from pipeline.build import executors
 from pipeline.build.extract.backbone import fitting_batch, load_backbone
 from pipeline.build.extract.batch_runner import BatchRunner
@@ -20,7 +21,7 @@ MEBIBYTE = 2**20
 
 @pytest.fixture(autouse=True)
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * UNIT_ROWS)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * UNIT_ROWS)
 
 
 @pytest.fixture

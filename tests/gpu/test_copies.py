@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from featstore import Store
+from pipeline.build.extract import extractor as extractor_module
 from pipeline.build.extract.extractor import Extractor
 from tests.builds import build, options_of, row
 from tests.late_gpu import CPU, Pixels, compute_pixels
@@ -53,7 +54,7 @@ def test_no_frame_is_half_written(
         compute_pixels(patch, CPU)
         expected = np.concatenate(list(pixels_of(noise, tmp_path / "cpu", kind)))
     compute_pixels(monkeypatch, device, LaggingPixels())
-    monkeypatch.setattr("pipeline.build.extract.extractor.BLOCK_FRAMES", {"cpu": 1, "cuda": 2})
+    monkeypatch.setattr(extractor_module, "BLOCK_FRAMES", {"cpu": 1, "cuda": 2})
     joined = Extractor._joined
 
     def joined_late(self: Extractor, window: list[torch.Tensor | str]) -> torch.Tensor | str:

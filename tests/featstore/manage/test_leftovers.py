@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from featstore import BusyError, InputError, StoreNotFoundError
+from featstore.manage import leftovers as leftovers_module
 from featstore.manage.catalogue import find, remember_last
 from featstore.manage.leftovers import BUSY, ONLY_COPY, WHOLE, key_of, leftovers, size_of, sweep
 from featstore.manage.removal import check_free, find_removable, remove_store
@@ -168,7 +169,7 @@ class TestSweep:
             building.rename(root / "new-efefefefefef.zarr")
             return writer_lock(folder, key)
 
-        monkeypatch.setattr("featstore.manage.leftovers.writer_lock", ends_first)
+        monkeypatch.setattr(leftovers_module, "writer_lock", ends_first)
         assert list(swept) == []
         assert (root / "new-efefefefefef.zarr/root").is_file()
 
@@ -186,7 +187,7 @@ class TestSweep:
         def refuse(path: Path) -> None:
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr("featstore.format.files.shutil.rmtree", refuse)
+        monkeypatch.setattr(shutil, "rmtree", refuse)
         found = {own.path.name: own.kept for own in sweep(root)}
         folders = {name for name in left if (root / name).is_dir()}
         assert {name for name, kept in found.items() if "Permission denied" in kept} == folders
@@ -310,7 +311,7 @@ class TestRemoveStore:
         self, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr("featstore.format.files.shutil.rmtree", _interrupted)
+            patched.setattr(shutil, "rmtree", _interrupted)
             with pytest.raises(KeyboardInterrupt):
                 remove_store(find_removable(root, NAME))
         assert NAME not in names(root)

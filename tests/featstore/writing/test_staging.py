@@ -8,6 +8,7 @@ import pytest
 
 import featstore
 from featstore.format.container import chunk_name
+from featstore.writing import staging as staging_module
 from featstore.writing.staging import exchange, finish, temporary
 from featstore.writing.writer import StoreWriter
 from tests.stores import features
@@ -52,7 +53,7 @@ def test_killed_between_seal_and_rename(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", killed)
-        patched.setattr("featstore.writing.staging.exchange", lambda *names: False)  # an old system
+        patched.setattr(staging_module, "exchange", lambda *names: False)  # an old system
         with pytest.raises(Killed):
             writer.seal()
     assert not final.exists()

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from featstore.errors import BusyError, InputError
+from featstore.format import layout, schema
+from featstore.writing import writer
 from featstore.writing.locks import writer_lock
 from models.backbones import build_backbone
 from pipeline.video import decoders
@@ -45,7 +47,7 @@ def sealed_stores(root: Path) -> list[Path]:
 
 class TestBytes:
     def test_are_the_same_for_any_workers_and_folder(self, tmp_path, data, monkeypatch) -> None:
-        monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * 8)
+        monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * 8)
         stores = [
             build(options_of(data, tmp_path / name, workers=workers))
             for name, workers in (("one", 1), ("four", 4), ("again", 1))
@@ -179,7 +181,7 @@ class TestFailure:
     def test_corrupt_video_leaves_no_store(
         self, tmp_path, data, normalise: str, kept: bool, monkeypatch
     ) -> None:
-        monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * 2)
+        monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * 2)
         self.corrupt(data.parent / "train.mp4")
         root = tmp_path / "features"
         lines: list[str] = []
@@ -203,7 +205,7 @@ class TestFailure:
             yield from plain(path, *given)
             write_video(data.parent / "train.mp4", textured(FRAMES, seed=99))
 
-        monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * 4)
+        monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * 4)
         options = options_of(data, tmp_path / "features", normalise=normalise)
         with monkeypatch.context() as patch:
             patch.setattr(decoders, "decode", meanwhile)
@@ -242,7 +244,7 @@ class TestFailure:
 
         root = tmp_path / "features"
         with monkeypatch.context() as patch:
-            patch.setattr("featstore.writing.writer.sync_tree", full)
+            patch.setattr(writer, "sync_tree", full)
             with pytest.raises(OSError, match="No space"):
                 build(options_of(data, root))
         assert sealed_stores(root) == []
@@ -253,7 +255,7 @@ class TestFailure:
         assert checksums(finished.path) == checksums(undisturbed.path)
 
     def test_a_store_that_cannot_be_begun_leaves_nothing(self, tmp_path, data, monkeypatch) -> None:
-        monkeypatch.setattr("featstore.format.schema.ARRAYS", {"no_such": ("int8", "x", {})})
+        monkeypatch.setattr(schema, "ARRAYS", {"no_such": ("int8", "x", {})})
         with pytest.raises(KeyError):
             build(options_of(data, tmp_path / "features"))
         assert nothing_built(tmp_path / "features")

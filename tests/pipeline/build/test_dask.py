@@ -17,6 +17,7 @@ import featstore
 import featstore.format.layout
 from featstore.errors import InputError
 from featstore.format.files import files_at
+from featstore.writing import writer as writer_module
 from featstore.writing.writer import StoreWriter
 from pipeline.build import build as stage
 from pipeline.build.plan.build_plan import cache_of, plan_build
@@ -335,7 +336,7 @@ def test_a_worker_that_does_not_see_the_store_says_so(
             return files, str(tmp_path / "elsewhere"), run
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("featstore.writing.writer.StoreWriter", Elsewhere)
+        patch.setattr(writer_module, "StoreWriter", Elsewhere)
         with pytest.raises(InputError, match="does not see this build"):
             build_on(options_of(data, tmp_path / "features"), shared.file)
 

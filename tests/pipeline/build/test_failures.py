@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from featstore import InputError, Store
+from featstore.format import layout
 from featstore.manage.verify import verify
 from pipeline.build.extract.batching import UnitFeatures
 from pipeline.build.plan.options import BuildOptions
@@ -73,7 +74,7 @@ def failed_clips(store: Store) -> list[str]:
 def test_clips_of_lost_frames_fail_whole_and_others_are_untouched(
     tmp_path, data, whole, chunk_rows: int, store_format: str, monkeypatch
 ) -> None:
-    monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * chunk_rows)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * chunk_rows)
     damage(data.parent / "val.mp4", 0.4, 0.6)
     store = build(options_of(data, tmp_path / "features", format=store_format, **FIXED))
     failed = failed_clips(store)
@@ -120,7 +121,7 @@ HARMED = [(harm, PARTS[n % 3], (4, 1000)[n % 2]) for n, harm in enumerate(UNREAD
 def test_videos_that_cannot_be_read(
     tmp_path, data, whole, harm: str, part: str, chunk_rows: int, monkeypatch
 ) -> None:
-    monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * chunk_rows)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * chunk_rows)
     UNREADABLE[harm](data.parent / f"{part}.mp4")
     with pytest.raises(InputError, match=rf"{part}\.mp4"):
         build(options_of(data, tmp_path / "features", normalise="0.4,0.2"))
@@ -210,7 +211,7 @@ def test_nothing_can_be_read(tmp_path, data) -> None:
 def test_too_many_failures_stop_and_more_allowed_go_on(
     tmp_path, data, computed, monkeypatch
 ) -> None:
-    monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * 6)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * 6)
     damage(data.parent / "train.mp4", 0.0, 0.9)  # the second of three
     root = tmp_path / "features"
     with pytest.raises(InputError, match=r"12 clips failed,.*--max-failures allows 0") as info:
@@ -275,7 +276,7 @@ class Flaky:
 @pytest.mark.parametrize("chunk_rows", [4, 1000])
 @pytest.mark.parametrize("store_format", ["zarr", "hdf5"])
 def test_retry(tmp_path, data, chunk_rows: int, store_format: str, monkeypatch, computed) -> None:
-    monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * chunk_rows)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * chunk_rows)
     flaky = Flaky(monkeypatch)
     root, more = tmp_path / "features", FIXED | {"format": store_format}
     store = build(options_of(data, root, **more))
@@ -298,7 +299,7 @@ def test_retry(tmp_path, data, chunk_rows: int, store_format: str, monkeypatch, 
 
 
 def test_repair_keeps_what_failed(tmp_path, data, monkeypatch) -> None:
-    monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * 4)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * 4)
     damage(data.parent / "val.mp4", 0.4, 0.6)
     store = build(options_of(data, tmp_path / "features", **FIXED))
     before = checksums(store.path)

@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 import featstore
 from featstore import InputError, Store
+from featstore.format import layout
 from featstore.manage.verify import verify
 from pipeline.cli import main
 from tests.builds import build, options_of, write_dataset
@@ -17,7 +18,7 @@ UNIT_ROWS = 8
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch) -> None:
-    monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * UNIT_ROWS)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * UNIT_ROWS)
 
 
 @pytest.fixture(scope="module")

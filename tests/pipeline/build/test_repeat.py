@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from pipeline.build import repeat
 from pipeline.cli import main
 from tests.builds import write_dataset
 
@@ -75,7 +76,7 @@ def test_other_flags_are_read(planned: list[str]) -> None:
 
 
 def test_another_version_of_the_program_reads(planned: list[str], monkeypatch) -> None:
-    monkeypatch.setattr("pipeline.build.repeat._code", lambda: [["changed.py", 1, 2]])
+    monkeypatch.setattr(repeat, "_code", lambda: [["changed.py", 1, 2]])
     built()
     assert len(planned) == 1
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from featstore import InputError, Store
+from featstore.format import layout
+from featstore.writing.writer import StoreWriter
 from pipeline.build.extract.backbone import Forward, batch_shape, numerics
 from pipeline.build.extract.extractor import Extractor
 from pipeline.build.extract.statistics import Statistics
@@ -53,7 +55,7 @@ CHANGES = {
 def test_what_is_no_feature_is_copied_whole(
     tmp_path, data, change: str, chunk_rows: int, computed, monkeypatch
 ) -> None:
-    monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * chunk_rows)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * chunk_rows)
     first, _ = again(data, tmp_path / "features")
     computed.clear()
     write_table(data, CHANGES[change])
@@ -69,7 +71,7 @@ def test_what_is_no_feature_is_copied_whole(
 def test_more_videos_and_intervals_are_computed_alone(
     tmp_path, data, chunk_rows: int, computed, monkeypatch
 ) -> None:
-    monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * chunk_rows)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * chunk_rows)
     again(data, tmp_path / "features")
     computed.clear()
     write_video(data.parent / "more.mp4", textured(9, seed=8), options=GOP_8)
@@ -114,9 +116,7 @@ def test_another_configuration_is_not_copied(tmp_path, data, computed) -> None:
 
 @pytest.mark.parametrize("damage", ["flipped", "missing"])
 def test_damaged_rows_are_computed(tmp_path, data, damage: str, computed, monkeypatch) -> None:
-    monkeypatch.setattr(
-        "featstore.format.layout.CHUNK_BYTES", 4 * 512 * 8
-    )  # pages, so it is mapped
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * 8)  # pages, so it is mapped
     first, _ = again(data, tmp_path / "features")
     computed.clear()
     chunk = first.path / "features/c/0/0"  # rows 0 to 8 of the 24 of test.avi
@@ -209,14 +209,14 @@ def test_the_probe_finds_a_backbone_that_depends_on_the_place(tmp_path, data) ->
 
 
 def test_going_on_with_other_numerics_is_refused(tmp_path, data, monkeypatch) -> None:
-    monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * 2)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * 2)
     root = tmp_path / "features"
 
     def fails(self) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("featstore.writing.writer.StoreWriter.seal", fails)
+        patch.setattr(StoreWriter, "seal", fails)
         with pytest.raises(OSError, match="No space"):
             again(data, root)
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX77")

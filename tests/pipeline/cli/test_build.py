@@ -13,6 +13,7 @@ import featstore
 from featstore.keys import store_key
 from featstore.writing.locks import writer_lock
 from models.backbones import build_backbone
+from pipeline.build.plan import weights
 from pipeline.build.plan.options import BATCH_SIZES, BuildOptions
 from pipeline.cli import main
 from tests.builds import ROWS, options_of, plan_of, row, write_dataset
@@ -182,7 +183,7 @@ class TestBadInput:
         in_one_line(run(*arguments(data="data/no.csv")), "data/no.csv does not exist")
 
     def test_bad_table_is_seen_before_weights_are_downloaded(self, data, monkeypatch) -> None:
-        monkeypatch.setattr("pipeline.build.plan.weights._download", None)
+        monkeypatch.setattr(weights, "_download", None)
         monkeypatch.setenv("TORCH_HOME", "nowhere")
         result = run("build", "--source", "table", "--data", "data/no.csv")
         in_one_line(result, "data/no.csv does not exist")

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 import featstore
 from pipeline.cli import main
+from pipeline.train import results
 from tests.builds import build, options_of, write_dataset
 
 QUICK = ("--recipe", "tcn", "--set", "train.epochs=1", "--set", "head.hidden=4")
@@ -122,7 +123,7 @@ def test_a_training_that_was_cut_off_keeps_its_name(stores, monkeypatch) -> None
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.train.results.report", full)
+        patch.setattr(results, "report", full)
         refused(train("--seed", "9"), "-seed9: No space")
     unfinished = list(Path("runs").glob(".*-seed9.unfinished"))
     assert len(unfinished) == 1

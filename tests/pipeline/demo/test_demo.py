@@ -19,6 +19,7 @@ import pytest
 
 from featstore.errors import InputError
 from pipeline.demo import draw, draw_demo
+from pipeline.demo import film as film_module
 from pipeline.demo.activities import REVERSED, Take, poses_of
 from pipeline.demo.cabin import draw_cabin
 from pipeline.demo.figure import render
@@ -291,7 +292,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("pipeline.demo.film.write_video", fail)
+    monkeypatch.setattr(film_module, "write_video", fail)
     with pytest.raises(OSError, match="disk full"):
         draw_demo(tmp_path / "data", clips=CLIPS, workers=1, log=lambda line: None)
     assert not list(tmp_path.iterdir())

@@ -18,6 +18,7 @@ from featstore.errors import InputError
 from pipeline.build.plan.options import BuildOptions
 from pipeline.cli import main
 from pipeline.demo import draw_matching, film
+from pipeline.demo import weights as weights_module
 from pipeline.demo.activities import ACTIVITIES
 from pipeline.demo.match import TAIL, plan_matching
 from pipeline.sources.driveact import COLUMNS, DriveAct
@@ -283,7 +284,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(
 def test_command_draws_and_goes_on(
     annotations: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.demo.weights.find_spec", lambda name: None)
+    monkeypatch.setattr(weights_module, "find_spec", lambda name: None)
     command = ["demo-data", str(tmp_path / "data"), "--annotations", str(annotations)]
     result = CliRunner().invoke(main, [*command, "--workers", "1"])
     assert result.exit_code == 0, result.output

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from featstore.errors import BusyError, InputError
 from featstore.manage.provenance import read_provenance
 from models.backbones import build_backbone
+from pipeline import finetune as finetune_module
 from pipeline.build.extract.preprocess import prepare as prepare_frames
 from pipeline.build.extract.statistics import Statistics
 from pipeline.build.plan.build_plan import cache_of, plan_build
@@ -25,6 +26,7 @@ from pipeline.build.plan.options import BuildOptions
 from pipeline.cli import main
 from pipeline.cli.splits import flags_of_split
 from pipeline.finetune import Tuning, finetune
+from pipeline.finetune import frames as frames_module
 from pipeline.finetune.frames import Frames, load_frames
 from pipeline.finetune.learner import Tuner
 from pipeline.finetune.options import MOST_LR, MOST_SEED
@@ -234,7 +236,7 @@ def test_frames_are_decoded_once_and_test_never(data: Path, tmp_path: Path, monk
         opened.append(path.name)
         return decode_all(path, *given)
 
-    monkeypatch.setattr("pipeline.finetune.frames.decode_all", noting)
+    monkeypatch.setattr(frames_module, "decode_all", noting)
     first = loaded(of(data, tmp_path), tmp_path)
     assert sorted(opened) == ["train.mp4", "val.mp4"]
     again = loaded(of(data, tmp_path), tmp_path)
@@ -250,7 +252,7 @@ def test_clips_of_lost_frames_are_left_out(data: Path, tmp_path: Path, monkeypat
         for found in decode_all(path, *given):
             yield Lost([7], "torn") if path.name == "train.mp4" and found[0] == 7 else found
 
-    monkeypatch.setattr("pipeline.finetune.frames.decode_all", losing)
+    monkeypatch.setattr(frames_module, "decode_all", losing)
     with pytest.raises(InputError, match="1 of 12 clips failed"):
         loaded(of(data, tmp_path), tmp_path)
     for _ in range(2):  # decoded, then found
@@ -288,7 +290,7 @@ def test_a_finetuning_that_runs_is_left_alone(data: Path, tmp_path: Path) -> Non
 
 
 def test_the_same_command_again_does_nothing(data: Path, tuned: Path, monkeypatch) -> None:
-    monkeypatch.setattr("pipeline.finetune.fit", None)
+    monkeypatch.setattr(finetune_module, "fit", None)
     lines: list[str] = []
     options = of(data, data.parent.parent / "features")
     assert finetune(options, QUICK, out=tuned, log=lines.append) == tuned
@@ -369,7 +371,7 @@ def test_splits_of_which_no_val_clip_is_left(data: Path, tmp_path: Path, monkeyp
         else:
             yield Lost(frames.tolist(), "torn")
 
-    monkeypatch.setattr("pipeline.finetune.frames.decode_all", losing)
+    monkeypatch.setattr(frames_module, "decode_all", losing)
     with pytest.raises(InputError, match="has no val clips"):
         loaded(of(data, tmp_path, max_failures="4"), tmp_path)
 

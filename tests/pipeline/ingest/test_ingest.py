@@ -11,6 +11,7 @@ import pytest
 
 import featstore
 from featstore import InputError, Store
+from featstore.exchange import npy_arrays
 from featstore.exchange.export import codec_for, export
 from featstore.exchange.npy_folder import DESCRIPTION
 from featstore.format import schema
@@ -434,7 +435,7 @@ def test_long_clips_are_read_block_by_block(
 ) -> None:
     whole = imported(source, labels)
     sizes: list[int] = []
-    monkeypatch.setattr("featstore.exchange.npy_arrays.BLOCK_BYTES", 8 * DIM * 2)
+    monkeypatch.setattr(npy_arrays, "BLOCK_BYTES", 8 * DIM * 2)
     rounded = clip_content._rounded
     monkeypatch.setattr(
         clip_content, "_rounded", lambda block, own: sizes.append(len(block)) or rounded(block, own)

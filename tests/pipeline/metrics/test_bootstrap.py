@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pipeline.metrics import bootstrap as bootstrap_module
 from pipeline.metrics.bootstrap import (
     clip_units,
     intervals,
@@ -108,7 +109,7 @@ def test_blocks_of_resamples_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, guesses = clips()
     units = clip_units(labels, (labels == guesses)[:, None].astype(float), 4)
     whole = resampled(units, seed=5)["top1"]
-    monkeypatch.setattr("pipeline.metrics.bootstrap._CELLS", 100)
+    monkeypatch.setattr(bootstrap_module, "_CELLS", 100)
     np.testing.assert_array_equal(resampled(units, seed=5)["top1"], whole)
     assert not np.array_equal(resampled(units, seed=6)["top1"], whole)
 

@@ -17,6 +17,7 @@ import pytest
 import featstore
 from featstore.errors import InputError
 from pipeline.sweep import Space, load_space, sweep
+from pipeline.sweep import workers as workers_module
 from pipeline.sweep.study import open_study, ranked
 from pipeline.sweep.workers import in_processes
 from pipeline.system.processes import worker_processes
@@ -174,7 +175,7 @@ def test_an_interrupt_ends_the_workers_at_once(tmp_path: Path, monkeypatch, at: 
         raise KeyboardInterrupt
 
     if at == "a wait":
-        monkeypatch.setattr("pipeline.sweep.workers.wait", interrupted)
+        monkeypatch.setattr(workers_module, "wait", interrupted)
         store = cast(featstore.Store, tmp_path)  # only pickled
         with pytest.raises(KeyboardInterrupt):
             list(in_processes([cast(Task, None)] * 2, store, 2))

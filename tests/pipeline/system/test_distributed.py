@@ -22,6 +22,7 @@ from models.losses import adjusted, cross_entropy, focal
 from pipeline.cli import main
 from pipeline.runs.files import read_metrics
 from pipeline.runs.folder import CHECKPOINT, unfinished_of
+from pipeline.system import distributed as distributed_module
 from pipeline.system.distributed import Processes, process_group, processes
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
@@ -319,7 +320,7 @@ def test_a_lost_process_ends_the_other_and_both_go_on(
 def test_several_runs_are_refused(
     store: featstore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.system.distributed.processes", lambda: Processes(0, 2))
+    monkeypatch.setattr(distributed_module, "processes", lambda: Processes(0, 2))
     given = [*arguments(store, tmp_path / "x"), "--seeds", "2"]
     result = CliRunner().invoke(main, given)
     assert result.exit_code == 2

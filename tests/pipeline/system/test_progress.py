@@ -1,4 +1,5 @@
 import sys
+import time
 
 import pytest
 
@@ -18,7 +19,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("pipeline.system.progress.time.monotonic", clock)
+    monkeypatch.setattr(time, "monotonic", clock)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     return clock
 

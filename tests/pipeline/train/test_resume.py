@@ -10,6 +10,7 @@ import torch
 from featstore.errors import BusyError, InputError
 from pipeline.runs.files import read_metrics
 from pipeline.runs.folder import CHECKPOINT, new_run, unfinished_of
+from pipeline.train import results
 from pipeline.train.checkpoint import read_checkpoint, write_checkpoint
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
@@ -107,7 +108,7 @@ def test_cut_off_after_the_last_epoch(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.train.results.report", full)
+        patch.setattr(results, "report", full)
         with pytest.raises(OSError, match="No space"):
             run_here(tmp_path / "one", overrides)
     assert not (tmp_path / "one").exists()

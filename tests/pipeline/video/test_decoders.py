@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from featstore.errors import InputError
+from pipeline.build.extract import backbone as backbone_module
 from pipeline.build.summary import describe
+from pipeline.video import decoders as decoders_module
 from pipeline.video import torchcodec as torch_decode
 from pipeline.video.decode import decode
 from pipeline.video.decoders import versions
@@ -60,8 +62,8 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     def said(name: str) -> dict[str, str]:
         return {} if name == "pyav" else {"torchcodec": "made up"}
 
-    monkeypatch.setattr("pipeline.video.decoders.versions", said)
-    monkeypatch.setattr("pipeline.build.extract.backbone.versions", said)
+    monkeypatch.setattr(decoders_module, "versions", said)
+    monkeypatch.setattr(backbone_module, "versions", said)
     monkeypatch.setattr(torch_decode, "_decoder", lambda path, stream, device: ByPyAV(path))
 
 

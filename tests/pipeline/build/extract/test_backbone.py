@@ -14,13 +14,17 @@ import torch
 
 from featstore import Store
 from featstore.errors import InputError
+from featstore.format import layout
 from featstore.manage.provenance import read_provenance
+from pipeline.build.extract import backbone as backbone_module
+from pipeline.build.extract import batch_runner as batch_runner_module
 from pipeline.build.extract.backbone import fitting_batch, with_batch_size
 from pipeline.build.extract.batch_runner import BatchRunner, concurrency_of
 from pipeline.build.extract.batching import Batches, UnitFeatures
 from pipeline.build.extract.buffers import Blocks
 from pipeline.build.extract.timings import Timings
 from pipeline.build.summary import timing_table
+from pipeline.system import device as device_module
 from pipeline.system.device import check_precision, choose_device
 from pipeline.video.pieces import PIECE_FRAMES
 from tests.builds import FRAMES, build, options_of, plan_of, relative_error, write_dataset
@@ -39,7 +43,7 @@ def has_bf16(tmp_path: Path, monkeypatch) -> None:
     """A processor that says that it multiplies in bfloat16; torch does so on any."""
     path = tmp_path / "cpuinfo"
     path.write_text("flags : avx2 avx512f avx512_bf16\n")
-    monkeypatch.setattr("pipeline.system.device.PROCESSOR", path)
+    monkeypatch.setattr(device_module, "PROCESSOR", path)
 
 
 class Picky(torch.nn.Module):
@@ -164,7 +168,7 @@ def test_frames_that_wait_are_given_room(tmp_path: Path, data: Path, monkeypatch
         asked.append(beside)
         return 32
 
-    monkeypatch.setattr("pipeline.build.extract.backbone.fitting_batch", fitting)
+    monkeypatch.setattr(backbone_module, "fitting_batch", fitting)
     options = options_of(data, tmp_path, batch_size=None, workers=3, size=48)
     extraction = plan_of(options).extraction
     found = with_batch_size(Picky(64), extraction, torch.device("cuda", 0))
@@ -263,7 +267,7 @@ class Counted(torch.nn.Module):
 
 def test_decoders_and_batches_take_turns(monkeypatch) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
-    monkeypatch.setattr("pipeline.build.extract.batch_runner.processors", lambda: 2)
+    monkeypatch.setattr(batch_runner_module, "processors", lambda: 2)
     counted = Counted()
     runner = BatchRunner(counted, [1, 3, 4, 4], CPU)
     assert runner.count == 2
@@ -332,7 +336,7 @@ def test_the_next_unit_is_under_way_while_one_is_written(
 ) -> None:
     from pipeline.build import executors as machines
 
-    monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", 4 * 512 * 8)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 4 * 512 * 8)
     sent: list[int] = []
     written: list[int] = []
     submit, write = BatchRunner.submit, machines.write_unit

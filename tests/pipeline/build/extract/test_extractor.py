@@ -6,13 +6,16 @@ import pytest
 import torch
 
 from featstore.errors import InputError
+from featstore.format import layout
 from models.backbones import build_backbone
 from models.catalogue import BACKBONES
 from models.operators import declare_missing_operators
+from pipeline.build.extract import backbone as backbone_module
 from pipeline.build.extract.backbone import numerics
 from pipeline.build.extract.batch_runner import BatchRunner
 from pipeline.build.extract.extractor import Extractor
 from pipeline.build.extract.statistics import Statistics
+from pipeline.video import pieces
 from tests import reference
 from tests.builds import FRAMES, ROWS, build, options_of, relative_error, row, write_dataset
 from tests.networks import shallow_vit
@@ -163,7 +166,7 @@ def test_units_may_end_within_clips(tmp_path: Path, data, backbone, monkeypatch)
     options = {"backbone": backbone, "window": 4, "hop": 2}
     one = build(options_of(data, tmp_path / "one", **options))
     rows = 2
-    monkeypatch.setattr("featstore.format.layout.CHUNK_BYTES", rows * 4 * one.dim)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", rows * 4 * one.dim)
     many = build(options_of(data, tmp_path / "many", **options))
     chunks = list((many.path / "features" / "c").iterdir())
     assert len(chunks) == -(-int(many.row_size.sum()) // rows) > 10
@@ -187,7 +190,7 @@ def test_threads_may_decode_pieces_of_a_video_at_once(
     monkeypatch.setattr(Extractor, "_decode", decode)
     whole = build(options_of(data, tmp_path / "whole", **options))
     in_whole = begun.copy()
-    monkeypatch.setattr("pipeline.video.pieces.PIECE_FRAMES", 1)
+    monkeypatch.setattr(pieces, "PIECE_FRAMES", 1)
     cut = build(options_of(data, tmp_path / "cut", **options))
     in_pieces = begun[len(in_whole) :]
     assert len(in_pieces) > len(in_whole)
@@ -226,7 +229,7 @@ def test_every_forward_has_one_shape(tmp_path: Path, data: Path, monkeypatch) ->
             shapes.add(tuple(x.shape))
         return forward(self, x, *rest, **more)
 
-    monkeypatch.setattr("pipeline.build.extract.backbone.feature_dim", lambda *rest: 512)
+    monkeypatch.setattr(backbone_module, "feature_dim", lambda *rest: 512)
     monkeypatch.setattr(torch.nn.Module, "__call__", seen)
     store = build(options_of(data, tmp_path, batch_size=5))
     assert shapes == {(5, 1, 32, 32)}  # luma enters as one channel

@@ -7,6 +7,7 @@ import pytest
 
 from featstore.errors import InputError
 from pipeline.build import build as stage
+from pipeline.build.extract import statistics
 from pipeline.build.plan.build_plan import cache_of, plan_build
 from pipeline.build.plan.normalisation import IMAGENET
 from tests.builds import FRAMES, ROWS, options_of, row, silent, write_dataset
@@ -146,7 +147,7 @@ def test_a_frame_of_train_that_val_shares_is_no_leak(tmp_path: Path) -> None:
 def test_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_dataset(tmp_path / "data")
     before = measured(data, tmp_path / "features")
-    monkeypatch.setattr("pipeline.build.extract.statistics.decoding", None)
+    monkeypatch.setattr(statistics, "decoding", None)
     assert measured(data, tmp_path / "features") == before
     for other in ({"pixels": "rgb"}, {"fps": Fraction(10)}, {"min_frames": 10}):
         with pytest.raises(TypeError):
@@ -174,6 +175,6 @@ def test_constant_video_is_refused(tmp_path: Path) -> None:
 
 def test_fixed_statistics_decode_nothing(tmp_path: Path, monkeypatch) -> None:
     data = write_dataset(tmp_path / "data")
-    monkeypatch.setattr("pipeline.build.extract.statistics.decoding", None)
+    monkeypatch.setattr(statistics, "decoding", None)
     found = measured(data, tmp_path / "features", normalise="imagenet")
     assert ((found.mean, found.std), found.origin, found.pixels) == (IMAGENET, "imagenet", 0)
