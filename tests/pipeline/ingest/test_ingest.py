@@ -1,8 +1,5 @@
-import csv
-import json
-import pickle
-from collections.abc import Callable
-from dataclasses import replace
+"""Features that others extracted become a store."""
+
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,64 +7,15 @@ import numpy as np
 import pytest
 
 import featstore
-from featstore import InputError, Store
+from featstore import InputError
 from featstore.exchange import npy_arrays
 from featstore.exchange.export import codec_for, export
-from featstore.exchange.npy_folder import DESCRIPTION
-from featstore.format import schema
 from featstore.keys import store_key
 from pipeline.ingest import content as clip_content
 from pipeline.ingest.ingest import import_store, prepare_import
 from pipeline.ingest.plan import ImportOptions
 from tests.builds import silent
-from tests.stores import contents, write_store
-
-DIM = 3
-FORMULA = ("=", "+", "-", "@", "\t")  # to a spreadsheet
-PARTS = {"a": "train", "b": "train", "c": "val", "d": "test"}
-ROWS = [{"clip_id": name, "label": f"is {name}", "split": part} for name, part in PARTS.items()]
-
-
-def clips(dtype: str = "float32") -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return {name: rng.normal(size=(n + 2, DIM)).astype(dtype) for n, name in enumerate(PARTS)}
-
-
-def save(folder: Path, arrays: dict[str, np.ndarray], suffix: str = "") -> Path:
-    for name, array in arrays.items():
-        path = folder / f"{name}{suffix}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, array)
-    return folder
-
-
-def write_labels(path: Path, rows: list[dict]) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def imported(source: Path, labels: Path, **more) -> Store:
-    options = ImportOptions(source=source, labels=labels, store=source.parent / "stores", **more)
-    found = prepare_import(options, silent)
-    import_store(found, silent)
-    return featstore.open(found.path)
-
-
-@pytest.fixture
-def labels(tmp_path: Path) -> Path:
-    return write_labels(tmp_path / "labels.csv", ROWS)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return save(tmp_path / "source", clips())
-
-
-def by_id(store: Store) -> dict[str, np.ndarray]:
-    return {str(name): store[i] for i, name in enumerate(store.clip_ids)}
+from tests.imports import DIM, PARTS, ROWS, by_id, clips, imported, save, write_labels
 
 
 def test_folder_becomes_a_store(source: Path, labels: Path) -> None:
@@ -86,79 +34,6 @@ def test_folder_becomes_a_store(source: Path, labels: Path) -> None:
         store.attributes["features"], store.classes, store.clip_keys(), subjects_known=False
     )
     assert recomputed == store.key
-
-
-@pytest.mark.parametrize("names", ["é/ü", 'a/b/c,"d"\n e ', "  ", "=1+1", "-", "'=1", "'a", "@\tx"])
-@pytest.mark.parametrize("form", ["zarr", "hdf5"])
-def test_round_trip_by_npy_is_exact(tmp_path: Path, names: str, form: str) -> None:
-    sizes = [3, 4, 1, 6, 1, 1]
-    made = contents(sizes, chunk_rows=4)
-    made = replace(made, columns=made.columns | {
-        "clip_id": np.array([f"{names}{i}" for i in range(6)]),
-        "video_name": np.array([f"{names}v.mp4"]),
-        "subject_name": np.array([f"ann{names}", "bob", "cid "]),
-        "label_name": np.array(["9", f"walk{names}", "never"]),
-        "time": np.where(np.arange(16) % 5 == 0, np.nan, np.arange(16) / 7),
-    })  # fmt: skip
-    store = featstore.open(write_store(tmp_path / "a.zarr", made))
-    folder = tmp_path / "out"
-    export(store, folder, "npy", codec_for(store, "npy", None, None))
-    with (folder / "clips.csv").open(encoding="utf-8", newline="") as stream:
-        assert not any(cell.startswith(FORMULA) for row in csv.reader(stream) for cell in row)
-    again = imported(folder, folder / "clips.csv", format=form)
-    assert again.path.suffix == {"zarr": ".zarr", "hdf5": ".h5"}[form]
-    assert again.classes == store.classes
-    for name in ("clip_ids", "labels", "subjects", "videos", "splits", "start", "stop", "status"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(store, name))
-    for name in ("row_size", "frame", "time", "split_name", "subject_name"):
-        np.testing.assert_array_equal(again.columns[name], store.columns[name])
-    assert again.rows.span(0, 16).tobytes() == store.rows.span(0, 16).tobytes()
-    assert again.title == store.title
-    second = tmp_path / "out2"
-    export(again, second, "npy", codec_for(again, "npy", None, None))
-    assert imported(second, second / "clips.csv", format=form).key == again.key
-
-
-@pytest.mark.parametrize("name", ["'=1", "plain"])
-def test_exports_of_before_are_read_as_they_were(tmp_path: Path, name: str) -> None:
-    """They escaped nothing, so an apostrophe there is one of the name."""
-    made = contents(chunk_rows=4)
-    made = replace(made, columns=made.columns | {"label_name": np.array(["sit", name, "never"])})
-    store = featstore.open(write_store(tmp_path / "a.zarr", made))
-    export(store, tmp_path / "out", "npy", codec_for(store, "npy", None, None))
-    table, described = (tmp_path / "out" / file for file in ("clips.csv", "store.json"))
-    table.write_text(table.read_text("utf-8").replace("''=1", "'=1"), "utf-8")
-    described.write_text(
-        described.read_text("utf-8").replace('"featstore_export": 2', '"featstore_export": 1')
-    )
-    assert '"featstore_export": 1' in described.read_text("utf-8")
-    assert imported(tmp_path / "out", table).classes == store.classes
-
-
-@pytest.mark.parametrize("title", [None, 3, []])
-def test_a_description_without_a_title_is_a_sentence(tmp_path: Path, title: object) -> None:
-    store, folder = featstore.open(write_store(tmp_path / "a.zarr")), tmp_path / "out"
-    export(store, folder, "npy", codec_for(store, "npy", None, None))
-    described = json.loads((folder / DESCRIPTION).read_bytes())
-    del described["attributes"]["title"]
-    if title is not None:
-        described["attributes"]["title"] = title
-    (folder / DESCRIPTION).write_text(json.dumps(described))
-    with pytest.raises(InputError, match=DESCRIPTION):
-        imported(folder, folder / "clips.csv")
-
-
-def test_round_trip_keeps_float16_failed_clips_and_unknown_subjects(tmp_path: Path) -> None:
-    arrays = {name: array.astype("float16") for name, array in clips().items()}
-    arrays["d"][:] = np.nan
-    rows = [row | {"status": int(row["clip_id"] == "d")} for row in ROWS]
-    labels = write_labels(tmp_path / "labels.csv", rows)
-    store = imported(save(tmp_path / "source", arrays), labels)
-    assert store.dtype == "float16"
-    assert store.status.tolist() == [0, 0, 0, schema.STATUS_FAILED]
-    export(store, tmp_path / "out", "npy", codec_for(store, "npy", None, None))
-    again = imported(tmp_path / "out", tmp_path / "out/clips.csv")
-    assert (again.key, again.path) == (store.key, store.path)
 
 
 def test_one_array_is_in_the_order_of_the_rows(tmp_path: Path) -> None:
@@ -227,21 +102,6 @@ def test_array_in_fortran_order_is_read_by_steps(source: Path, labels: Path) -> 
     np.testing.assert_array_equal(by_id(imported(source, labels))["b"], clips()["b"])
 
 
-def test_store_inside_a_store_is_refused(source: Path, labels: Path) -> None:
-    path = imported(source, labels).path
-    with pytest.raises(InputError, match="pass its parent folder"):
-        ImportOptions(source=source, labels=labels, store=Path(path))
-
-
-def test_two_streams_need_a_choice(tmp_path: Path, labels: Path) -> None:
-    flow = {name: -array for name, array in clips().items()}
-    folder = save(save(tmp_path / "i3d", clips(), "_rgb"), flow, "_flow")
-    with pytest.raises(InputError, match=r"2 files.*clip \(flow, rgb\);.*--suffix"):
-        imported(folder, labels)
-    store = imported(folder, labels, suffix="flow")
-    np.testing.assert_array_equal(by_id(store)["a"], flow["a"])
-
-
 def test_rounding_of_float64_is_said(tmp_path: Path, labels: Path) -> None:
     folder = save(tmp_path / "source", clips() | {"a": clips("float64")["a"]})
     found = prepare_import(ImportOptions(source=folder, labels=labels), silent)
@@ -274,126 +134,6 @@ def test_interval_spreads_the_frames(tmp_path: Path, source: Path) -> None:
     store = imported(source, write_labels(tmp_path / "l.csv", rows))
     assert store.frames(3).tolist() == [100, 102, 104, 106, 108]
     assert (store.start[0], store.stop[0], store.videos[0]) == (100, 110, "v0")
-
-
-def with_array(array: np.ndarray) -> Callable[[Path], None]:
-    return lambda folder: np.save(folder / "b.npy", array)
-
-
-def at(place: tuple[int, int], value: float, dtype: str = "float32") -> Callable[[Path], None]:
-    array = clips(dtype)["b"]
-    array[place] = value
-    return with_array(array)
-
-
-def write_object(folder: Path) -> None:
-    np.save(folder / "b.npy", np.array([{"a": 1}, None], object), allow_pickle=True)
-
-
-def write_npz(folder: Path) -> None:
-    np.savez(folder / "b.npz", a=1)
-    (folder / "b.npz").rename(folder / "b.npy")
-
-
-BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (lambda f: (f / "b.npy").unlink(), r"row 3: .*b\.npy does not exist.*1 of 4"),
-    "unlisted": (lambda f: np.save(f / "z.npy", clips()["a"]), r"1 files have no row in .*: z;"),
-    "dim": (with_array(np.zeros((2, 7), "f4")), r"b\.npy has 7 values per step, but 3 of 4"),
-    "4-D": (with_array(np.zeros((2, 2, 3, 3), "f4")), r"shape \(2, 2, 3, 3\)"),
-    "0-D": (with_array(np.float32(3)), r"shape \(\)"),
-    "int": (with_array(np.zeros((2, 3), int)), "holds int64; features must be float16"),
-    "empty": (with_array(np.array([])), "has no steps"),
-    "no steps": (with_array(np.zeros((0, 3))), "has no steps"),
-    "nan": (at((1, 2), np.nan), r"row 3: .*b\.npy holds nan at step 1, feature 2"),
-    "inf": (at((0, 1), -np.inf), "holds -inf at step 0, feature 1"),
-    "large": (at((2, 0), 1e300, "float64"), r"holds 1e\+300 at step 2.*float32 holds at most"),
-    "object": (write_object, "pickled"),
-    "pickle": (lambda f: (f / "b.npy").write_bytes(pickle.dumps([1])), "pickled"),
-    "cut": (lambda f: (f / "b.npy").write_bytes((f / "a.npy").read_bytes()[:-1]), "cannot be read"),
-    "nothing": (lambda f: (f / "b.npy").write_bytes(b""), "cannot be read"),
-    "npz": (write_npz, "is an archive"),
-    "times": (
-        lambda f: np.save(f / "b_timestamps_ms.npy", np.zeros(9)),
-        r"b_timestamps_ms\.npy has shape \(9,\).* 3 steps",
-    ),
-    **{
-        f"times {name}": (
-            lambda f, times=times: np.save(f / "b_timestamps_ms.npy", np.array(times)),
-            rf"b_timestamps_ms\.npy holds {words}.* at step {step};",
-        )
-        for name, times, words, step in [
-            ("back", [0, 40, 20], "20 after 40", 2),
-            ("zeros at the end", [0.0, 40.0, 0.0], "0 after 40", 2),
-            ("zeros", [0, 0, 0], "0 after 0", 2),
-            ("nan", [0, 40, np.nan], "nan after 40", 2),
-            ("nan first", [np.nan, 40, 80], "nan", 0),
-            ("infinite", [0, np.inf, 80], "inf after 0", 1),
-        ]
-    },
-}
-
-
-@pytest.mark.parametrize("case", BAD_FILES)
-def test_bad_files_are_refused_before_anything_is_written(
-    source: Path, labels: Path, case: str
-) -> None:
-    spoil, words = BAD_FILES[case]
-    spoil(source)
-    with pytest.raises(InputError, match=words):
-        imported(source, labels)
-    assert not (source.parent / "stores").exists()
-
-
-BAD_ROWS: dict[str, tuple[list[dict], str]] = {
-    "id twice": ([*ROWS[:3], ROWS[0] | {"split": "test"}], "both have a.npy"),
-    "split": ([*ROWS[:3], ROWS[3] | {"split": "dev"}], 'row 5: part "dev" is unknown'),
-    "subject": ([row | {"subject": "me"} for row in ROWS], "subjects in more than one part"),
-    "video": ([row | {"video": "v"} for row in ROWS], "videos in more than one part"),
-    "no train": ([row | {"split": "test"} for row in ROWS], "train has no clips"),
-    "no split": ([{"clip_id": "a", "label": "x"}], 'has no column "split"'),
-    "no id": ([{"label": "x", "split": "train"}], "add a column file, clip_id or video"),
-    "end": (
-        [row | {"start": 1, "stop": 9, "end": 9} for row in ROWS],
-        'columns "stop" and "end"',
-    ),
-    "only start": ([row | {"start": 1} for row in ROWS], 'no column "stop"'),
-    "interval": ([row | {"start": 9, "stop": 9} for row in ROWS], "is not before end"),
-    "steps": ([row | {"steps": 9} for row in ROWS], r"row 2: steps is 9, .*a\.npy has 2"),
-    "status": ([row | {"status": 7} for row in ROWS], "status is 7"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_ROWS)
-def test_bad_rows_are_refused(tmp_path: Path, source: Path, case: str) -> None:
-    rows, words = BAD_ROWS[case]
-    with pytest.raises(InputError, match=words):
-        imported(source, write_labels(tmp_path / "l.csv", rows))
-    assert not (tmp_path / "stores").exists()
-
-
-def test_class_list_must_have_every_label(tmp_path: Path, source: Path, labels: Path) -> None:
-    (tmp_path / "classes.txt").write_text("is d\nis c\nnever\nis b\n")
-    with pytest.raises(InputError, match=r'label "is a" is not in .*classes\.txt'):
-        imported(source, labels, classes=tmp_path / "classes.txt")
-    (tmp_path / "classes.txt").write_text("is d\nis c\nnever\nis b\nis a\n")
-    store = imported(source, labels, classes=tmp_path / "classes.txt")
-    assert store.classes == ("is d", "is c", "never", "is b", "is a")
-    assert store.labels.tolist() == [4, 3, 1, 0]
-
-
-def test_other_sources_are_refused(tmp_path: Path, source: Path, labels: Path) -> None:
-    for path, words in (
-        (tmp_path / "none", "does not exist"),
-        (tmp_path, None),
-        (labels, "cannot be read|pickled Python objects"),
-        (source / "a.npy", "holds 2 clips, .* has 4 rows"),
-    ):
-        with pytest.raises(InputError, match=words or "does not exist"):
-            imported(path, labels)
-    (tmp_path / "pickles").mkdir()
-    (tmp_path / "pickles/a.pkl").write_bytes(pickle.dumps(1))
-    with pytest.raises(InputError, match="on_extraction=save_numpy"):
-        imported(tmp_path / "pickles", labels)
 
 
 def test_unlisted_files_can_be_left_out(source: Path, labels: Path) -> None:
