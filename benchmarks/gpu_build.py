@@ -64,7 +64,7 @@ def options_of(
     """Return what `featstore build` is told. Mean and std are fixed, so nothing is measured."""
     usual = {"device": lab.device, "pixels": "luma", "weights": "random"}
     return BuildOptions(
-        source=Table(data=lab.path(table, "recordings")),
+        source=Table(data=lab.path(table, "recordings"), unit="frames"),
         store=lab.folder / stores,
         backbone=backbone,
         size=size,
