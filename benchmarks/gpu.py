@@ -28,6 +28,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 GRACE = 5  # seconds that a step gets beyond its time, to end by itself
+USUAL = {"GOMP_SPINCOUNT": "30000"}  # as `featstore` sets it
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ STEPS = {
     "torchrun": Step("gpu_train:launch", 0.1),
     "nvdec": Step("gpu_build:nvdec", 0.1),
     "finetuning": Step("gpu_train:tune", 0.1),
-    "seeds": Step("gpu_train:repeat_seeds", 0.15),
+    "seeds": Step("gpu_train:repeat_seeds", 0.25),
 }
 
 
@@ -80,7 +81,7 @@ def run(name: str, step: Step, options: argparse.Namespace, ends: float) -> dict
     command = [sys.executable, __file__, "--step", name, "--ends", str(began + most)]
     command += ["--device", options.device, "--out", options.out, *["--quick"] * options.quick]
     paths = [str(HERE.parent), os.environ.get("PYTHONPATH")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment = USUAL | os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     with log.open("wb") as stream:
         process = subprocess.Popen(
             command, stdout=stream, stderr=stream, env=environment, start_new_session=True
