@@ -37,7 +37,7 @@ def write_labels(path: Path, rows: list[dict]) -> Path:
     return path
 
 
-def imported(source: Path, labels: Path, **more) -> Store:
+def imported(source: Path, labels: Path | None = None, **more) -> Store:
     options = ImportOptions(source=source, labels=labels, store=source.parent / "stores", **more)
     found = prepare_import(options, silent)
     import_store(found, silent)

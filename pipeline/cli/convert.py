@@ -13,6 +13,7 @@ from featstore.writing.destinations import SUFFIX_OF
 from pipeline.cli.flags import DEFAULT, FOLDER, OLD_ROOT, OLD_STORE, Rate, read, write
 from pipeline.cli.help import command
 from pipeline.cli.terminal import say
+from pipeline.sources.subjects import SUBJECT_HELP
 
 FILE = click.Path(path_type=Path)
 
@@ -74,12 +75,19 @@ def export(
     examples=(
         "featstore import arrays --labels labels.csv",
         "featstore import arrays --labels labels.csv --suffix rgb --fps 25 --name kinetics",
+        "featstore import MP_Data --folds 5 --fold 0 --fps 15",
+        "featstore import data/gtea --split 1 --fps 15 --subject '(S\\d+)_'",
+        "featstore import anet_features --labels activity_net.v1-3.min.json --allow-missing",
     ),
 )
 @click.argument("source", type=FILE)
-@read("--labels", type=FILE, required=True,
+@read("--labels", type=FILE,
       help="CSV with one row per clip: file or clip_id, label, split; where known, subject, "
-      "video, start, end.")  # fmt: skip
+      "video, start, end. Or ActivityNet's JSON.  [default: SOURCE holds the labels]")  # fmt: skip
+@read("--split", type=int, help="Number of the split in MS-TCN's layout.")
+@read("--folds", type=int, help="Split by subject into this many folds instead.")
+@read("--fold", type=int, help="Fold that becomes test, from 0; the next becomes val.")
+@read("--subject", help=SUBJECT_HELP)
 @read("--classes", type=FILE, help="Class list: a file with one name per line.  "
       "[default: the labels found]")  # fmt: skip
 @read("--fps", type=Rate(), help="Steps per second, where no NAME_timestamps_ms.npy says "
@@ -87,6 +95,7 @@ def export(
 @read("--suffix", help="What follows the clip id in file names, such as rgb.  "
       "[default: what most have]")  # fmt: skip
 @read("--allow-unlisted", is_flag=True, help="Skip files that have no row.")
+@read("--allow-missing", is_flag=True, help="Skip clips that have no file.")
 @write("--stores", "store", type=click.Path(path_type=Path, file_okay=False),
        default=DEFAULT_STORE_ROOT, show_default=True, help="Folder of stores.")  # fmt: skip
 @write("--name", help="Title of the store.  [default: the name of SOURCE]")
@@ -98,9 +107,11 @@ def export(
 def import_(**given: Any) -> None:
     """Make a store of features that another program extracted.
 
-    SOURCE is a folder with one .npy per clip, of shape (steps, dim) or (dim,), as video_features
-    writes it, or one .npy of all clips in the order of the rows. The last line is the store's path
-    and key. The same arrays and labels are imported only once.
+    With --labels, SOURCE is a folder with one .npy per clip, of shape (steps, dim) or (dim,), as
+    video_features writes it, or one .npy of all clips in the order of the rows. Without, it has
+    class folders, CLASS/CLIP.npy or CLASS/CLIP/STEP.npy, alone or in train, val and test; or it has
+    the layout of MS-TCN: features, groundTruth, mapping.txt and splits. The last line is the
+    store's path and key. The same arrays and labels are imported only once.
     """
     from featstore.manage.catalogue import remember_last
     from pipeline.build.summary import caveats

@@ -1,41 +1,31 @@
-"""Match ``.npy`` files to the rows of a table by name; opens no file."""
+"""Match ``.npy`` files to clips by name; opens no file of features."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from featstore.errors import InputError
-from featstore.text import nearest_name
-from pipeline.sources.files import is_visible, locate, without_suffix
+from featstore.text import count_of, nearest_name
+from pipeline.ingest.clip_file import NPY, ClipFile
+from pipeline.sources.files import is_visible, without_suffix
 from pipeline.sources.labels import listing
 from pipeline.sources.names import check_utf8, normal
-from pipeline.sources.rows import Row
 
-NPY = ".npy"
 # Files that video_features writes next to NAME_rgb.npy; they hold no features.
 FPS, TIMES = "_fps", "_timestamps_ms"
 COMPANIONS = (FPS, TIMES)
 SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class ClipFile:
-    """The file of one row.
+class Named(NamedTuple):
+    """A clip that needs a file: where it is listed, its id, and the file's name without suffix."""
 
-    Attributes
-    ----------
-    clip_id : str
-    path : Path
-    times : Path or None
-        The file with its times in milliseconds.
-    """
-
+    where: str
     clip_id: str
-    path: Path
-    times: Path | None
+    stem: str
 
 
 def stems_below(folder: Path) -> dict[str, Path]:
@@ -67,60 +57,95 @@ def stems_below(folder: Path) -> dict[str, Path]:
     return stems
 
 
-def files_of(
-    folder: Path, rows: Sequence[Row], suffix: str | None
-) -> tuple[list[ClipFile], list[str]]:
-    """Return the file of every row.
+def named_by_id(
+    folder: Path,
+    stems: Collection[str],
+    ids: Sequence[tuple[str, str]],
+    suffix: str | None,
+) -> tuple[list[Named], list[str]]:
+    """Return clips with the names of their files: the id and a suffix that they share.
 
     Parameters
     ----------
     folder : Path
-    rows : sequence of Row
-        With a column ``file``, ``clip_id`` or ``video``, in this order of preference.
+    stems : collection of str
+    ids : sequence of tuple of str
+        Where each clip is listed, and its id.
     suffix : str or None
         Suffix after the clip id in file names, such as ``_rgb``; by default the most common one.
 
     Returns
     -------
-    files : list of ClipFile
-        One per row.
-    unlisted : list of str
-        Names of the files without a row.
+    named : list of Named
+    others : list of str
+        Names of the files with other suffixes that every clip has.
+    """
+    if set(stems).isdisjoint(clip_id for _, clip_id in ids):  # feature files lack the extension
+        ids = [(where, without_suffix(clip_id)) for where, clip_id in ids]
+    names = [clip_id for _, clip_id in ids]
+    suffix, others = choose_suffix(folder, names, stems, suffix)
+    named = [Named(where, clip_id, f"{clip_id}{suffix}") for where, clip_id in ids]
+    return named, [f"{name}{other}" for name in names for other in others]
+
+
+def find_files(
+    folder: Path, stems: dict[str, Path], clips: Sequence[Named], *, allow_missing: bool = False
+) -> tuple[list[ClipFile | None], list[str]]:
+    """Return the file of every clip.
+
+    Parameters
+    ----------
+    folder : Path
+    stems : dict of str to Path
+    clips : sequence of Named
+    allow_missing : bool
+        Return None for clips without a file.
+
+    Returns
+    -------
+    files : list of ClipFile or None
+        One per clip.
+    notes : list of str
+        The number of clips without a file.
 
     Raises
     ------
     InputError
-        If a file is missing, two rows have the same file, or several suffixes match.
+        If a file is missing, or two clips have the same file.
     """
-    stems = stems_below(folder)
-    if "file" in rows[0].cells:
-        if suffix is not None:
-            raise InputError(
-                f"--suffix is {suffix!r}, but {rows[0].file} already has a column file; remove one "
-                "of the two."
-            )
-        # Make an absolute path relative to the folder.
-        names = [locate(folder, row.text("file"))[0] for row in rows]
-        row_stems = [name.removesuffix(NPY) for name in names]
-        ids = [row.text("clip_id") for row in rows] if "clip_id" in rows[0].cells else row_stems
-        others: Collection[str] = ()
-    else:
-        column = "clip_id" if "clip_id" in rows[0].cells else "video"
-        ids = [row.text(column) for row in rows]
-        if stems.keys().isdisjoint(ids):  # feature files lack the video's extension
-            ids = [without_suffix(clip_id) for clip_id in ids]
-        suffix, others = choose_suffix(folder, ids, stems, suffix)
-        row_stems = [f"{clip_id}{suffix}" for clip_id in ids]
-    paths = [stems.get(stem, folder / f"{stem}{NPY}") for stem in row_stems]
-    _check_there(rows, paths, stems)
-    _check_unique(rows, paths)
+    paths = [_path_of(folder, stems, clip.stem) for clip in clips]
+    notes = _check_there(clips, paths, stems, allow_missing=allow_missing)
+    _check_unique(clips, paths)
+    listed = {clip.stem for clip in clips}
     files = [
-        ClipFile(clip_id, path, _times_of(stems, clip_id, stem, set(row_stems)))
-        for clip_id, path, stem in zip(ids, paths, row_stems, strict=True)
+        ClipFile(clip.clip_id, path, _times_of(stems, clip, listed)) if path.exists() else None
+        for clip, path in zip(clips, paths, strict=True)
     ]
-    named = {*row_stems, *(f"{clip_id}{other}" for clip_id in ids for other in others)}
-    unlisted = [s for s in stems if s not in named and not s.endswith(COMPANIONS)]
-    return files, unlisted
+    return files, notes
+
+
+def skip_unlisted(
+    labels: Path, stems: Collection[str], listed: Collection[str], *, allow: bool
+) -> list[str]:
+    """Return a note on the files that no clip is listed with, and refuse them unless allowed.
+
+    Raises
+    ------
+    InputError
+    """
+    unlisted = [
+        stem
+        for stem in stems
+        if stem not in listed
+        and not stem.endswith(COMPANIONS)
+        and stem.rpartition("/")[0] not in listed  # a step of a clip
+    ]
+    if unlisted and not allow:
+        raise InputError(
+            f"{len(unlisted)} files have no row in {labels}: {listing(unlisted, SHOWN)}; add rows, "
+            "or skip these files with --allow-unlisted."
+        )
+    return [f"skipped: {count_of(len(unlisted), 'file')} without a row"] if unlisted else []
 
 
 def choose_suffix(
@@ -156,48 +181,45 @@ def choose_suffix(
     return best[0], complete
 
 
-def refuse_unlisted(labels: Path, unlisted: Sequence[str]) -> None:
-    """Refuse files without a row.
+def _path_of(folder: Path, stems: dict[str, Path], stem: str) -> Path:
+    """Return the file of a clip, or its folder with one file per step."""
+    if stem in stems:
+        return stems[stem]
+    return folder / stem if (folder / stem).is_dir() else folder / f"{stem}{NPY}"
 
-    Raises
-    ------
-    InputError
-    """
+
+def _check_there(
+    clips: Sequence[Named], paths: Sequence[Path], stems: Collection[str], *, allow_missing: bool
+) -> list[str]:
+    missing = [(c, path) for c, path in zip(clips, paths, strict=True) if not path.exists()]
+    if not missing:
+        return []
+    if allow_missing and len(missing) < len(clips):
+        return [f"skipped: {len(missing)} of {len(clips)} clips without a file"]
+    clip, path = missing[0]
+    names = listing([file.name for _, file in missing], SHOWN)
+    features = [stem for stem in stems if not stem.endswith(COMPANIONS)] or stems
+    near = nearest_name(path.name.removesuffix(NPY), features)
+    hint = f"; the nearest file is {near}{NPY}" if near else ""
     raise InputError(
-        f"{len(unlisted)} files have no row in {labels}: {listing(unlisted, SHOWN)}; add rows, or "
-        "skip these files with --allow-unlisted."
+        f"{clip.where}: {path} does not exist{hint}. Missing are {len(missing)} of {len(clips)} "
+        f"files: {names}; correct the names, or skip these clips with --allow-missing."
     )
 
 
-def _check_there(rows: Sequence[Row], paths: Sequence[Path], stems: Collection[str]) -> None:
-    missing = [(row, path) for row, path in zip(rows, paths, strict=True) if not path.is_file()]
-    if missing:
-        row, path = missing[0]
-        names = listing([file.name for _, file in missing], SHOWN)
-        features = [stem for stem in stems if not stem.endswith(COMPANIONS)] or stems
-        near = nearest_name(path.name.removesuffix(NPY), features)
-        hint = f"; the nearest file is {near}{NPY}" if near else ""
-        raise InputError(
-            f"{row.where}: {path} does not exist{hint}. Missing are "
-            f"{len(missing)} of {len(rows)} files: {names}; correct the rows, or take them out."
-        )
-
-
-def _check_unique(rows: Sequence[Row], paths: Sequence[Path]) -> None:
-    seen: dict[Path, Row] = {}
-    for row, path in zip(rows, paths, strict=True):
-        first = seen.setdefault(path, row)
-        if first is not row:
+def _check_unique(clips: Sequence[Named], paths: Sequence[Path]) -> None:
+    seen: dict[Path, Named] = {}
+    for clip, path in zip(clips, paths, strict=True):
+        first = seen.setdefault(path, clip)
+        if first is not clip:
             raise InputError(
-                f"{first.where} and {row.where} both have {path.name}; save each clip to a "
-                "separate file."
+                f"{first.where} and {clip.where} both have {path.name}; remove one, or save "
+                "each clip to a separate file."
             )
 
 
-def _times_of(
-    stems: dict[str, Path], clip_id: str, stem: str, listed: Collection[str]
-) -> Path | None:
-    for base in (clip_id, stem, stem.rpartition("_")[0]):
+def _times_of(stems: dict[str, Path], clip: Named, listed: Collection[str]) -> Path | None:
+    for base in (clip.clip_id, clip.stem, clip.stem.rpartition("_")[0]):
         name = f"{base}{TIMES}"
         if name in stems and name not in listed:
             return stems[name]

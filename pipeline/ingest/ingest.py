@@ -8,41 +8,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.errors import InputError
-from featstore.exchange.npy_arrays import ClipArray, many_clips, one_clip
-from featstore.exchange.npy_folder import DESCRIPTION, STEP_FILES, TABLE, Exported, read_exported
 from featstore.format import schema
 from featstore.format.codecs import Codec
 from featstore.format.layout import Layout, default_chunk_rows
 from featstore.keys import store_key
 from featstore.manage.catalogue import remember_last
 from featstore.manage.provenance import write_provenance
-from featstore.text import of_cell
 from featstore.writing.destinations import check_room, store_bytes
 from featstore.writing.locks import writer_lock
-from pipeline.ingest.content import check_shapes, read_clip, rounding, shortened
-from pipeline.ingest.files import ClipFile, files_of, refuse_unlisted
+from pipeline.ingest.content import check_dims, read_clip, rounding
+from pipeline.ingest.layouts import list_clips
 from pipeline.ingest.plan import Imported, ImportedClip, ImportOptions, configuration
-from pipeline.sources.assemble import assemble, part_name
-from pipeline.sources.base import SPLITS, Dataset
-from pipeline.sources.columns import check_interval_columns, unused_columns, with_column
-from pipeline.sources.draft import Draft
-from pipeline.sources.labels import ClassList, read_classes
-from pipeline.sources.names import normal
-from pipeline.sources.rows import Row, read_table
+from pipeline.sources.assemble import assemble, chosen_fold
+from pipeline.sources.base import SPLITS
+from pipeline.sources.labels import read_classes
+from pipeline.sources.subjects import name_subjects
 from pipeline.system.progress import Progress
 from pipeline.types import Log
-
-COLUMNS = (
-    "file", "clip_id", "video", "label", "subject", "split", "start", "stop", "steps", "first",
-    "status",
-)  # fmt: skip
 
 
 def prepare_import(options: ImportOptions, log: Log) -> Imported:
@@ -52,28 +39,23 @@ def prepare_import(options: ImportOptions, log: Log) -> Imported:
     ------
     InputError
     """
-    exported = read_exported(options.source)
-    own_table = exported is not None and options.labels.resolve() == (
-        options.source.resolve() / TABLE
+    fold = chosen_fold(options.folds, options.fold)
+    listing = list_clips(options)
+    arrays = [listed.array for listed in listing.clips]
+    check_dims(arrays)
+    drafts, subjects = name_subjects([clip.draft for clip in listing.clips], options.subject)
+    dataset = assemble(
+        drafts,
+        title=options.name or listing.title,
+        classes=read_classes(options.classes) if options.classes else listing.classes,
+        fold=fold,
+        notes=subjects,
+        any_character=listing.any_character,
     )
-    # Names in an exported table are exact; a spreadsheet may add blanks around names.
-    rows = read_table(options.labels, ("label", "split"), strip=not own_table)
-    if own_table and exported is not None and exported.escaped:
-        rows = [replace(row, cells={k: of_cell(v) for k, v in row.cells.items()}) for row in rows]
-    rows = [with_column(row, "stop", "end") for row in rows]
-    columns = rows[0].cells.keys()
-    check_interval_columns(options.labels, columns, "stop")
-    files, arrays, notes = _arrays(options, rows, exported)
-    if options.source.is_file():
-        arrays = [shortened(row, array) for row, array in zip(rows, arrays, strict=True)]
-    check_shapes(rows, arrays)
-    dataset = _dataset(options, rows, files, exported, own_table=own_table)
     clips = []
-    with Progress("reading", len(rows), "clips", log) as progress:
-        for annotation, row, file, array in zip(
-            dataset.annotations, rows, files, arrays, strict=True
-        ):
-            clips.append(read_clip(annotation, row, file, array, exported, options.fps))
+    with Progress("reading", len(arrays), "clips", log) as progress:
+        for annotation, listed in zip(dataset.annotations, listing.clips, strict=True):
+            clips.append(read_clip(annotation, listed))
             progress.advance(1)
     clips.sort(key=lambda c: (c.annotation.video, c.start, c.stop, c.annotation.clip_id))
     half = all(array.dtype == "float16" for array in arrays)
@@ -84,8 +66,7 @@ def prepare_import(options: ImportOptions, log: Log) -> Imported:
         (clip.key() for clip in clips),
         subjects_known=dataset.subjects_known,
     )
-    notes += [*unused_columns(columns, COLUMNS, ("subject",)), *rounding(clips)]
-    return Imported(options, dataset, clips, codec, key, notes)
+    return Imported(options, dataset, clips, codec, key, [*listing.notes, *rounding(clips)])
 
 
 def import_store(imported: Imported, log: Log) -> dict[str, float] | None:
@@ -116,7 +97,7 @@ def import_store(imported: Imported, log: Log) -> dict[str, float] | None:
         error = _write(imported, log)
         facts: dict[str, Any] = {
             "source": str(options.source.resolve()),
-            "labels": str(options.labels.resolve()),
+            **({"labels": str(options.labels.resolve())} if options.labels else {}),
             **({"float16_error": error} if error else {}),
         }
         write_provenance(imported.path, {"total": time.perf_counter() - began}, **facts)
@@ -162,73 +143,6 @@ def _rows(
         offset, array = int(layout.offsets[number]), clips[number].array
         parts.append(array.read(max(0, first - offset), min(array.steps, last - offset)))
     return np.concatenate(parts)
-
-
-def _arrays(
-    options: ImportOptions, rows: Sequence[Row], exported: Exported | None
-) -> tuple[list[ClipFile], list[ClipArray], list[str]]:
-    """Return the file and array of every row, and notes on them."""
-    source = options.source
-    if source.is_file():
-        arrays = many_clips(source)
-        if len(arrays) != len(rows):
-            raise InputError(
-                f"{source} holds {len(arrays)} clips, but {options.labels} has {len(rows)} rows; "
-                "write one row per clip, in the order of the array."
-            )
-        named = "clip_id" in rows[0].cells
-        width = len(str(len(rows)))
-        ids = [row.text("clip_id") if named else f"{n:0{width}}" for n, row in enumerate(rows)]
-        return [ClipFile(clip_id, source, None) for clip_id in ids], arrays, []
-    if not source.is_dir():
-        raise InputError(f"{source} does not exist; pass a folder of .npy files, or one .npy.")
-    if not {"file", "clip_id", "video"} & rows[0].cells.keys():
-        raise InputError(
-            f"{options.labels} does not name the files of clips; add a column file, clip_id or "
-            "video."
-        )
-    files, unlisted = files_of(source, rows, options.suffix)
-    if exported:
-        unlisted = [name for name in unlisted if name not in STEP_FILES]
-    if unlisted and not options.allow_unlisted:
-        refuse_unlisted(options.labels, unlisted)
-    notes = [f"skipped: {len(unlisted)} files without a row"] if unlisted else []
-    return files, [one_clip(file.path) for file in files], notes
-
-
-def _dataset(
-    options: ImportOptions,
-    rows: Sequence[Row],
-    files: Sequence[ClipFile],
-    exported: Exported | None,
-    *,
-    own_table: bool,
-) -> Dataset:
-    """Return the data set of the labels, checked like that of every source."""
-    classes = read_classes(options.classes) if options.classes else None
-    title = options.source.resolve().name.removesuffix(".npy")
-    if exported is not None:
-        title = exported.attributes["title"]
-        # Integer labels are not allowed: the table holds names.
-        names = tuple(map(normal, exported.classes))
-        classes = classes or ClassList(names, {}, str(options.source / DESCRIPTION))
-    columns = rows[0].cells.keys()
-    intervals = "start" in columns
-    drafts = [
-        Draft(
-            clip_id=file.clip_id,
-            video=row.text("video") if "video" in columns else file.clip_id,
-            path=file.path,
-            label=row.text("label"),
-            where=row.where,
-            start=row.whole_number_in("start") if intervals else None,
-            stop=row.whole_number_in("stop") if intervals else None,
-            subject=row.text("subject") if "subject" in columns else None,
-            split=part_name(row.text("split"), row.where),
-        )
-        for row, file in zip(rows, files, strict=True)
-    ]
-    return assemble(drafts, title=options.name or title, classes=classes, any_character=own_table)
 
 
 def describe_import(imported: Imported) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from featstore.manage.catalogue import DEFAULT_STORE_ROOT, is_built, store_path
 from featstore.writing.destinations import SUFFIX_OF
 from pipeline.option_values import check_storage
 from pipeline.sources.base import SPLITS, Annotation, Dataset
+from pipeline.sources.draft import Draft
+from pipeline.sources.labels import ClassList
 
 # The feature configuration of features with an unknown extraction.
 IMPORTED = "arrays"
@@ -35,9 +37,10 @@ class ImportOptions:
     Attributes
     ----------
     source : Path
-        A folder with one ``.npy`` file per clip, or one ``.npy`` of all clips.
-    labels : Path
-        CSV with one row per clip.
+        A folder of features, or one ``.npy`` of all clips.
+    labels : Path or None
+        CSV with one row per clip, or ActivityNet's JSON. None: `source` holds the labels, as
+        class folders or in the layout of MS-TCN.
     store : Path
         Folder of stores.
     name : str or None
@@ -53,10 +56,18 @@ class ImportOptions:
         Suffix after the clip id in file names.
     allow_unlisted : bool
         Skip files without a row.
+    allow_missing : bool
+        Skip clips without a file.
+    split : int or None
+        Number of MS-TCN's split.
+    folds, fold : int or None
+        Split by subject into equal folds instead, and the number of the test fold.
+    subject : str or None
+        Regular expression whose one group is the subject in a video's name.
     """
 
     source: Path
-    labels: Path
+    labels: Path | None = None
     store: Path = DEFAULT_STORE_ROOT
     name: str | None = None
     classes: Path | None = None
@@ -66,12 +77,58 @@ class ImportOptions:
     fps: Fraction | None = None
     suffix: str | None = None
     allow_unlisted: bool = False
+    allow_missing: bool = False
+    split: int | None = None
+    folds: int | None = None
+    fold: int | None = None
+    subject: str | None = None
 
     def __post_init__(self) -> None:
         if (self.store / "zarr.json").exists():
             raise InputError(f"--stores is {self.store}, which is a store; pass its parent folder.")
         check_storage(self.format, self.compression)
         _ = Codec(self.dtype or "float32", self.compression)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedClip:
+    """One clip of a layout, before its values are read.
+
+    Attributes
+    ----------
+    draft : Draft
+    array : ClipArray
+    frame, time : ndarray, shape (steps,)
+        Unknown times are NaN.
+    status : int
+    """
+
+    draft: Draft
+    array: ClipArray
+    frame: NDArray[np.int64]
+    time: NDArray[np.float64]
+    status: int = schema.STATUS_OK
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All clips of a layout.
+
+    Attributes
+    ----------
+    title : str
+    clips : list of ListedClip
+    classes : ClassList or None
+    notes : list of str
+    any_character : bool
+        Whether labels and subjects may hold control characters, as in a store.
+    """
+
+    title: str
+    clips: list[ListedClip]
+    classes: ClassList | None = None
+    notes: list[str] = field(default_factory=list)
+    any_character: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,9 @@ class Folders(Source):
         fold = chosen_fold(self.folds, self.fold)
         drafts: list[Draft] = []
         skipped: list[str] = []
-        for split, folder in self._class_folders(fold):
+        if not self.data.is_dir():
+            raise InputError(f"{self.data} is not a folder; check --data")
+        for split, folder in class_folders(self.data, fold):
             for entry in visible_entries(folder):
                 if entry.suffix.casefold() in VIDEO_SUFFIXES or is_image_folder(entry):
                     drafts.append(self._draft(entry, split))
@@ -66,29 +68,6 @@ class Folders(Source):
             notes=notes,
         )
 
-    def _class_folders(self, fold: Fold | None) -> Iterator[tuple[Split | None, Path]]:
-        if not self.data.is_dir():
-            raise InputError(f"{self.data} is not a folder; check --data")
-        top = [entry for entry in visible_entries(self.data) if entry.is_dir()]
-        parts = [entry.name for entry in top if entry.name in SPLITS]
-        if not parts:
-            if fold is None:
-                raise InputError(
-                    f"{self.data} has no folders train, val and test; pass --folds K --fold I"
-                )
-            yield from ((None, folder) for folder in top)
-            return
-        if len(parts) < len(top):
-            others = [entry.name for entry in top if entry.name not in SPLITS]
-            raise InputError(
-                f"{self.data} holds {listing(others)} in addition to {listing(parts)}; only "
-                "train, val and test are allowed, so rename or move the others"
-            )
-        for split in SPLITS:
-            if split in parts:
-                folders = visible_entries(self.data / split)
-                yield from ((split, folder) for folder in folders if folder.is_dir())
-
     def _draft(self, path: Path, split: Split | None) -> Draft:
         video = path.relative_to(self.data).as_posix()
         return Draft(
@@ -100,3 +79,36 @@ class Folders(Source):
             subject=group_of(video),
             split=split,
         )
+
+
+def class_folders(data: Path, fold: Fold | None) -> Iterator[tuple[Split | None, Path]]:
+    """Yield the folder of every class, once for each of train, val and test.
+
+    Parameters
+    ----------
+    data : Path
+        A folder of train, val and test, or of the classes.
+    fold : Fold or None
+        Without it, `data` must hold train, val or test.
+
+    Raises
+    ------
+    InputError
+    """
+    top = [entry for entry in visible_entries(data) if entry.is_dir()]
+    parts = [entry.name for entry in top if entry.name in SPLITS]
+    if not parts:
+        if fold is None:
+            raise InputError(f"{data} has no folders train, val and test; pass --folds K --fold I")
+        yield from ((None, folder) for folder in top)
+        return
+    if len(parts) < len(top):
+        others = [entry.name for entry in top if entry.name not in SPLITS]
+        raise InputError(
+            f"{data} holds {listing(others)} in addition to {listing(parts)}; only "
+            "train, val and test are allowed, so rename or move the others"
+        )
+    for split in SPLITS:
+        if split in parts:
+            folders = visible_entries(data / split)
+            yield from ((split, folder) for folder in folders if folder.is_dir())

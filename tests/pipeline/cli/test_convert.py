@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
                 exec(compile(code, "convert.md", "exec"), {})  # noqa: S102
                 continue
             for command in code.splitlines():
-                name, *args = command.split()
+                name, *args = shlex.split(command)
                 assert name == "featstore"
                 said[command] = printed(*args)
     return folder, said
@@ -72,6 +73,13 @@ def test_documented_import_of_video_features_trains(documented) -> None:
     assert said[command][0].startswith("resnet18: 10 clips of 2 classes")
     path, key = said[command][-1].split()
     assert featstore.open(folder / path).key == key
+
+
+def test_documented_steps_become_clips(documented) -> None:
+    folder, said = documented
+    (command,) = (own for own in said if "MP_Data" in own)
+    assert said[command][0] == "MP_Data fold 0 of 5: 20 clips of 2 classes, 30 steps x 12, float32"
+    assert len(featstore.open(folder / said[command][-1].split()[0])) == 20
 
 
 def test_documented_array_is_shown(documented) -> None:

@@ -140,7 +140,7 @@ def test_unlisted_files_can_be_left_out(source: Path, labels: Path) -> None:
     np.save(source / "z.npy", np.zeros(1))
     options = ImportOptions(source=source, labels=labels, allow_unlisted=True)
     found = prepare_import(options, silent)
-    assert (len(found.clips), found.notes) == (4, ["skipped: 1 files without a row"])
+    assert (len(found.clips), found.notes) == (4, ["skipped: 1 file without a row"])
 
 
 def test_file_that_changes_meanwhile_leaves_no_store(source: Path, labels: Path) -> None:
