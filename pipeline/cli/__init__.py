@@ -15,6 +15,7 @@ from pipeline.cli.build import build, stats, why
 from pipeline.cli.compare import compare
 from pipeline.cli.convert import export, import_
 from pipeline.cli.demo import demo_data
+from pipeline.cli.doctor import doctor
 from pipeline.cli.export_model import export_model
 from pipeline.cli.finetune import finetune
 from pipeline.cli.predict import predict
@@ -79,7 +80,7 @@ SECTIONS = {
     "Train": (train, recipes, sweep, evaluate, runs, compare, report),
     "Use what was trained": (predict, export_model),
     "Look after stores": (ls, info, why, stats, verify, export, rm, gc),
-    "Try it": (demo_data,),
+    "Try it": (demo_data, doctor),
 }
 for members in SECTIONS.values():
     for command in members:
