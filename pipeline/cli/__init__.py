@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,11 +14,15 @@ from featstore.extras import missing_packages
 from featstore.urls import without_credentials
 from pipeline.cli.build import build, stats, why
 from pipeline.cli.compare import compare
+from pipeline.cli.config import config
+from pipeline.cli.config_file import FILE, read_defaults
 from pipeline.cli.convert import export, import_
 from pipeline.cli.demo import demo_data
 from pipeline.cli.doctor import doctor
 from pipeline.cli.export_model import export_model
 from pipeline.cli.finetune import finetune
+from pipeline.cli.help import PREFIX
+from pipeline.cli.init import init
 from pipeline.cli.predict import predict
 from pipeline.cli.runs import recipes, runs
 from pipeline.cli.stores import gc, info, ls, rm, verify
@@ -57,17 +62,32 @@ class Group(click.Group):
             place = f"{error.filename}: " if error.filename else ""
             message = without_credentials(f"{place}{error.strerror or error}")
         say(f"Error: {message if message.endswith(('.', '?')) else message + '.'}", err=True)
+        if ctx.default_map and ctx.invoked_subcommand in ctx.default_map:
+            say(
+                f"{ctx.obj} has defaults for this command: `featstore config` shows them.", err=True
+            )
         sys.exit(2)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="featstore")
-def main() -> None:
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    envvar=f"{PREFIX}CONFIG",
+    help=f"Defaults for the flags of commands.  [default: {FILE}, if it exists]",
+)
+@click.pass_context
+def main(ctx: click.Context, config: Path | None) -> None:
     """Extract video features for action recognition once, train on them many times.
 
     First `featstore build` turns annotated videos into a store of features. Then `featstore train`
     trains on the store, as often as you like, without opening a video.
     """
+    if config is not None or FILE.is_file():
+        ctx.obj = config or FILE
+        ctx.default_map = read_defaults(ctx.obj, main.commands)
     # By default torch's threads spin for milliseconds while they wait for each other, and take the
     # processor from whatever else runs here; so short a spin costs nothing where nothing does. Read
     # by GNU's OpenMP library when torch is imported.
@@ -80,7 +100,7 @@ SECTIONS = {
     "Train": (train, recipes, sweep, evaluate, runs, compare, report),
     "Use what was trained": (predict, export_model),
     "Look after stores": (ls, info, why, stats, verify, export, rm, gc),
-    "Try it": (demo_data, doctor),
+    "Begin": (demo_data, init, config, doctor),
 }
 for members in SECTIONS.values():
     for command in members:

@@ -8,10 +8,12 @@ from itertools import zip_longest
 from typing import Any, Protocol, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from pipeline.cli.terminal import say
 
 SOURCE = "--source"
+PREFIX = "FEATSTORE_"  # of environment variables
 OTHER = "Other options"
 READ = "What to read"
 PIXELS = "Pixels"
@@ -78,11 +80,21 @@ class Command(click.Command):
         super().__init__(*args, **attributes)
         self.examples = examples
         self.renamed = renamed or {}
+        for option in self.params:
+            if isinstance(option, click.Option):
+                option.envvar = variable_of(str(self.name), option.opts[0])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the command line under the present names of flags."""
         ctx.meta[SOURCE] = _value_of(SOURCE, args)
-        return super().parse_args(ctx, [self._present_name(arg) for arg in args])
+        try:
+            return super().parse_args(ctx, [self._present_name(arg) for arg in args])
+        except click.BadParameter as error:
+            source = ctx.get_parameter_source(error.param.name or "") if error.param else None
+            if source is not ParameterSource.DEFAULT_MAP:
+                raise
+            message = f"{error.message} The value is in {ctx.find_root().obj}."
+            raise click.BadParameter(message, ctx, error.param) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, in the order in which they are declared."""
@@ -121,6 +133,17 @@ class Command(click.Command):
             return argument
         say(f"{name} is now called {self.renamed[name]}; the old name still works.", err=True)
         return f"{self.renamed[name]}{equals}{value}"
+
+
+def variable_of(command: str, flag: str) -> str:
+    """Return the environment variable that gives a flag its value.
+
+    Examples
+    --------
+    >>> variable_of("demo-data", "--clips")
+    'FEATSTORE_DEMO_DATA_CLIPS'
+    """
+    return f"{PREFIX}{command}_{flag.removeprefix('--')}".upper().replace("-", "_")
 
 
 def _value_of(flag: str, args: Sequence[str]) -> str:
