@@ -274,7 +274,7 @@ def predict(
         Called with one line at a time.
     **options
         The fields of `pipeline.predict.options.PredictOptions`, such as ``window``, ``hop``,
-        ``intervals``, ``smooth`` and ``format``.
+        ``intervals``, ``smooth`` and ``format``; and ``dask``, as in `build`.
 
     Returns
     -------

@@ -180,10 +180,12 @@ def free_folder(path: Path, config: dict[str, Any]) -> Path:
     return free
 
 
-def predict(run: Path, inputs: Sequence[str | Path], *, log: Log, **options: Any) -> dict[str, Any]:
+def predict(
+    run: Path, inputs: Sequence[str | Path], *, log: Log, dask: str | None = None, **options: Any
+) -> dict[str, Any]:
     """Predict recordings with a run; see `pipeline.predict.predict.predict`.
 
-    `options` are the fields of `pipeline.predict.options.PredictOptions`.
+    `options` are the fields of `pipeline.predict.options.PredictOptions`; `dask` is as in `build`.
     """
     from dataclasses import fields
 
@@ -191,6 +193,7 @@ def predict(run: Path, inputs: Sequence[str | Path], *, log: Log, **options: Any
     from featstore.text import did_you_mean
     from pipeline.predict.options import PredictOptions
     from pipeline.predict.predict import predict as predict_recordings
+    from pipeline.system.dask_cluster import Cluster
 
     known = [field.name for field in fields(PredictOptions)]
     for name in options:
@@ -198,51 +201,47 @@ def predict(run: Path, inputs: Sequence[str | Path], *, log: Log, **options: Any
             hint = did_you_mean(name, known)
             raise InputError(f"predict has no option {name!r}{hint}; there are {', '.join(known)}.")
     paths = [Path(path) for path in inputs]
-    return predict_recordings(run, paths, PredictOptions(**options), log)
+    with Cluster(dask, log) if dask else nullcontext() as cluster:
+        return predict_recordings(run, paths, PredictOptions(**options), log, cluster)
 
 
 def predict_live(
     run: Path,
-    stream: BinaryIO,
+    source: BinaryIO | str,
     *,
-    frames: str,
+    frames: str | None = None,
+    camera: str | None = None,
     window: float | None = None,
     hop: float | None = None,
-    weights: str | None = None,
+    weights: Sequence[str] | None = None,
     device: str = "auto",
     log: Log,
 ) -> Iterator[dict[str, Any]]:
-    """Yield what is known of each window of a stream of raw frames, as soon as it ends.
+    """Yield what is known of each window of a stream, as soon as it ends.
 
-    See `pipeline.predict.live`; `frames` is ``WIDTHxHEIGHT@FPS:FORMAT``.
+    `source` has raw frames of the format `frames`, or is the name of a camera of the kind
+    `camera`; see `pipeline.predict.stream`.
     """
-    import numpy as np
-
     from pipeline.build.plan.build_plan import cache_of
-    from pipeline.predict.live import RawFrames, check_live
+    from pipeline.predict.live import check_live
     from pipeline.predict.live import predict_live as windows_of
+    from pipeline.predict.stream import StreamFormat, open_stream
     from pipeline.predict.trained import lengths, load_trained
 
-    form = RawFrames.parse(frames)
+    form = StreamFormat.parse(frames, raw=not isinstance(source, str)) if frames else None
     with TemporaryDirectory() as folder, closing(cache_of(Path(folder))) as cache:
-        trained = load_trained(run, cache, weights=weights, device=device, batch_size=1, log=log)
-    check_live(trained, form)
+        trained = load_trained(
+            run, cache, weights=weights or (), device=device, batch_sizes=[1], log=log
+        )
+    stream = open_stream(source, form, camera)
+    check_live(trained, stream.fps)
     window, hop = lengths(run, trained, window, hop)
     log(
         f"windows of {window:g} s every {hop:g} s; each is predicted when its last frame is there, "
         f"so a change shows after up to {window:g} s and the time of computing"
     )
-    for one in windows_of(trained, stream, form, window, hop):
-        probabilities = np.exp(one.log_probabilities)
-        best = int(probabilities.argmax())
-        yield {
-            "start": one.begin,
-            "end": one.end,
-            "label": trained.classes[best],
-            "probability": float(probabilities[best]),
-            "probabilities": dict(zip(trained.classes, probabilities.tolist(), strict=True)),
-            "delay": one.delay,
-        }
+    for one in windows_of(trained, stream, window, hop):
+        yield one.facts(trained.classes)
 
 
 def compare(

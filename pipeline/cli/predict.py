@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.flags import DEVICE, how_to_run, read, write
+from pipeline.cli.flags import DASK, DEVICE, how_to_run, read, write
 from pipeline.cli.help import as_json, command, heading
 from pipeline.cli.terminal import log_for, say, say_json
 
@@ -22,18 +22,23 @@ windows = heading("Windows and segments")
         "featstore predict runs/tcn recordings/ --window 3 --hop 0.5 --smooth viterbi",
         "featstore predict runs/tcn test.csv --intervals --out predictions/test",
         "featstore predict runs/tcn drive.mp4 --overlay",
+        "featstore predict runs/tcn recordings/ --dask local:4",
         "ffmpeg -i CAMERA -f rawvideo -pix_fmt gray - | "
         "featstore predict runs/tcn - --frames 640x480@30:grey8",
+        "featstore predict runs/tcn /dev/video0 --frames 640x480@30",
     ),
 )
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("inputs", nargs=-1, required=True, metavar="VIDEO|FOLDER|TABLE...|STORE|-",
+@click.argument("inputs", nargs=-1, required=True, metavar="VIDEO|FOLDER|TABLE...|STORE|CAMERA|-",
                 type=click.Path(path_type=Path))  # fmt: skip
 @read("--unit", type=click.Choice(("frames", "seconds")),
       help="Unit of start and end in a table.  [default: frames]")  # fmt: skip
-@read("--frames", metavar="WIDTHxHEIGHT@FPS:grey8|rgb24",
-      help="Raw frames from standard input, for `-`. Prints a line a window.")  # fmt: skip
-@read("--weights", metavar="FILE", help="The backbone's weights file, if it has moved.")
+@read("--frames", metavar="WIDTHxHEIGHT@FPS[:grey8|rgb24]",
+      help="Size, rate and format of raw frames; size and rate of a camera.")  # fmt: skip
+@read("--camera", metavar="v4l2|avfoundation|dshow",
+      help="The input names a camera of this kind.  [default: v4l2 for a device]")  # fmt: skip
+@read("--weights", metavar="FILE", multiple=True,
+      help="A backbone's weights file, if it has moved; one for each store of RUN.")  # fmt: skip
 @windows("--window", type=float, metavar="SECONDS",
          help="Length of a window.  [default: the median of the training clips]")  # fmt: skip
 @windows("--hop", type=float, metavar="SECONDS",
@@ -53,30 +58,32 @@ windows = heading("Windows and segments")
        help="Format of the tables.")  # fmt: skip
 @write("--no-pictures", is_flag=True, help="Draw no timelines.")
 @write("--overlay", is_flag=True,
-       help="Also write each recording as a video with label and probability.")  # fmt: skip
+       help="Also write each recording as a video with label, probability, attention.")  # fmt: skip
+@DASK
 @DEVICE
 @how_to_run("--workers", type=click.IntRange(1), help="Pieces of videos decoded at once.")
 @as_json
 def predict(
-    run: Path, inputs: tuple[Path, ...], frames: str | None, as_json: bool, **options: Any
+    run: Path,
+    inputs: tuple[Path, ...],
+    frames: str | None,
+    camera: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Predict the classes of new recordings with a trained run.
 
     Windows slide over each recording. Everything that decides features comes from the run. OUT gets
     tables of windows and segments, and for each recording subtitles and a picture. A table with
     start, end and label also scores the predictions. For a STORE, OUT gets a table of its clips.
+    `-` and a camera are streams: each window prints a line.
     """
-    from featstore.errors import InputError
     from pipeline import api
     from pipeline.predict.scores import score_lines
 
-    if (inputs == (Path("-"),)) != (frames is not None):
-        raise InputError(
-            f"--frames is {frames!r}, and the input is {' '.join(map(str, inputs))}; --frames and "
-            "the input `-` belong together."
-        )
-    if frames is not None:
-        _live(run, frames, options, as_json)
+    live = inputs == (Path("-"),) or camera or is_device(inputs[0])
+    if live or frames:
+        _live(run, inputs, frames, camera, options, as_json)
         return
     options["pictures"] = not options.pop("no_pictures")
     facts = api.predict(run, inputs, log=log_for(as_json), **options)
@@ -94,15 +101,36 @@ def predict(
     )
 
 
-def _live(run: Path, frames: str, options: dict[str, Any], as_json: bool) -> None:
-    """Print a line for each window of standard input."""
+def is_device(path: Path) -> bool:
+    """Tell whether a path is that of a device, such as /dev/video0."""
+    return path.is_char_device()
+
+
+def _live(
+    run: Path,
+    inputs: tuple[Path, ...],
+    frames: str | None,
+    camera: str | None,
+    options: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """Print a line for each window of standard input or of a camera."""
     import sys
 
+    from featstore.errors import InputError
     from pipeline import api
 
+    pipe = inputs == (Path("-"),)
+    if len(inputs) > 1 or (pipe and camera) or not (pipe or camera or is_device(inputs[0])):
+        raise InputError(
+            f"The input is {' '.join(map(str, inputs))}; --frames and --camera are for one stream: "
+            "`-` for raw frames, or the name of a camera."
+        )
+    source = sys.stdin.buffer if pipe else str(inputs[0])
     chosen = {name: options[name] for name in ("window", "hop", "weights", "device")}
+    chosen |= {"frames": frames, "camera": camera}
     log = log_for(True)  # standard output is for predictions
-    for one in api.predict_live(run, sys.stdin.buffer, frames=frames, log=log, **chosen):
+    for one in api.predict_live(run, source, log=log, **chosen):
         if as_json:
             say_json(one)
         else:

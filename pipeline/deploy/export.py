@@ -24,7 +24,8 @@ from pipeline.build.plan.steps import Segment, check_rate
 from pipeline.deploy.card import model_card
 from pipeline.deploy.modules import FrameFormat, HeadModel, WholeModel
 from pipeline.predict.recording import classified, window_sums
-from pipeline.predict.trained import Rows, Trained, lengths, load_trained
+from pipeline.predict.trained import Trained, lengths, load_trained
+from pipeline.predict.window_store import Rows
 from pipeline.predict.windows import Windows, slide
 from pipeline.types import Floats, Log
 from pipeline.video.cache import Cache
@@ -98,11 +99,13 @@ def export_model(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not an empty folder; name another one.")
     with TemporaryDirectory() as scratch, closing(cache_of(Path(scratch))) as cache:
-        trained = load_trained(run, cache, weights=weights, device="cpu", log=log)
+        files = [weights] if weights else []
+        trained = load_trained(run, cache, weights=files, device="cpu", log=log)
         _check_run(trained)
         recording = _recording(video, trained, cache, log)
         seconds, _ = lengths(run, trained, window, None)
-        windows = slide(recording.index, trained.pixels.fps, seconds, seconds / 2, trained.window)
+        fps, window_frames = trained.first.pixels.fps, trained.first.window
+        windows = slide(recording.index, fps, seconds, seconds / 2, window_frames)
         form, samples = _samples(trained, recording, windows)
     head = HeadModel(trained, len(samples[0].features)).eval()
     whole = WholeModel(trained, head, form).eval()
@@ -134,16 +137,21 @@ def _check_packages() -> None:
 
 
 def _check_run(trained: Trained) -> None:
+    if len(trained.members) > 1:
+        raise InputError(
+            f"{trained.run} was trained on {len(trained.members)} stores, and one backbone is "
+            "exported; train on one store."
+        )
     if trained.standardise not in EXPORTED:
         raise InputError(
             f"The features of {trained.run} are standardised by {trained.standardise}, which one "
             f"window does not tell; train with data.standardise {', '.join(EXPORTED)}."
         )
-    if trained.forward.extraction.precision != "float32":
+    precision = trained.first.forward.extraction.precision
+    if precision != "float32":
         raise InputError(
-            f"{trained.run} was trained on features in "
-            f"{trained.forward.extraction.precision}, and exported models compute in float32; "
-            "build without --precision."
+            f"{trained.run} was trained on features in {precision}, and exported models compute "
+            "in float32; build without --precision."
         )
 
 
@@ -151,7 +159,7 @@ def _recording(path: Path, trained: Trained, cache: Cache, log: Log) -> Video:
     if path.is_dir():
         raise InputError(f"{path} is a folder; name one video.")
     (video,) = read_videos({path.name: path}, cache, image_rate=None, workers=1, log=log)
-    check_rate([video], trained.pixels.fps)
+    check_rate([video], trained.first.pixels.fps)
     if video.index.bits > 8:
         raise InputError(
             f"{path} has values of {video.index.bits} bits, and exported models take 8; name a "
@@ -162,7 +170,7 @@ def _recording(path: Path, trained: Trained, cache: Cache, log: Log) -> Video:
 
 def _samples(trained: Trained, video: Video, windows: Windows) -> tuple[FrameFormat, list[Sample]]:
     """Return the format of frames, and some windows of one length with what the run says."""
-    index, mode = video.index, trained.pixels.mode
+    index, mode = video.index, trained.first.pixels.mode
     rows = list(_features(trained, video, windows))
     step_counts = [len(steps) for steps in windows.rows]
     usual = max(set(step_counts), key=step_counts.count)
@@ -178,8 +186,8 @@ def _samples(trained: Trained, video: Video, windows: Windows) -> tuple[FrameFor
     for number in (whole[position] for position in spread):
         steps = windows.rows[number]
         features = np.stack([rows[row] for row in steps])
-        sums = window_sums(trained, features, np.zeros(1 + 2 * trained.forward.dim))
-        logs = classified(trained, [features], [sums])[0]
+        sums = window_sums(trained, features, np.zeros(1 + 2 * trained.dim))
+        logs = classified(trained, [features], [sums]).log_probabilities[0]
         taken = _frames_of(windows.inputs[steps], trained)
         samples.append(Sample(_pictures(video, taken, mode), features, np.exp(logs)))
     first = samples[0].frames
@@ -190,14 +198,14 @@ def _samples(trained: Trained, video: Video, windows: Windows) -> tuple[FrameFor
 
 
 def _features(trained: Trained, video: Video, windows: Windows) -> Any:
-    extractor = Extractor(trained.forward, [video], trained.statistics)
+    extractor = Extractor(trained.first.forward, [video], trained.first.statistics)
     segment = Segment(0, windows.inputs, np.arange(len(windows.inputs)))
     return extractor.stream(segment, lambda inputs, frames: None)
 
 
 def _frames_of(inputs: Any, trained: Trained) -> Any:
     """Return the frames of a window, in order."""
-    return np.unique(inputs) if trained.window else inputs[:, 0]
+    return np.unique(inputs) if trained.first.window else inputs[:, 0]
 
 
 def _pictures(video: Video, frames: Any, mode: Any) -> Any:
@@ -211,21 +219,21 @@ def _pictures(video: Video, frames: Any, mode: Any) -> Any:
 
 def _metadata(trained: Trained, form: FrameFormat, seconds: float, steps: int) -> dict[str, Any]:
     """Return what a program must know to use the models."""
-    fps = trained.pixels.fps
+    fps = trained.first.pixels.fps
     return {
         "run": trained.run.resolve().name,
         "classes": list(trained.classes),
         "window_seconds": seconds,
         "fps": None if fps is None else float(fps),
         "steps": steps,
-        "features": trained.forward.dim,
+        "features": trained.dim,
         "frames": asdict(form),
-        "pixels": trained.pixels.mode,
-        "statistics": {"mean": trained.statistics.mean, "std": trained.statistics.std},
+        "pixels": trained.first.pixels.mode,
+        "statistics": {"mean": trained.first.statistics.mean, "std": trained.first.statistics.std},
         "standardise": trained.standardise,
-        "feature_configuration": trained.like.features,
-        "backbone": trained.like.backbone,
-        "backbone_weights": trained.like.weights,
+        "feature_configuration": trained.first.like.features,
+        "backbone": trained.first.like.backbone,
+        "backbone_weights": trained.first.like.weights,
     }
 
 

@@ -71,9 +71,9 @@ class HeadModel(nn.Module):
         super().__init__()
         self.head: Head = trained.head.cpu().eval()
         self.by_window = trained.standardise == "clip"
-        mean, std = torch.zeros(trained.forward.dim), torch.ones(trained.forward.dim)
-        self.register_buffer("shift", torch.zeros(trained.forward.dim))
-        self.register_buffer("least", torch.zeros(trained.forward.dim))
+        mean, std = torch.zeros(trained.dim), torch.ones(trained.dim)
+        self.register_buffer("shift", torch.zeros(trained.dim))
+        self.register_buffer("least", torch.zeros(trained.dim))
         if trained.training is not None:
             table = of_sums(prior_sums(trained.training)[None], trained.training, device="cpu")
             mean, std = table.mean[0], table.std[0]
@@ -119,17 +119,17 @@ class WholeModel(nn.Module):
 
     def __init__(self, trained: Trained, head: HeadModel, form: FrameFormat) -> None:
         super().__init__()
-        extraction = trained.forward.extraction
+        extraction = trained.first.forward.extraction
         self.head, self.backbone = head, plain_backbone(trained)
         self.form, self.fit, self.size = form, extraction.fit, extraction.size
         tall, wide = fitted_size(form, self.size, self.fit)
         self.register_buffer("down", resizing(form.height, tall))
         self.register_buffer("across", resizing(form.width, wide))
         frames = np.arange(form.frames)
-        inputs = windows(frames, *trained.window) if trained.window else frames[:, None]
+        inputs = windows(frames, *trained.first.window) if trained.first.window else frames[:, None]
         self.register_buffer("steps", torch.from_numpy(inputs))
-        self.video = trained.window is not None
-        moments = (trained.statistics.mean, trained.statistics.std)
+        self.video = trained.first.window is not None
+        moments = (trained.first.statistics.mean, trained.first.statistics.std)
         centre, spread = (torch.tensor(each, dtype=torch.float64) for each in moments)
         self.register_buffer("centre", (form.offset + form.span * centre).float().view(-1, 1, 1))
         self.register_buffer("spread", (form.span * spread).float().view(-1, 1, 1))
@@ -157,7 +157,7 @@ class WholeModel(nn.Module):
 
 def plain_backbone(trained: Trained) -> Backbone:
     """Return the run's backbone with plain layers alone, which exporters know."""
-    extraction = trained.forward.extraction
+    extraction = trained.first.forward.extraction
     backbone = load_backbone(extraction.backbone, extraction.weights)
     if extraction.pixels.mode == "luma" and len(extraction.normalise.mean) <= 1:
         backbone = to_single_channel(backbone)

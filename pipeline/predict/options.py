@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,8 +36,8 @@ class PredictOptions:
     format : {"csv", "jsonl", "parquet"}
     pictures, overlay : bool
         Draw a timeline, and a video with labels, for each recording.
-    weights : str or None
-        The backbone's weights file, where it has moved.
+    weights : sequence of str or None
+        The weights file of each backbone, where they have moved.
     device : str
     workers : int or None
         Pieces of videos decoded at once.
@@ -53,7 +54,7 @@ class PredictOptions:
     format: str = "csv"
     pictures: bool = True
     overlay: bool = False
-    weights: str | None = None
+    weights: Sequence[str] | None = None
     device: str = "auto"
     workers: int | None = None
 

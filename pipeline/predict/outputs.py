@@ -24,6 +24,7 @@ from pipeline.predict.windows import Windows
 Format = Literal["csv", "jsonl", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Row = Mapping[str, Any]
+NONE = np.zeros(0, np.float32)
 TEXTS = ("recording", "label", "gap", "clip", "video", "part", "prediction")
 
 
@@ -52,12 +53,15 @@ def keep(path: Path, kept: Kept) -> None:
     windows = kept.predicted.windows
     facts = {"key": kept.key, "recording": kept.recording, "finish": kept.finish}
     facts["gaps"] = {str(number): reason for number, reason in kept.predicted.gaps.items()}
+    attention = [kept.predicted.attention.get(each, NONE) for each in range(len(windows))]
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream,
             facts=np.array(json.dumps(facts)),
             log_probabilities=kept.predicted.log_probabilities,
+            attention=np.concatenate([NONE, *attention]),
+            attention_steps=np.array([len(weights) for weights in attention], np.int64),
             **{name: getattr(windows, name) for name in ("start", "stop", "begin", "end")},
         )
 
@@ -77,7 +81,9 @@ def read_kept(path: Path) -> Kept | None:
                 counts=np.zeros(0),
             )
             gaps = {int(number): reason for number, reason in facts["gaps"].items()}
-            predicted = Predicted(windows, arrays["log_probabilities"], gaps)
+            weights = np.split(arrays["attention"], np.cumsum(arrays["attention_steps"])[:-1])
+            attention = {number: each for number, each in enumerate(weights) if len(each)}
+            predicted = Predicted(windows, arrays["log_probabilities"], gaps, attention)
             return Kept(facts["key"], facts["recording"], facts["finish"], predicted)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
@@ -203,9 +209,15 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> N
     import pyarrow
     from pyarrow import parquet
 
-    listed = list(rows)
-    table = {name: [row[name] for row in listed] for name in columns}
-    parquet.write_table(pyarrow.table(table), path)
+    # Stated, as a column without values has no type of its own.
+    schema = pyarrow.schema([(name, _type_of(name, pyarrow)) for name in columns])
+    parquet.write_table(pyarrow.Table.from_pylist(list(rows), schema=schema), path)
+
+
+def _type_of(column: str, pyarrow: Any) -> Any:
+    if column in TEXTS:
+        return pyarrow.string()
+    return pyarrow.int64() if column.endswith("_frame") else pyarrow.float64()
 
 
 def subtitles(segments: Iterable[Segment], classes: Sequence[str]) -> str:

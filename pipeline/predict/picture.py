@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featstore.format.files import replacing
-from pipeline.predict.segments import Segment
+from pipeline.predict.segments import Segment, Timeline
 from pipeline.report.figures import set_text
 from pipeline.report.fonts import labels_of
 from pipeline.types import Floats
@@ -23,10 +23,7 @@ MOST_NAMED = 40
 def draw_timeline(
     path: Path,
     title: str,
-    bounds: Floats,
-    slots: Floats,
-    segments: Sequence[Segment],
-    annotated: Sequence[Segment],
+    timeline: Timeline,
     classes: Sequence[str],
 ) -> None:
     """Write the timeline of one recording as PNG.
@@ -35,17 +32,14 @@ def draw_timeline(
     ----------
     path : Path
     title : str
-    bounds : float64 array (slots + 1,)
-        Seconds.
-    slots : float64 array (slots, classes)
-        Probabilities; NaN in gaps, which stay grey.
-    segments, annotated : sequence of Segment
-        What was predicted, and what annotations say.
+    timeline : Timeline
+        Gaps stay grey.
     classes : sequence of str
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    bounds, segments, annotated = timeline.bounds, timeline.segments, timeline.annotated
     labels = labels_of([*classes, title])
     names, shown = labels.texts[:-1], len(classes)
     rows = 2 if annotated else 1
@@ -56,7 +50,12 @@ def draw_timeline(
     heat = figure.add_subplot(grid[0, 0])
     heat.set_facecolor("#bbbbbb")
     image = heat.pcolormesh(
-        bounds, np.arange(shown + 1), np.ma.masked_invalid(slots.T), vmin=0, vmax=1, cmap="viridis"
+        bounds,
+        np.arange(shown + 1),
+        np.ma.masked_invalid(timeline.slots.T),
+        vmin=0,
+        vmax=1,
+        cmap="viridis",
     )
     heat.set_yticks(np.arange(min(shown, MOST_NAMED)) + 0.5, names[:MOST_NAMED], fontsize=8)
     heat.invert_yaxis()

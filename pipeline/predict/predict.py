@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from featstore.errors import InputError
-from featstore.format.seal import sha256_of_file
 from featstore.keys import digest
 from featstore.text import count_of
-from pipeline.build.extract.extractor import Extractor
 from pipeline.build.plan.build_plan import cache_of
 from pipeline.build.plan.clips import Clip
 from pipeline.build.plan.steps import check_rate
@@ -20,11 +18,13 @@ from pipeline.option_values import rate
 from pipeline.predict.inputs import Inputs, annotated_clips, find_inputs, subjects_of
 from pipeline.predict.options import PredictOptions
 from pipeline.predict.outputs import Kept, check_folder, check_format, keep, read_kept
-from pipeline.predict.recording import WHOLE, predict_group
+from pipeline.predict.predictors import Predictor, hashes_of, predictor_of
+from pipeline.predict.recording import WHOLE
 from pipeline.predict.render import Rendering, render
 from pipeline.predict.stored import is_store, predict_store
 from pipeline.predict.trained import Trained, lengths, load_trained
 from pipeline.predict.windows import Windows, intervals, slide
+from pipeline.system.dask_cluster import Cluster
 from pipeline.system.memory import keep_freed_memory
 from pipeline.system.progress import Progress
 from pipeline.types import Log
@@ -35,17 +35,13 @@ from pipeline.video.videos import Video, check_unchanged, read_videos
 KEPT = "windows.npz"
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One recording to predict, and where its predictions are kept."""
-
-    video: int
-    windows: Windows
-    path: Path
-    key: str
-
-
-def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log) -> dict[str, Any]:
+def predict(
+    run: Path,
+    paths: Sequence[Path],
+    options: PredictOptions,
+    log: Log,
+    cluster: Cluster | None = None,
+) -> dict[str, Any]:
     """Predict recordings and write tables, subtitles and pictures to a folder.
 
     The path of one store predicts its clips; see `pipeline.predict.stored`.
@@ -60,6 +56,8 @@ def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log)
     options : PredictOptions
     log : callable
         Takes one line.
+    cluster : Cluster, optional
+        Whose workers predict, one recording each at a time; by default this process does.
 
     Returns
     -------
@@ -82,16 +80,16 @@ def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log)
         trained = load_trained(
             run,
             cache,
-            weights=options.weights,
-            device=options.device,
+            weights=options.weights or (),
+            device="cpu" if cluster else options.device,  # where workers have the GPUs
             workers=options.workers,
             log=log,
         )
         window, hop = lengths(run, trained, options.window, options.hop)
         smoothers = options.smoothers(window)
-        inputs = find_inputs(paths, trained.like.class_list, options.unit)
-        videos = _videos(inputs, trained, cache, log)
-        annotated = annotated_clips(inputs, videos, trained.pixels)
+        inputs = find_inputs(paths, trained.first.like.class_list, options.unit)
+        videos = _videos(inputs, trained, cache, log, cluster)
+        annotated = annotated_clips(inputs, videos, trained.first.pixels)
         if len(smoothers) > 1 and not any(
             clip.label for clips in annotated.values() for clip in clips
         ):
@@ -102,7 +100,8 @@ def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log)
         readable = _readable(videos, log)
         log(f"{count_of(len(readable), 'recording')}, windows of {window:g} s every {hop:g} s")
         plan = _Plan(trained, videos, annotated, window, hop, options)
-        skipped = _compute(plan, inputs, cache, log)
+        predictor = predictor_of(trained, options.out, options.device, cluster)
+        skipped = _compute(plan, inputs, predictor, cache, log)
         rendering = Rendering(
             classes=trained.classes,
             hop=hop,
@@ -118,15 +117,18 @@ def predict(run: Path, paths: Sequence[Path], options: PredictOptions, log: Log)
     return {"out": options.out, "skipped": skipped, "unreadable": unreadable, **facts}
 
 
-def _videos(inputs: Inputs, trained: Trained, cache: Cache, log: Log) -> list[Video]:
-    image_fps = trained.like.features["image_fps"]
+def _videos(
+    inputs: Inputs, trained: Trained, cache: Cache, log: Log, cluster: Cluster | None
+) -> list[Video]:
+    image_fps = trained.first.like.features["image_fps"]
     videos = read_videos(
         inputs.named,
         cache,
         image_rate=None if image_fps is None else rate("image_fps", image_fps),
-        workers=trained.forward.extraction.workers,
+        workers=trained.first.forward.extraction.workers,
         keep_unreadable=True,
         log=log,
+        cluster=cluster,
     )
     readable = [video for video in videos if not video.unreadable]
     for video in readable:
@@ -135,7 +137,7 @@ def _videos(inputs: Inputs, trained: Trained, cache: Cache, log: Log) -> list[Vi
                 f"{video.path} is a folder of images, and the run was trained on videos with "
                 "times; make a video of it, or train on a build with --image-fps."
             )
-    check_rate(readable, trained.pixels.fps)
+    check_rate(readable, trained.first.pixels.fps)
     return videos
 
 
@@ -167,33 +169,30 @@ class _Plan:
     ) -> None:
         self.trained, self.videos, self._annotated = trained, videos, annotated
         self._window, self._hop, self._options = window, hop, options
-        run = trained.run
-        files = [run / name for name in ("weights.safetensors", "standardise.safetensors")]
-        self._run = [sha256_of_file(file) for file in files if file.is_file()]
+        self._run = hashes_of(trained.run)
 
     def path(self, video: int) -> Path:
         """Return where the predictions for a video are kept."""
         return folder_of(self._options.out, self.videos[video].name) / KEPT
 
-    def key(self, group: Sequence[int]) -> str:
+    def key(self, group: Sequence[int], numerics: dict[str, Any]) -> str:
         """Return the hash of everything that decides the predictions for recordings of a group."""
         intervals = [
-            [clip.key(self.videos, self.trained.pixels.mode)[2:5], clip.shown]
+            [clip.key(self.videos, self.trained.first.pixels.mode)[2:5], clip.shown]
             for video in group
             for clip in self._intervals(video)
         ]
-        numerics = self.trained.forward.numerics
         content = [self.videos[video].content for video in group]
         asked = None if self._options.intervals else [self._window, self._hop]
-        features = self.trained.like.features
-        return digest([self._run, features, numerics, content, asked, intervals])
+        features = [member.like.features for member in self.trained.members]
+        return digest([list(self._run), features, numerics, content, asked, intervals])
 
     def windows(self, video: int) -> Windows:
         """Return the windows of a video."""
-        index, fps = self.videos[video].index, self.trained.pixels.fps
+        index, fps = self.videos[video].index, self.trained.first.pixels.fps
         if self._options.intervals:
-            return intervals(index, fps, self._intervals(video), self.trained.window)
-        return slide(index, fps, self._window, self._hop, self.trained.window)
+            return intervals(index, fps, self._intervals(video), self.trained.first.window)
+        return slide(index, fps, self._window, self._hop, self.trained.first.window)
 
     def _intervals(self, video: int) -> list[Clip]:
         if not self._options.intervals:
@@ -213,35 +212,33 @@ def folder_of(out: Path, recording: str) -> Path:
     return out / "recordings" / f"{plain[-80:]}-{digest(recording)[:6]}"
 
 
-def _compute(plan: _Plan, inputs: Inputs, cache: Cache, log: Log) -> int:
+def _compute(plan: _Plan, inputs: Inputs, predictor: Predictor, cache: Cache, log: Log) -> int:
     """Compute the predictions that are not kept yet; return the number of recordings that are."""
-    trained, videos = plan.trained, plan.videos
-    extractor = Extractor(trained.forward, videos, trained.statistics)
+    videos = plan.videos
     todo = [
         (group, key)
         for group in _groups(plan, inputs)
-        for key in [plan.key(group)]
+        for key in [plan.key(group, predictor.numerics)]
         if any((kept := read_kept(plan.path(one))) is None or kept.key != key for one in group)
     ]
-    total = sum(len(videos[one].index) for group, _ in todo for one in group)
+    frames = sum(plan.windows(one).frames for group, _ in todo for one in group)
     skipped = sum(not video.unreadable for video in videos) - sum(len(group) for group, _ in todo)
     if skipped:
         log(f"{count_of(skipped, 'recording')} predicted before: skipped")
+    if not todo:
+        return skipped
+    groups = ([(videos[one], plan.windows(one)) for one in group] for group, _ in todo)
+    total = frames * len(plan.trained.members)  # each has a decoding of its own
     with Progress("predicting", total, "frames", log) as progress:
-        for group, key in todo:
-            jobs = [_Job(one, plan.windows(one), plan.path(one), key) for one in group]
-            predicted = predict_group(
-                trained,
-                extractor,
-                [(job.video, job.windows) for job in jobs],
-                plan.path(group[0]).parent,
-                lambda inputs, frames: progress.advance(frames, frames),
-            )
+        for number, predicted in predictor.predict(
+            groups, lambda inputs, frames: progress.advance(frames, frames)
+        ):
+            group, key = todo[number]
             check_unchanged([videos[one] for one in group], cache)
-            for job, result in zip(jobs, predicted, strict=True):
-                index = videos[job.video].index
+            for one, result in zip(group, predicted, strict=True):
+                index = videos[one].index
                 finish = float(index.delay) + index.duration
-                keep(job.path, Kept(key, videos[job.video].name, finish, result))
+                keep(plan.path(one), Kept(key, videos[one].name, finish, result))
     return skipped
 
 

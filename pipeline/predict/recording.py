@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,13 @@ import numpy as np
 from featstore.errors import InputError
 from pipeline.build.extract.extractor import Extractor
 from pipeline.build.plan.steps import Segment
-from pipeline.predict.trained import Rows, Trained
+from pipeline.metrics.predictions import Predictions
+from pipeline.predict.trained import Trained
+from pipeline.predict.window_store import Rows
 from pipeline.predict.windows import Windows
 from pipeline.train.data.standardise import of_sums, prior_sums, step_sums
 from pipeline.types import Floats, Ints, Tick
+from pipeline.video.videos import Video
 
 # Windows classified at once.
 BLOCK = 64
@@ -35,17 +38,21 @@ class Predicted:
         NaN for a gap.
     gaps : dict of int to str
         Number of a window without a prediction, to the reason.
+    attention : dict of int to float32 array (steps,)
+        Number of a window, to the weight of each of its steps; empty for a head that does not
+        attend.
     """
 
     windows: Windows
     log_probabilities: Floats
     gaps: dict[int, str]
+    attention: dict[int, Rows] = field(default_factory=dict)
 
 
 def predict_group(
     trained: Trained,
-    extractor: Extractor,
-    group: Sequence[tuple[int, Windows]],
+    extractors: Sequence[Extractor],
+    group: Sequence[tuple[Video, Windows]],
     scratch: Path,
     tick: Tick,
 ) -> list[Predicted]:
@@ -54,11 +61,10 @@ def predict_group(
     Parameters
     ----------
     trained : Trained
-    extractor : Extractor
-        Of all videos.
-    group : sequence of (int, Windows)
-        Positions of videos, and their windows. More than one where a subject's recordings are
-        standardised together.
+    extractors : sequence of Extractor
+        One for each store of the run; they get the videos of the group.
+    group : sequence of (Video, Windows)
+        More than one where a subject's recordings are standardised together.
     scratch : Path
         Folder for features that wait until all of the group are computed.
     tick : callable
@@ -69,17 +75,19 @@ def predict_group(
     InputError
         If features leave the head without a finite prediction.
     """
+    for extractor in extractors:
+        extractor.videos = [video for video, _ in group]
     if trained.standardise not in WHOLE:
         return [
-            _predicted(trained, windows, extractor.stream(_segment(video, windows), tick))
-            for video, windows in group
+            _predicted(trained, windows, _rows(extractors, number, windows, tick))
+            for number, (_, windows) in enumerate(group)
         ]
     with ExitStack() as stack:
         kept = []
-        total = np.zeros(1 + 2 * trained.forward.dim)
-        for video, windows in group:
-            rows = stack.enter_context(_Spool(scratch, trained.forward.dim))
-            for number, row in enumerate(extractor.stream(_segment(video, windows), tick)):
+        total = np.zeros(1 + 2 * trained.dim)
+        for video, (_, windows) in enumerate(group):
+            rows = stack.enter_context(_Spool(scratch, trained.dim))
+            for number, row in enumerate(_rows(extractors, video, windows, tick)):
                 rows.append(row)
                 if isinstance(row, np.ndarray):
                     total += counted(row, windows.counts[number], trained)
@@ -87,8 +95,14 @@ def predict_group(
         return [_predicted(trained, windows, iter(rows), total) for windows, rows in kept]
 
 
-def _segment(video: int, windows: Windows) -> Segment:
-    return Segment(video, windows.inputs, np.arange(len(windows.inputs)))
+def _rows(
+    extractors: Sequence[Extractor], video: int, windows: Windows, tick: Tick
+) -> Iterator[Rows | str]:
+    """Yield the features of each input, those of all stores side by side, or why it is lost."""
+    segment = Segment(video, windows.inputs, np.arange(len(windows.inputs)))
+    for rows in zip(*(each.stream(segment, tick) for each in extractors), strict=True):
+        lost = next((row for row in rows if isinstance(row, str)), None)
+        yield np.concatenate(rows) if lost is None else lost
 
 
 def counted(row: Rows, count: float, trained: Trained) -> Floats:
@@ -116,13 +130,16 @@ def _predicted(
     """
     result = np.full((len(windows), len(trained.classes)), np.nan)
     gaps: dict[int, str] = {}
+    attention: dict[int, Rows] = {}
     numbers: list[int] = []
     clips: list[Rows] = []
     sums: list[Floats] = []
 
     def classify() -> None:
         if numbers:
-            result[numbers] = classified(trained, clips, sums)
+            predictions = classified(trained, clips, sums)
+            result[numbers] = predictions.log_probabilities
+            attention.update(zip(numbers, predictions.attention or (), strict=False))
             for held in (numbers, clips, sums):
                 held.clear()
 
@@ -136,7 +153,7 @@ def _predicted(
         if len(numbers) == BLOCK:
             classify()
     classify()
-    return Predicted(windows, result, dict(sorted(gaps.items())))
+    return Predicted(windows, result, dict(sorted(gaps.items())), attention)
 
 
 def window_sums(trained: Trained, clip: Rows, past: Floats) -> Floats:
@@ -156,8 +173,8 @@ def window_sums(trained: Trained, clip: Rows, past: Floats) -> Floats:
     return past + prior_sums(trained.training)
 
 
-def classified(trained: Trained, clips: Sequence[Rows], sums: Sequence[Floats]) -> Floats:
-    """Return the log-probabilities of some windows, standardised by the steps of `sums`.
+def classified(trained: Trained, clips: Sequence[Rows], sums: Sequence[Floats]) -> Predictions:
+    """Return the predictions for some windows, standardised by the steps of `sums`.
 
     Raises
     ------
@@ -166,9 +183,9 @@ def classified(trained: Trained, clips: Sequence[Rows], sums: Sequence[Floats]) 
     """
     standardise = None
     if trained.training is not None:
-        standardise = of_sums(np.stack(sums), trained.training, device=trained.forward.device)
-    result = trained.log_probabilities(clips, standardise)
-    if not np.isfinite(result).all():
+        standardise = of_sums(np.stack(sums), trained.training, device=trained.device)
+    result = trained.predictions(clips, standardise)
+    if not np.isfinite(result.log_probabilities).all():
         raise InputError(
             f"the head of {trained.run} gives logits that are not finite, though the features "
             "are; train again with a lower train.lr, or with train.clip_norm 1.0"
@@ -203,7 +220,7 @@ def complete(
     least = _least_later(windows.rows, order)
     held: dict[int, Rows | str] = {}
     computed = freed = summed = 0
-    past = np.zeros(1 + 2 * trained.forward.dim)
+    past = np.zeros(1 + 2 * trained.dim)
     for turn, number in enumerate(order.tolist()):
         while computed < needs[number]:
             held[computed] = next(rows)

@@ -26,9 +26,10 @@ from pipeline.predict.outputs import (
 )
 from pipeline.predict.overlay import write_overlay
 from pipeline.predict.picture import draw_timeline
+from pipeline.predict.recording import Predicted
 from pipeline.predict.scores import Scorer
-from pipeline.predict.segments import Segment, Smoother, segments_of, slots_of
-from pipeline.types import Floats, Log
+from pipeline.predict.segments import Segment, Smoother, Timeline, segments_of, slots_of
+from pipeline.types import Log
 from pipeline.video.videos import Video
 
 SEGMENT_COLUMNS = ("recording", "start", "end", "label", "probability")
@@ -87,18 +88,18 @@ def render(
     smoother = _chosen(recordings, annotated, rendering, log)
     for video, path in recordings:
         kept = _read(path)
-        bounds, slots, segments = _timeline(kept, rendering, smoother)
         truth = annotations_of(annotated.get(video.name, ()), video, classes)
-        _show(path.parent, video, bounds, slots, segments, truth, rendering, log)
+        timeline = _timeline(kept, truth, rendering, smoother)
+        _show(path.parent, video, kept.predicted, timeline, rendering, log)
         for number, reason in kept.predicted.gaps.items():
             begin, end = kept.predicted.windows.begin[number], kept.predicted.windows.end[number]
             log(f"GAP in {video.name}, {begin:.3f} to {end:.3f} s: {reason}")
         if truth:
-            scorer.add(segments, truth)
-        segment_table += segment_rows(video.name, segments, classes)
+            scorer.add(timeline.segments, truth)
+        segment_table += segment_rows(video.name, timeline.segments, classes)
         counts["windows"] += len(kept.predicted.windows)
         counts["gaps"] += len(kept.predicted.gaps)
-        counts["segments"] += len(segments)
+        counts["segments"] += len(timeline.segments)
     write_table(out / "segments.csv", SEGMENT_COLUMNS, segment_table, rendering.format)
     write_table(
         out / "windows.csv", _window_columns(classes), _rows(recordings, classes), rendering.format
@@ -147,13 +148,12 @@ def _window_columns(classes: Sequence[str]) -> list[str]:
 
 
 def _timeline(
-    kept: Kept, rendering: Rendering, smoother: Smoother
-) -> tuple[Floats, Floats, list[Segment]]:
-    """Return the slots of a recording, and its segments."""
+    kept: Kept, annotated: Sequence[Segment], rendering: Rendering, smoother: Smoother
+) -> Timeline:
     bounds, slots = slots_of(kept.predicted, rendering.hop, kept.finish)
     if not rendering.intervals:
         labels = smoother(slots, rendering.hop)
-        return bounds, slots, segments_of(labels, slots, bounds)
+        return Timeline(bounds, slots, segments_of(labels, slots, bounds), annotated)
     predicted = kept.predicted
     best = np.exp(np.nan_to_num(predicted.log_probabilities, nan=-np.inf))
     segments = [
@@ -166,7 +166,7 @@ def _timeline(
         for number in range(len(predicted.windows))
         if number not in predicted.gaps and best[number].max() >= smoother.threshold
     ]
-    return bounds, slots, segments
+    return Timeline(bounds, slots, segments, annotated)
 
 
 def annotations_of(clips: Sequence[Clip], video: Video, classes: Sequence[str]) -> list[Segment]:
@@ -184,17 +184,17 @@ def annotations_of(clips: Sequence[Clip], video: Video, classes: Sequence[str]) 
 def _show(
     folder: Path,
     video: Video,
-    bounds: Floats,
-    slots: Floats,
-    segments: Sequence[Segment],
-    truth: Sequence[Segment],
+    predicted: Predicted,
+    timeline: Timeline,
     rendering: Rendering,
     log: Log,
 ) -> None:
     """Write a recording's subtitles, picture and video, unless the same ones are there."""
-    write_text(folder / SUBTITLES, subtitles(segments, rendering.classes))
+    classes, segments = rendering.classes, timeline.segments
+    write_text(folder / SUBTITLES, subtitles(segments, classes))
     names = [name for name, asked in _pictures(rendering) if asked]
-    drawn = digest([rendering.classes, slots.tobytes().hex(), list(segments), list(truth)])
+    slots = timeline.slots.tobytes().hex()
+    drawn = digest([classes, slots, list(segments), list(timeline.annotated)])
     mark = folder / DRAWN
     same = mark.is_file() and mark.read_text("utf-8") == drawn
     if not same:
@@ -202,11 +202,9 @@ def _show(
         for name, _ in _pictures(rendering):
             (folder / name).unlink(missing_ok=True)
     if PICTURE in names and not (folder / PICTURE).is_file():
-        draw_timeline(
-            folder / PICTURE, video.name, bounds, slots, segments, truth, rendering.classes
-        )
+        draw_timeline(folder / PICTURE, video.name, timeline, classes)
     if OVERLAY in names and not (folder / OVERLAY).is_file():
-        write_overlay(folder / OVERLAY, video, bounds, slots, segments, rendering.classes, log)
+        write_overlay(folder / OVERLAY, video, predicted, timeline, classes, log)
     if not same:
         write_text(mark, drawn)
 

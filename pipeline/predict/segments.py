@@ -7,6 +7,7 @@ or NaN where no window was predicted. Pure numpy.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, NamedTuple
@@ -40,6 +41,26 @@ class Segment(NamedTuple):
     end: float
     label: int
     probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What a recording shows over time.
+
+    Attributes
+    ----------
+    bounds : float64 array (slots + 1,)
+        Seconds.
+    slots : float64 array (slots, classes)
+        Probabilities; NaN in gaps.
+    segments, annotated : sequence of Segment
+        What was predicted, and what annotations say.
+    """
+
+    bounds: Floats
+    slots: Floats
+    segments: Sequence[Segment]
+    annotated: Sequence[Segment]
 
 
 @dataclass(frozen=True, slots=True)

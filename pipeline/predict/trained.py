@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from featstore import InputError, Store
+from featstore import InputError
 from featstore.errors import FeatstoreError
-from featstore.format.layout import Layout
+from featstore.text import count_of
 from models.heads import Head
-from pipeline.build.extract.backbone import Forward, load_forward
-from pipeline.build.extract.statistics import Statistics
-from pipeline.build.plan.extraction import Extraction
-from pipeline.build.plan.like import Like, read_like
-from pipeline.build.plan.normalisation import Normalisation
 from pipeline.build.plan.options import default_workers
-from pipeline.build.plan.weights import find_weights
-from pipeline.option_values import rate
+from pipeline.metrics.predictions import Predictions
+from pipeline.predict.members import Member, check_same_frames, likes_of, load_member
+from pipeline.predict.window_store import Rows, WindowStore
 from pipeline.predict.windows import check_lengths, default_hop
 from pipeline.runs.files import read_config, read_metrics
 from pipeline.train.data.feed import Feed
@@ -31,11 +27,8 @@ from pipeline.train.data.stores import clip_seconds
 from pipeline.train.evaluate import load_head, own_store
 from pipeline.train.predict import predict
 from pipeline.train.recipes.load import Recipe, recipe_of
-from pipeline.types import Floats, Log
+from pipeline.types import Log
 from pipeline.video.cache import Cache
-from pipeline.video.modes import PixelSpec
-
-Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,138 +38,130 @@ class Trained:
     Attributes
     ----------
     run : Path
-    like : Like
-        What decides the features.
     recipe : Recipe
     classes : tuple of str
     head : Head
-        On `forward.device`.
-    forward : Forward
-        The backbone.
-    statistics : Statistics
-        Mean and std of the pixels.
+        On `device`.
+    members : tuple of Member
+        One for each store; all take the same frames.
     training : Training or None
         Statistics of the training features; None where nothing is standardised.
-    pixels : PixelSpec
-    window : (int, int) or None
-        Frames in an input of a video backbone, and between two inputs.
     """
 
     run: Path
-    like: Like
     recipe: Recipe
     classes: tuple[str, ...]
     head: Head
-    forward: Forward
-    statistics: Statistics
+    members: tuple[Member, ...]
     training: Training | None
-    pixels: PixelSpec
-    window: tuple[int, int] | None
+
+    @property
+    def first(self) -> Member:
+        """The first store's, which stands for all in what they share."""
+        return self.members[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head and the backbones are."""
+        return self.first.forward.device
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The length of a feature vector of each store."""
+        return tuple(member.forward.dim for member in self.members)
+
+    @property
+    def dim(self) -> int:
+        """The length of a feature vector of all stores side by side."""
+        return sum(self.dims)
+
+    @property
+    def numerics(self) -> dict[str, Any]:
+        """What decides the last bits of each store's features."""
+        return {str(n): member.forward.numerics for n, member in enumerate(self.members, 1)}
 
     @property
     def standardise(self) -> str:
         """The name of the steps that standardise features; see `standardise.py` of training."""
         return self.recipe.data.standardise
 
-    def log_probabilities(self, clips: Sequence[Rows], standardise: Standardiser | None) -> Floats:
-        """Return the log-probabilities of the classes for the features of some windows.
+    def predictions(self, clips: Sequence[Rows], standardise: Standardiser | None) -> Predictions:
+        """Return log-probabilities, and the attention of a head that attends, for some windows.
 
         Parameters
         ----------
         clips : sequence of float32 arrays (steps, dim)
         standardise : Standardiser or None
             With a row for each of `clips`.
-
-        Returns
-        -------
-        float64 array (clips, classes)
         """
-        store = WindowStore(clips, self.classes)
-        feed = Feed(
-            store, self.forward.device, steps=self.recipe.data.steps, standardise=standardise
-        )
+        store = WindowStore(clips, self.classes, self.dims)
+        feed = Feed(store, self.device, steps=self.recipe.data.steps, standardise=standardise)
         size = self.recipe.train.batch_size
-        return predict(self.head, feed, np.arange(len(clips)), batch_size=size).log_probabilities
+        return predict(self.head, feed, np.arange(len(clips)), batch_size=size)
 
 
 def load_trained(
     run: Path,
     cache: Cache,
     *,
-    weights: str | None,
+    weights: Sequence[str] = (),
     device: str,
     workers: int | None = None,
-    batch_size: int | None = None,
+    batch_sizes: Sequence[int | None] = (),
     log: Log,
 ) -> Trained:
-    """Load a run, its head and its backbone.
+    """Load a run, its head and its backbones.
 
     Parameters
     ----------
     run : Path
     cache : Cache
         Keeps hashes of files.
-    weights : str or None
-        The file of the backbone's weights, if it has moved.
+    weights : sequence of str
+        The file of each backbone's weights, if they have moved; one for each store.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     workers : int or None
         Pieces of videos decoded at once.
-    batch_size : int or None
-        Inputs of the backbone in one batch; None takes what builds take.
+    batch_sizes : sequence of (int or None)
+        Inputs of each backbone in one batch; None, or no sequence, takes what builds take.
     log : callable
 
     Raises
     ------
     InputError
-        If `run` is not a run, was trained on several stores or on imported features, or its
-        weights are missing or have another content.
+        If `run` is not a run, was trained on imported features, on several views, or on stores of
+        different frames; or if weights are missing or have another content.
     """
     config = read_config(run)
-    trained = config["store"]
-    like = read_like(run)
     recipe = recipe_of(config["recipe"], str(run / "config.yaml"))
-    options = like.options()
-    text = weights or like.find_weights()
-    backbone_weights = find_weights(text, like.backbone, cache, log)
-    like.check_weights(text, backbone_weights.identity)
-    fps = None if options["every_frame"] else rate("fps", options["fps"])
-    pixels = PixelSpec(options["pixels"], fps, options["decoder"])
-    window = (options["window"], options["hop"]) if "window" in options else None
-    normalise = Normalisation.parse(options["normalise"])
-    forward = load_forward(
-        Extraction(
-            backbone=like.backbone,
-            weights=backbone_weights,
-            pixels=pixels,
-            normalise=normalise,
-            size=options["size"],
-            fit=options["fit"],
-            window=window[0] if window else None,
-            precision=options["precision"],
-            device=device,
-            batch_size=batch_size,
-            workers=workers or default_workers(),
-        )
-    )
-    if forward.dim != trained["features"]:
+    likes = likes_of(run)
+    if weights and len(weights) != len(likes):
         raise InputError(
-            f"{run} was trained on features of length {trained['features']}, and its backbone "
-            f"gives {forward.dim}; name the weights that it was made with by --weights."
+            f"{run} was trained on {count_of(len(likes), 'store')} but got {len(weights)} "
+            "--weights; name one file for each store, in the order of the training."
         )
-    empty = WindowStore([np.zeros((0, forward.dim), np.float32)], like.classes)
+    members = tuple(
+        load_member(like, text, size, cache, device, workers or default_workers(), log)
+        for like, text, size in zip_longest(likes, weights, batch_sizes)
+    )
+    check_same_frames(run, members)
+    dims = tuple(member.forward.dim for member in members)
+    if sum(dims) != config["store"]["features"]:
+        raise InputError(
+            f"{run} was trained on features of length {config['store']['features']}, and its "
+            f"backbone gives {sum(dims)}; name the weights that it was made with by --weights."
+        )
+    classes = likes[0].classes
+    empty = WindowStore([np.zeros((0, sum(dims)), np.float32)], classes, dims)
     standardised = recipe.data.standardise != "none"
     return Trained(
         run=run,
-        like=like,
         recipe=recipe,
-        classes=like.classes,
-        head=load_head(run, recipe, empty).to(forward.device),
-        forward=forward,
-        statistics=Statistics(mean=normalise.mean, std=normalise.std, origin=normalise.origin),
+        classes=classes,
+        head=load_head(run, recipe, empty).to(members[0].forward.device),
+        members=members,
         training=read_training(run) if standardised else None,
-        pixels=pixels,
-        window=window,
     )
 
 
@@ -191,7 +176,7 @@ def lengths(
         If they are not positive, or the default is not known.
     """
     window = default_window(run) if window is None else window
-    hop = default_hop(window, trained.pixels.fps) if hop is None else hop
+    hop = default_hop(window, trained.first.pixels.fps) if hop is None else hop
     check_lengths(window, hop)
     return window, hop
 
@@ -217,40 +202,3 @@ def default_window(run: Path) -> float:
             "times; give the length of a window in seconds with --window."
         )
     return float(seconds)
-
-
-class WindowStore(Store):
-    """The features of some windows, read like the clips of a store.
-
-    Parameters
-    ----------
-    clips : sequence of float32 arrays (steps, dim)
-        At least one.
-    classes : tuple of str
-    """
-
-    def __init__(self, clips: Sequence[Rows], classes: tuple[str, ...]) -> None:
-        self.path, self.key, self.title = "the windows", "", ""
-        self.classes = classes
-        self.labels = np.full(len(clips), -1, np.int64)
-        self.clip_ids = np.arange(len(clips)).astype(np.str_)
-        self.row_size = np.array([len(clip) for clip in clips], np.int64)
-        self.status = np.zeros(len(clips), np.int8)
-        self.dim = clips[0].shape[1]
-        self.layout = Layout(self.row_size, self.dim, 1)
-        self.__dict__["rows"] = _ArrayRows(np.concatenate(clips))
-
-
-class _ArrayRows:
-    """Rows of a store that are an array in memory."""
-
-    def __init__(self, array: Rows) -> None:
-        self._array = array
-        self.take: Any = partial(np.take, array, axis=0)
-
-    def span(self, start: int, stop: int) -> Rows:
-        return self._array[start:stop]
-
-    def windows(self, firsts: NDArray[np.int64], width: int) -> Rows:
-        rows: Rows = self._array[firsts[:, None] + np.arange(width)]
-        return rows

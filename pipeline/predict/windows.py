@@ -54,6 +54,11 @@ class Windows:
     def __len__(self) -> int:
         return len(self.start)
 
+    @property
+    def frames(self) -> int:
+        """The number of frames that are decoded."""
+        return len(np.unique(self.inputs))
+
 
 def slide(
     index: VideoIndex,

@@ -12,7 +12,8 @@ import pytest
 import featstore
 from featstore.errors import InputError
 from pipeline import api
-from pipeline.predict.live import RawFrames
+from pipeline.predict import stream as streams
+from pipeline.predict.stream import Camera, StreamFormat
 from tests.builds import silent
 from tests.videos import textured, write_video
 
@@ -90,12 +91,85 @@ def test_a_stream_that_ends_within_a_frame(made) -> None:
 )
 def test_formats_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match="--frames is"):
-        RawFrames.parse(text)
+        StreamFormat.parse(text, raw=True)
 
 
 def test_too_few_frames_a_second(made) -> None:
     with pytest.raises(InputError, match=r"has 10 frames a second, and .* samples 15"):
         list(api.predict_live(made.run().path, io.BytesIO(), frames="64x48@10:grey8", log=silent))
+
+
+def drawn(rate: int = 30, seconds: int = 2) -> str:
+    """The name of a camera that FFmpeg draws."""
+    return f"testsrc2=size=64x48:rate={rate}:duration={seconds},format=gray"
+
+
+def test_a_camera_has_the_windows_of_its_frames(made) -> None:
+    options = {"window": 0.4, "hop": 0.2, "device": "cpu", "log": silent}
+    run = made.run("causal")
+    found = list(api.predict_live(run.path, drawn(), camera="lavfi", **options))
+    frames = Camera(drawn(), "lavfi")
+    assert (frames.fps, frames.index.width, frames.index.pixel_range) == (30, 64, "full")
+    pictures = np.stack([frame.picture.to_ndarray() for frame in frames])
+    expected = live(run, pictures)
+    assert len(found) == len(expected) == 9
+    for one, other in zip(found, expected, strict=True):
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-6)
+
+
+def test_frames_that_a_camera_skips_move_no_other(made, monkeypatch) -> None:
+    run = made.run("none")
+    whole = list(Camera(drawn(), "lavfi"))
+    options = {"window": 0.4, "hop": 0.2, "device": "cpu", "log": silent, "camera": "lavfi"}
+    everything = list(api.predict_live(run.path, drawn(), **options))
+    assert [frame.number for frame in whole] == list(range(60))
+    plain = Camera.__iter__
+    monkeypatch.setattr(
+        streams.Camera,
+        "__iter__",
+        lambda self: (frame for frame in plain(self) if not 13 <= frame.number < 36),
+    )
+    found = list(api.predict_live(run.path, drawn(), **options))
+    starts = [one["start"] for one in found]
+    # Windows in the pause have no frames; those around it have fewer.
+    assert starts == pytest.approx([0, 0.2, 0.4, 1.0, 1.2, 1.4, 1.6])
+    for one in found:
+        if one["start"] in (0.0, 1.2, 1.4, 1.6):
+            (same,) = (each for each in everything if each["start"] == one["start"])
+            assert one["probability"] == pytest.approx(same["probability"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("/dev/nothing", "v4l2", "/dev/nothing cannot be opened as a camera of kind v4l2"),
+        ("/dev/nothing", "nokia", "of kind nokia"),
+    ],
+)
+def test_cameras_that_are_not_there(name: str, kind: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Camera(name, kind)
+
+
+def test_the_command_tells_a_camera_from_a_file(made) -> None:
+    from click.testing import CliRunner
+
+    from pipeline.cli import main
+
+    flags = ["--window", "0.4", "--device", "cpu"]
+    command = ["predict", str(made.run().path)]
+    done = CliRunner().invoke(main, [*command, drawn(), "--camera", "lavfi", *flags])
+    assert done.exit_code == 0, done.output
+    assert "0.000 to 0.400 s" in done.stdout
+    for given, said in [
+        (["/dev/null"], "/dev/null cannot be opened as a camera"),
+        (["-"], "Raw frames need their format"),
+        (["a.mp4", "--frames", "64x48@30"], "are for one stream"),
+        (["-", "--camera", "v4l2"], "are for one stream"),
+    ]:
+        done = CliRunner().invoke(main, [*command, *given, *flags])
+        assert done.exit_code != 0
+        assert said in done.output
 
 
 def test_the_command_prints_lines_while_the_pipe_is_open(made) -> None:

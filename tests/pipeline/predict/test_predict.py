@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ import pytest
 import featstore
 from featstore.errors import InputError
 from pipeline.build.extract.extractor import Extractor
+from pipeline.predict import predict as predict_module
 from pipeline.predict import recording
-from pipeline.predict.outputs import read_kept
+from pipeline.predict.outputs import read_kept, read_table, write_table
 from pipeline.predict.predict import KEPT, folder_of
+from pipeline.system import dask_cluster
+from pipeline.system.dask_cluster import Cluster
 from pipeline.train.evaluate import rescore
 from tests.builds import silent
 from tests.videos import textured, write_video
@@ -116,6 +121,33 @@ def test_a_folder_resumes(made, tmp_path) -> None:
     assert other.facts["skipped"] == 0  # another run
 
 
+def test_dask_predicts_the_same_though_a_worker_dies(made, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("distributed")
+    alone = predict(made.run("recording"), made.data, tmp_path / "alone")
+    clusters: list[Cluster] = []
+    killed: list[int] = []
+
+    class Watched(Cluster):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            clusters.append(self)
+
+    def keep(*given: Any) -> None:
+        if not killed:
+            killed.append(next(iter(clusters[0]._client.run(os.getpid).values())))
+            os.kill(killed[0], signal.SIGKILL)
+        kept(*given)
+
+    kept = predict_module.keep
+    monkeypatch.setattr(dask_cluster, "Cluster", Watched)
+    monkeypatch.setattr(predict_module, "keep", keep)
+    together = predict(made.run("recording"), made.data, tmp_path / "together", dask="local:2")
+    assert killed
+    assert together.windows() == alone.windows()
+    again = predict(made.run("recording"), made.data, tmp_path / "together")
+    assert again.facts["skipped"] == 3
+
+
 def test_tables_in_other_formats_and_subtitles(made, tmp_path) -> None:
     plain = predict(made.run(), made.data / "test.avi", tmp_path / "csv")
     lines = predict(made.run(), made.data / "test.avi", tmp_path / "lines", format="jsonl")
@@ -126,6 +158,24 @@ def test_tables_in_other_formats_and_subtitles(made, tmp_path) -> None:
     text = (folder_of(plain.path, "test.avi") / "segments.vtt").read_text()
     assert text.startswith("WEBVTT\n\n00:00:00.000 --> ")
     assert f"{segment['label']} {100 * segment['probability']:.0f} %" in text
+
+
+def test_parquet_has_the_same_values(tmp_path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = ["recording", "start", "start_frame", "probability", "gap"]
+    rows = [
+        {"recording": "a.mp4", "start": 0.5, "start_frame": 15, "probability": 0.25, "gap": ""},
+        {"recording": "b", "start": 1.0, "start_frame": 3, "probability": None, "gap": "lost"},
+    ]
+    write_table(tmp_path / "windows", columns, rows, "parquet")
+    assert read_table(tmp_path, "windows") == rows
+    write_table(tmp_path / "segments", columns, [], "parquet")
+    assert read_table(tmp_path, "segments") == []
+    schema = parquet.read_table(tmp_path / "windows.parquet").schema
+    assert [str(schema.field(name).type) for name in columns] == [
+        "string", "double", "int64", "double", "string",
+    ]  # fmt: skip
+    assert parquet.read_table(tmp_path / "segments.parquet").schema == schema
 
 
 def test_frames_that_do_not_decode_are_named_gaps(made, tmp_path) -> None:
@@ -218,7 +268,7 @@ def test_missing_and_empty_inputs(made, tmp_path) -> None:
 
 def test_weights_with_another_content_are_refused(made, tmp_path) -> None:
     with pytest.raises(InputError, match="random:0"):
-        predict(made.run(), made.data / "test.avi", tmp_path, weights="random:1")
+        predict(made.run(), made.data / "test.avi", tmp_path, weights=["random:1"])
 
 
 def test_kept_predictions_that_are_damaged_count_as_missing(tmp_path) -> None:
@@ -253,9 +303,21 @@ def test_pictures_and_videos_with_labels(made, tmp_path) -> None:
     with av.open(str(folder / "overlay.mp4")) as video:
         frames = [frame.to_ndarray(format="gray") for frame in video.decode(video=0)]
     assert len(frames) == 24
-    assert frames[0].shape[1] >= 480
+    assert frames[0].shape == (8 * 48 + 54, 8 * 64)  # as 64 pixels are fewer than 480
     band = [frame[-60:] for frame in frames]
     assert all((part > 200).any() for part in band)  # text
+    attentive = made.run(recipe="attentive")
+    found = predict(attentive, made.data / "test.avi", tmp_path / "attention", overlay=True)
+    with av.open(str(folder_of(found.path, "test.avi") / "overlay.mp4")) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    (kept,) = found.path.rglob(KEPT)
+    attention = read_kept(kept).predicted.attention
+    assert [len(attention[number]) for number in range(3)] == [16, 16, 16]  # of the recipe
+    assert all(weights.sum() == pytest.approx(1) for weights in attention.values())
+    assert frames[0].shape[0] == 8 * 48 + 110
+    strip = frames[6][8 * 48 + 60 : -10].astype(int)
+    bars = (strip[..., 0] > 180) & (strip[..., 2] < 90)  # orange
+    assert bars.any(axis=0).mean() > 0.8
     times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     predict(made.run(), made.table, tmp_path, pictures=True, overlay=True, smooth="viterbi")
     for name in ("timeline.png", "overlay.mp4"):  # nothing changed: not drawn again
