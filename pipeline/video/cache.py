@@ -49,10 +49,12 @@ class Cache:
     path : Path
         Created on first use, with its folder. A read-only cache, such as a colleague's, is read
         but never updated.
+    read_only : bool
+        Never create or update it, even where that is possible.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._path, self._read_only = path, read_only
 
     @property
     def journals(self) -> Path:
@@ -61,7 +63,8 @@ class Cache:
 
     @cached_property
     def _database(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._read_only:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         database = None
         try:
             database = self._connect()
@@ -79,7 +82,9 @@ class Cache:
     def _connect(self) -> sqlite3.Connection:
         """Open the file, or an in-memory copy of it if it is read-only."""
         there = self._path.exists()
-        if os.access(self._path.parent, os.W_OK) and (not there or os.access(self._path, os.W_OK)):
+        writable = os.access(self._path.parent, os.W_OK)
+        writable = writable and (not there or os.access(self._path, os.W_OK))
+        if writable and not self._read_only:
             return sqlite3.connect(self._path, timeout=60, isolation_level=None)
         database = sqlite3.connect(":memory:", isolation_level=None)
         if there:
@@ -106,9 +111,9 @@ class Cache:
         return hashes
 
     def files_of(self, sha256: str) -> list[Path]:
-        """Return the files that had this content when they were hashed, and still have it."""
+        """Return the files and image folders that had this content, and still have it."""
         rows = self._execute("SELECT path FROM file WHERE sha256 = ?", sha256)
-        paths = [path for (name,) in rows if (path := Path(name)).is_file()]
+        paths = [path for (name,) in rows if (path := Path(name)).exists()]
         hashes = self.known_hashes(paths)
         # A file that was moved and moved back has another signature.
         return [path for path in paths if (hashes.get(path) or content_hash(path)) == sha256]
