@@ -58,6 +58,8 @@ ARROWS = {
     "pipeline.deploy": "pipeline pipeline.build.plan pipeline.build.extract pipeline.predict "
     "pipeline.train.data pipeline.metrics pipeline.report pipeline.runs pipeline.video models "
     "models.heads featstore featstore.reading",
+    "pipeline.browse": "pipeline pipeline.metrics pipeline.runs pipeline.video featstore "
+    "featstore.format featstore.manage featstore.reading",
     "pipeline.sweep": "pipeline pipeline.train pipeline.train.data pipeline.train.recipes "
     "pipeline.metrics pipeline.runs pipeline.report pipeline.system featstore featstore.format",
 }
@@ -73,6 +75,7 @@ PLACES = {
     "pipeline.sweep": (3, 1),
     "pipeline.predict": (2, 2),
     "pipeline.deploy": (2.5, 0),
+    "pipeline.browse": (0, 0),
     "pipeline.build": (0, 2),
     "pipeline.train": (3, 2),
     "pipeline.build.extract": (0, 3),
@@ -102,6 +105,7 @@ WORDS = {
     "pipeline.sweep": "searches a recipe's fields",
     "pipeline.predict": "new recordings, by a run",
     "pipeline.deploy": "ONNX and torch.export",
+    "pipeline.browse": "a local page over stores",
     "pipeline.build": "STAGE ONE: build.py",
     "pipeline.train": "STAGE TWO: train.py",
     "pipeline.build.extract": "decode, normalise, backbone",

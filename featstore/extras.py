@@ -23,9 +23,11 @@ TRAIN = {
     "sklearn": "scikit-learn",
     "torch": "torch",
 }
-EXTRAS = {"build": BUILD, "train": TRAIN, "all": BUILD | TRAIN}
+BROWSE = {"av": "av", "flask": "flask", "sklearn": "scikit-learn"}
+EXTRAS = {"build": BUILD, "train": TRAIN, "all": BUILD | TRAIN, "browse": BROWSE}
 EXTRA_OF = {
     **dict.fromkeys(("build", "stats", "why", "demo-data"), "build"),
+    "browse": "browse",
     **dict.fromkeys(("predict", "export-model"), "all"),
     **dict.fromkeys(("train", "evaluate", "sweep", "compare", "report"), "train"),
 }
@@ -46,11 +48,12 @@ def missing_packages(command: str, error: ModuleNotFoundError) -> str | None:
     >>> missing_packages("build", ModuleNotFoundError(name="no_such_module")) is None
     True
     """
-    extra = EXTRA_OF.get(command, "all")
-    if (error.name or "").partition(".")[0] not in EXTRAS["all"]:
+    extra, missing = EXTRA_OF.get(command, "all"), (error.name or "").partition(".")[0]
+    known = EXTRAS["all"] | EXTRAS[extra]
+    if missing not in known:
         return None
     packages = [package for module, package in EXTRAS[extra].items() if not _is_installed(module)]
-    names = " ".join(packages or [EXTRAS["all"][(error.name or "").partition(".")[0]]])
+    names = " ".join(packages or [known[missing]])
     return (
         f"featstore {command} needs packages that are not installed; run: pip install {names} "
         f"(or, in a checkout: pip install '.[{extra}]')"

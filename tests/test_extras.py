@@ -33,7 +33,7 @@ def test_the_table_of_extras_is_that_of_the_installation() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", "utf-8")
     extras = config["options.extras_require"]
-    for extra in ("build", "train"):
+    for extra in ("build", "train", "browse"):
         listed = {line.partition(">")[0] for line in extras[extra].split()}
         assert listed == set(EXTRAS[extra].values())
     assert extras["all"].split() == ["featstore[build,train]"]

@@ -12,6 +12,7 @@ import click
 from featstore.errors import FeatstoreError
 from featstore.extras import missing_packages
 from featstore.urls import without_credentials
+from pipeline.cli.browse import browse
 from pipeline.cli.build import build, stats, why
 from pipeline.cli.compare import compare
 from pipeline.cli.config import config
@@ -99,7 +100,7 @@ SECTIONS = {
     "Make features": (build, finetune, import_),
     "Train": (train, recipes, sweep, evaluate, runs, compare, report),
     "Use what was trained": (predict, export_model),
-    "Look after stores": (ls, info, why, stats, verify, export, rm, gc),
+    "Look after stores": (ls, info, browse, why, stats, verify, export, rm, gc),
     "Begin": (demo_data, init, config, doctor),
 }
 for members in SECTIONS.values():

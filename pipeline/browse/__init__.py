@@ -1,0 +1,1 @@
+"""A local page over a folder of stores and their runs."""
