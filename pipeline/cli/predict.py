@@ -13,6 +13,7 @@ from pipeline.cli.terminal import log_for, say, say_json
 
 FORMATS = ("csv", "jsonl", "parquet")
 SMOOTHINGS = ("none", "median", "viterbi", "best")
+PIPE = Path("-")
 windows = heading("Windows and segments")
 
 
@@ -81,8 +82,7 @@ def predict(
     from pipeline import api
     from pipeline.predict.scores import score_lines
 
-    live = inputs == (Path("-"),) or camera or is_device(inputs[0])
-    if live or frames:
+    if frames or camera or inputs == (PIPE,) or _is_device(inputs[0]):
         _live(run, inputs, frames, camera, options, as_json)
         return
     options["pictures"] = not options.pop("no_pictures")
@@ -101,7 +101,7 @@ def predict(
     )
 
 
-def is_device(path: Path) -> bool:
+def _is_device(path: Path) -> bool:
     """Tell whether a path is that of a device, such as /dev/video0."""
     return path.is_char_device()
 
@@ -120,13 +120,13 @@ def _live(
     from featstore.errors import InputError
     from pipeline import api
 
-    pipe = inputs == (Path("-"),)
-    if len(inputs) > 1 or (pipe and camera) or not (pipe or camera or is_device(inputs[0])):
+    first, pipe = inputs[0], inputs[0] == PIPE
+    if len(inputs) > 1 or (pipe and camera) or not (pipe or camera or _is_device(first)):
         raise InputError(
             f"The input is {' '.join(map(str, inputs))}; --frames and --camera are for one stream: "
             "`-` for raw frames, or the name of a camera."
         )
-    source = sys.stdin.buffer if pipe else str(inputs[0])
+    source = sys.stdin.buffer if pipe else str(first)
     chosen = {name: options[name] for name in ("window", "hop", "weights", "device")}
     chosen |= {"frames": frames, "camera": camera}
     log = log_for(True)  # standard output is for predictions

@@ -131,5 +131,8 @@ def check_same_frames(run: Path, members: Sequence[Member]) -> None:
 def _frames_of(member: Member) -> str:
     """Return which frames a store takes, as flags."""
     fps = "all" if member.pixels.fps is None else f"{float(member.pixels.fps):g}"
-    window = member.window
-    return f"--fps {fps}" + (f" --window {window[0]} --hop {window[1]}" if window else "")
+    image_fps, window = member.like.features["image_fps"], member.window
+    flags = [f"--fps {fps}"]
+    flags += [f"--image-fps {image_fps}"] if image_fps is not None else []
+    flags += [f"--window {window[0]} --hop {window[1]}"] if window else []
+    return " ".join(flags)

@@ -11,7 +11,7 @@ import numpy as np
 from featstore.format.files import replacing
 from pipeline.predict.segments import Segment, Timeline
 from pipeline.report.figures import set_text
-from pipeline.report.fonts import labels_of
+from pipeline.report.fonts import LONGEST, labels_of
 from pipeline.types import Floats
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def draw_timeline(
     from matplotlib.figure import Figure
 
     bounds, segments, annotated = timeline.bounds, timeline.segments, timeline.annotated
+    # Of a long path, the end is the name.
+    title = title if len(title) <= LONGEST else f"…{title[1 - LONGEST :]}"
     labels = labels_of([*classes, title])
     names, shown = labels.texts[:-1], len(classes)
     rows = 2 if annotated else 1

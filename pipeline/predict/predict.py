@@ -44,9 +44,8 @@ def predict(
 ) -> dict[str, Any]:
     """Predict recordings and write tables, subtitles and pictures to a folder.
 
-    The path of one store predicts its clips; see `pipeline.predict.stored`.
-
-    Recordings that the folder already has, by the same run, windows and content, are skipped.
+    Paths of stores predict their clips; see `pipeline.predict.stored`. Recordings that the folder
+    already has, by the same run, windows and content, are skipped.
 
     Parameters
     ----------
@@ -73,9 +72,9 @@ def predict(
     keep_freed_memory()
     check_folder(options.out)
     check_format(options.format)
-    if len(paths) == 1 and is_store(paths[0]):
+    if all(map(is_store, paths)):
         form, device = options.format, options.device
-        return predict_store(run, paths[0], options.out, form=form, device=device, log=log)
+        return predict_store(run, paths, options.out, form=form, device=device, log=log)
     with closing(cache_of(options.out)) as cache, keep_journal(cache.journals, log):
         trained = load_trained(
             run,

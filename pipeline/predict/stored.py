@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from featstore.format.container import suffix_of
-from featstore.reading.store import Store, open_store
+from featstore.reading.store import Store
 from featstore.text import count_of
 from pipeline.metrics.predictions import Predictions
 from pipeline.predict.outputs import Row, write_table
+from pipeline.train.data.stores import missing_clips, open_stores
 from pipeline.train.evaluate import classify
 from pipeline.types import Log
 
@@ -25,13 +26,16 @@ def is_store(path: Path) -> bool:
 
 
 def predict_store(
-    run: Path, path: Path, out: Path, *, form: str, device: str, log: Log
+    run: Path, paths: Sequence[Path], out: Path, *, form: str, device: str, log: Log
 ) -> dict[str, Any]:
     """Write a table ``clips`` with the predicted class of every usable clip of a store.
 
     Parameters
     ----------
-    run, path, out : Path
+    run : Path
+    paths : sequence of Path
+        As many stores as the run was trained on, in that order.
+    out : Path
     form : {"csv", "jsonl", "parquet"}
     device : str
     log : callable
@@ -46,8 +50,10 @@ def predict_store(
     InputError
         If the store has other features or classes than the run was trained on.
     """
-    store = open_store(path, check=True)
+    store = open_stores(paths, allow_missing=True, check=True)
     log(f"store  {store.path} ({store.title})")
+    for line in missing_clips(store):
+        log(line)
     predictions = classify(run, store, store.usable, device=device)
     if failed := len(store) - len(store.usable):
         log(f"{count_of(failed, 'clip')} FAILED when the store was built: left out")

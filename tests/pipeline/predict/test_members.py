@@ -51,6 +51,12 @@ def test_two_backbones_have_the_probabilities_of_stage_two(
         one = rows[both.videos[clip], both.start[clip], both.stop[clip]]
         probabilities = [one[f"p:{name}"] for name in both.classes]
         np.testing.assert_allclose(probabilities, np.exp(logs), atol=2e-6)
+    stores = [made.store.path, backbones.path]
+    clips = {one["clip"]: one for one in featstore.predict(
+        run, stores, out=tmp_path / "clips", log=silent
+    ).clips()}  # fmt: skip
+    for clip, best in zip(expected.clips, expected.log_probabilities.argmax(axis=1), strict=True):
+        assert clips[both.clip_ids[clip]]["prediction"] == both.classes[best]
 
 
 def test_what_one_recording_or_one_backbone_cannot_do_is_one_sentence(
