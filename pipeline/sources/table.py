@@ -14,7 +14,8 @@ from pipeline.sources.base import Dataset, Source, Split, option
 from pipeline.sources.columns import check_interval_columns, unused_columns, with_column
 from pipeline.sources.draft import Draft
 from pipeline.sources.files import locate, without_suffix
-from pipeline.sources.labels import ClassList, listing, nearest_hint, read_classes
+from pipeline.sources.labels import ClassList, read_classes
+from pipeline.sources.parts import SPLIT_HELP, part_of, read_splits
 from pipeline.sources.rows import Row, read_table
 
 OPTIONAL = ("subject", "split", "clip_id")
@@ -32,7 +33,7 @@ class Table(Source):
     name: ClassVar[str] = "table"
 
     data: Path = option(help="The CSV file with one row per clip.")
-    split_file: Path | None = option(None, help="CSV file from subject to train, val or test.")
+    split_file: Path | None = option(None, help=SPLIT_HELP)
     split: int | None = option(None, help="Number of the split: N of the column split_N.")
     folds: int | None = option(None, help="Split by subject into this many folds.")
     fold: int | None = option(None, help="Fold that becomes test, from 0; the next becomes val.")
@@ -109,7 +110,7 @@ class Table(Source):
         subject = row.text("subject") if "subject" in row.cells else None
         split: Split | None = None
         if parts is not None:
-            split = self._part_of(subject or video, parts, row)
+            split = part_of(subject or video, parts, self.split_file, row.where)
         elif self.folds is None:
             split = part_name(row.text("split"), row.where)
         unit: Literal["frames", "seconds"] = "seconds" if self.unit == "seconds" else "frames"
@@ -128,45 +129,6 @@ class Table(Source):
             subject=subject,
             split=split,
         )
-
-    def _part_of(self, subject: str, parts: Mapping[str, Split], row: Row) -> Split:
-        if subject not in parts:
-            raise InputError(
-                f'{row.where}: subject "{subject}" is not in {self.split_file}'
-                f"{nearest_hint(subject, parts)}"
-            )
-        return parts[subject]
-
-
-def read_splits(path: Path, number: int | None) -> dict[str, Split]:
-    """Return the part of each subject from a CSV file.
-
-    Parameters
-    ----------
-    path : Path
-        CSV with ``subject,split`` or ``subject,split_0,split_1,...``.
-    number : int or None
-        N of the column ``split_N``; None takes the column ``split``.
-
-    Raises
-    ------
-    InputError
-        If the column is missing, a subject occurs twice, or a part is unknown.
-    """
-    rows = read_table(path, ("subject",))
-    column = "split" if number is None else f"split_{number}"
-    if column not in rows[0].cells:
-        raise InputError(
-            f'{path} has no column "{column}", only {listing(rows[0].cells)}; '
-            "choose one with --split N"
-        )
-    parts: dict[str, Split] = {}
-    for row in rows:
-        subject = row.text("subject")
-        if subject in parts:
-            raise InputError(f'{row.where}: subject "{subject}" was listed before; keep one row')
-        parts[subject] = part_name(row.cells[column], row.where)
-    return parts
 
 
 def _interval(row: Row, unit: Literal["frames", "seconds"]) -> tuple[float | None, float | None]:
