@@ -17,7 +17,7 @@ def sources() -> dict[str, type[Source]]:
     Examples
     --------
     >>> list(sources())
-    ['driveact', 'folders', 'lists', 'openlabel', 'table']
+    ['boris', 'driveact', 'folders', 'lists', 'openlabel', 'table']
     """
     by_name: dict[str, type[Source]] = {}
     for info in pkgutil.iter_modules(__path__):

@@ -15,7 +15,7 @@ from pipeline.sources.table import Table
 
 
 def test_finds_every_source() -> None:
-    assert list(sources()) == ["driveact", "folders", "lists", "openlabel", "table"]
+    assert list(sources()) == ["boris", "driveact", "folders", "lists", "openlabel", "table"]
 
 
 def test_loads_nothing_heavy() -> None:
