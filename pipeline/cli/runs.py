@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +35,7 @@ def runs(folder: Path, part: str, form: str, as_json: bool) -> None:
     """
     from featstore.errors import InputError
     from pipeline.metrics.classification import SCORES
+    from pipeline.report.tables import csv_of
     from pipeline.runs.listing import differing, read_run, run_folders, setting
 
     if not folder.is_dir():
@@ -71,8 +70,11 @@ def runs(folder: Path, part: str, form: str, as_json: bool) -> None:
         [run.path.relative_to(folder).as_posix(), *own.values(), *score.values()]
         for run, own, score in zip(listed, settings, scores, strict=True)
     ]
-    write_as = {"table": _table, "csv": _csv, "latex": _latex}[form]
-    say(write_as(["run", *names], list(SCORES), cells).rstrip("\n"))
+    if form == "csv":
+        say(csv_of(["run", *names, *SCORES], cells).rstrip("\n"))
+        return
+    write_as = {"table": _table, "latex": _latex}[form]
+    say(write_as(["run", *names], list(SCORES), cells))
 
 
 def _table(names: Sequence[str], scores: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -85,30 +87,14 @@ def _table(names: Sequence[str], scores: Sequence[str], rows: Sequence[Sequence[
     return table([[*names, *map(score_name, scores)], *shown])
 
 
-def _csv(names: Sequence[str], scores: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    from featstore.text import as_cell
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, *scores])
-    for row in rows:
-        writer.writerow([as_cell(cell) if isinstance(cell, str) else cell for cell in row])
-    return text.getvalue()
-
-
 def _latex(names: Sequence[str], scores: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a tabular without packages; scores are in percent."""
+    """Return a tabular; scores are in percent."""
     from pipeline.metrics.classification import score_name
+    from pipeline.report.tables import hundredths, latex
 
     width = len(names)
-    heading = [*names, *map(score_name, scores)]
-    lines = [rf"\begin{{tabular}}{{l{'r' * (len(heading) - 1)}}}", r"\hline"]
-    lines += [" & ".join(map(_escaped, heading)) + r" \\", r"\hline"]
-    for row in rows:
-        cells = [_escaped(_cell(cell)) for cell in row[:width]]
-        cells += ["--" if score is None else f"{100 * score:.1f}" for score in row[width:]]
-        lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\hline", r"\end{tabular}"])
+    shown = [[*map(_cell, row[:width]), *map(hundredths, row[width:])] for row in rows]
+    return latex([*names, *map(score_name, scores)], shown)
 
 
 def _cell(value: Any) -> str:
@@ -116,18 +102,6 @@ def _cell(value: Any) -> str:
         return "-"
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return text[:13] if text.startswith("sha256:") else text
-
-
-def _escaped(text: str) -> str:
-    r"""Return text as LaTeX shows it.
-
-    Examples
-    --------
-    >>> print(_escaped("train.weight_decay 5%"))
-    train.weight\_decay 5\%
-    """
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text)
 
 
 @command(examples=("featstore recipes", "featstore recipes tcn", "featstore recipes my.yaml"))

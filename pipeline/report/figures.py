@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featstore import Store
+from featstore.format.files import replacing
 from pipeline.metrics.calibration import Reliability, reliability, scaled
 from pipeline.metrics.classification import Metrics
 from pipeline.report.fonts import labels_of, short, width
@@ -29,23 +30,26 @@ EXAMPLES = 6
 MOST_NUMBERED = 40  # with more classes the counts in the confusion matrix are unreadable
 MOST_SHOWN = 120  # with more classes, only the MOST_NUMBERED largest are shown
 GRID = 50
+UNDATED: dict[str, Any] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def draw_figures(
     folder: Path,
-    store: Store,
+    classes: Sequence[str],
     monitor: str,
     history: Sequence[Mapping[str, Any]],
     predictions: Mapping[str, Predictions],
     temperature: float,
-) -> None:
+    store: Store | None,
+    kind: str = "png",
+) -> list[Path]:
     """Draw curves, confusion, scores per class and reliability; attention for heads that attend.
 
     Parameters
     ----------
     folder : Path
         Created if missing.
-    store : Store
+    classes : sequence of str
     monitor : str
         The val score that chose the best epoch.
     history : sequence of mapping
@@ -54,24 +58,40 @@ def draw_figures(
         Predictions on val and test; without test clips the figures show val.
     temperature : float
         The temperature fitted on val.
+    store : Store or None
+        For the times of attention; needed where predictions have attention.
+    kind : {"png", "svg", "pdf"}
+
+    Returns
+    -------
+    list of Path
+        The files.
     """
+    import matplotlib as mpl
+
     folder.mkdir(exist_ok=True)
     part = "test" if len(predictions["test"].clips) else "val"
     metrics = predictions[part].metrics
-    labels = labels_of(store.classes)
-    classes = labels.texts
+    labels = labels_of(classes)
+    names = labels.texts
     figures = {
         "curves": curves(history, monitor),
-        "confusion": confusion(metrics, classes, part),
-        "per_class": per_class(metrics, classes, part),
+        "confusion": confusion(metrics, names, part),
+        "per_class": per_class(metrics, names, part),
         "reliability": reliability_diagram(predictions[part], part, temperature),
     }
     val = predictions["val"]
-    if val.attention is not None:
-        figures["attention"] = attention_over_time(store, classes, val, val.attention)
-    for name, figure in figures.items():
-        set_text(figure, labels.families)
-        figure.savefig(folder / f"{name}.png", dpi=120)
+    if val.attention is not None and store is not None:
+        figures["attention"] = attention_over_time(store, names, val, val.attention)
+    paths = []
+    # The same run gives the same bytes; text in PDF is TrueType, which journals want.
+    with mpl.rc_context({"svg.hashsalt": "featstore", "pdf.fonttype": 42}):
+        for name, figure in figures.items():
+            set_text(figure, labels.families)
+            paths.append(folder / f"{name}.{kind}")
+            with replacing(paths[-1]) as temporary:
+                figure.savefig(temporary, dpi=120, format=kind, metadata=UNDATED[kind])
+    return paths
 
 
 def set_text(figure: Figure, families: Sequence[str]) -> None:

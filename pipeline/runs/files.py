@@ -123,6 +123,24 @@ def read_config(run: Path) -> dict[str, Any]:
     return check_fields(RunConfig, config, path)
 
 
+def read_history(run: Path) -> list[dict[str, float]]:
+    """Read a run's ``history.csv``, a row per epoch.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or unreadable.
+    """
+    path = run / "history.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [
+                {name: float(value) for name, value in row.items()} for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); train the run again") from None
+
+
 def read_predictions(run: Path) -> list[dict[str, str]]:
     """Read a run's ``predictions.csv``: clip, part, label, prediction, probability.
 

@@ -71,7 +71,8 @@ def write_run(
     tensors = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
     (folder / "weights.safetensors").write_bytes(save(tensors))
     temperature = metrics["calibration"]["temperature"]
-    draw_figures(folder / "figures", store, recipe.train.monitor, history, predictions, temperature)
+    figures, monitor = folder / "figures", recipe.train.monitor
+    draw_figures(figures, store.classes, monitor, history, predictions, temperature, store)
     report(folder)
 
 

@@ -39,9 +39,8 @@ def test_every_figure_is_drawn_even_for_awkward_names(tmp_path: Path, attends: b
     store = ordered_store(40, classes=CLASSES)
     store.splits[store.splits == "test"] = "val"
     parts = {part: predictions(store, part, attends=attends) for part in ("val", "test")}
-    figures.draw_figures(
-        tmp_path / "f", store, load_recipe("bilstm").train.monitor, HISTORY, parts, 1.5
-    )
+    monitor = load_recipe("bilstm").train.monitor
+    figures.draw_figures(tmp_path / "f", store.classes, monitor, HISTORY, parts, 1.5, store)
     names = {path.stem for path in (tmp_path / "f").glob("*.png")}
     assert names == set(FIGURES) - (set() if attends else {"attention"})  # each has a caption
     for path in (tmp_path / "f").iterdir():

@@ -1,6 +1,7 @@
 import csv
 import html
 import re
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pipeline.train.imbalance import sampling_probabilities
 from pipeline.train.log import progress
 from pipeline.train.predict import predict
 from pipeline.train.recipes.load import load_recipe
+from pipeline.train.redraw import redraw
 from pipeline.train.train import train
 from tests.drawing import figures
 from tests.fakes import FakeStore, ordered_store
@@ -54,6 +56,19 @@ def test_run_folder_is_whole(run: Path) -> None:
         "weights.safetensors",
     ]
     assert [path.name for path in run.parent.iterdir()] == ["one"]
+
+
+def test_figures_are_drawn_again_from_the_files_alone(run: Path, tmp_path: Path) -> None:
+    copy, lines = tmp_path / "copy", list[str]()
+    shutil.copytree(run, copy)
+    paths = redraw(copy, "svg", log=lines.append)
+    assert [path.stem for path in paths] == ["curves", "confusion", "per_class", "reliability"]
+    assert all("<svg" in path.read_text("utf-8") for path in paths)
+    (line,) = lines
+    assert line.startswith("no figure of attention: ")
+    (copy / "predictions.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match=r"predictions.safetensors"):
+        redraw(copy, "svg", log=lines.append)
 
 
 def test_order_is_learnt(run: Path) -> None:
