@@ -54,7 +54,7 @@ ARROWS = {
     "pipeline.predict": "pipeline pipeline.build.plan pipeline.build.extract pipeline.train "
     "pipeline.train.data pipeline.train.recipes pipeline.metrics pipeline.runs pipeline.report "
     "pipeline.sources pipeline.video pipeline.system models.heads featstore featstore.format "
-    "featstore.reading",
+    "featstore.reading featstore.manage",
     "pipeline.deploy": "pipeline pipeline.build.plan pipeline.build.extract pipeline.predict "
     "pipeline.train.data pipeline.metrics pipeline.report pipeline.runs pipeline.video models "
     "models.heads featstore featstore.reading",

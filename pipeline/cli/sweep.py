@@ -21,7 +21,7 @@ from pipeline.cli.flags import (
     write,
 )
 from pipeline.cli.help import as_json, command, heading
-from pipeline.cli.terminal import log_for, say_json
+from pipeline.cli.terminal import log_for, say_json, written
 
 if TYPE_CHECKING:
     from featstore import Store
@@ -99,7 +99,7 @@ def sweep(
         log=log,
     )
     log(f"winner trial {winner.trial}, {out / 'best.yaml'}")
-    log(f"report {out / 'report.md'}")
+    log(written(out))
     run = _final(store, out, winner.recipe.name, seed, device, log) if look_at_test else None
     if as_json:
         say_json(
@@ -133,7 +133,7 @@ def _final(
         register_run(store, run, recipe=recipe, seed=seed, log=log)
     for key, score in _test_scores(run).items():
         log(f"test {score_name(key):20} {percent(score)}")
-    log(f"report {run / 'report.md'}")
+    log(written(run))
     return run
 
 

@@ -33,6 +33,11 @@ def say_json(document: Mapping[str, Any]) -> None:
     click.echo(json.dumps(_strict(document), ensure_ascii=True, allow_nan=False))
 
 
+def written(folder: Path) -> str:
+    """Return the line that names the reports in a folder."""
+    return f"report {folder / 'report.html'} and report.md"
+
+
 def log_for(as_json: bool) -> Callable[[str], None]:
     """Return what prints for people: on standard error where a program reads standard output."""
     return lambda line: say(line, err=as_json)

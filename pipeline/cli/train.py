@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from featstore.errors import InputError
 from pipeline.cli.find_stores import _find_splits, find_stores
 from pipeline.cli.flags import (
     ALLOW_MISSING,
@@ -21,7 +24,7 @@ from pipeline.cli.flags import (
 )
 from pipeline.cli.help import as_json, command, heading, hide
 from pipeline.cli.splits import split_numbers, train_splits
-from pipeline.cli.terminal import log_for, say, say_json
+from pipeline.cli.terminal import log_for, say, say_json, written
 from pipeline.cli.torchrun import refuse_several_runs, together
 from pipeline.sources.base import SPLITS
 from pipeline.train.recipes import DEFAULT
@@ -98,7 +101,7 @@ def train(
         }
         every = range(seed, seed + (seeds or 1))
         text = train_splits(opened, loaded, every, out=out, device=device, baseline=baseline)
-        say(f"report {text}")
+        say(written(text.parent))
         return
     load_recipes(recipe, overrides)  # a mistake there is said before a store is looked for
     store = open_stores(
@@ -116,7 +119,7 @@ def train(
         device=device,
         log=say,
     )
-    say(f"report {run / 'report.md'}")
+    say(written(run))
 
 
 @command(
@@ -186,22 +189,69 @@ def evaluate(
         say(line)
 
 
-@command(examples=("featstore report runs/tcn", "featstore report runs/tcn --json"))
+@command(
+    examples=(
+        "featstore report runs/tcn",
+        "featstore report runs/tcn --videos /data/videos",
+        "featstore report runs/tcn --figures pdf --format latex > table.tex",
+        "featstore report runs/tcn --json",
+    )
+)
 @click.argument("run", type=click.Path(path_type=Path))
+@read("--videos", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="FOLDER",
+      help="Folder of the videos, if they have moved.")  # fmt: skip
+@read("--no-frames", is_flag=True, help="Open no video: the page shows no frames.")
+@write("--figures", "kind", type=click.Choice(["png", "svg", "pdf"]),
+       help="Also draw the figures again, in this format.")  # fmt: skip
+@write("--format", "form", type=click.Choice(["md", "html", "latex", "csv"]), default="md",
+       show_default=True, help="What to print: a report, or tables.")  # fmt: skip
 @as_json
-def report(run: Path, as_json: bool) -> None:
+def report(
+    run: Path, videos: Path | None, no_frames: bool, kind: str | None, form: str, as_json: bool
+) -> None:
     """Write the report of a run, or of a folder of runs, again, and print it.
 
-    It is made of the run's files alone.
+    The numbers come from the run's files. The page of a run also shows frames of its clips, where
+    the store and the videos are still there.
     """
-    from pipeline.report.run import report as render
+    from pipeline.report import tables
     from pipeline.runs.files import read_metrics
     from pipeline.train.seeds import is_summary, read_summary, summarise
 
-    several = is_summary(run)
-    text = summarise(run).read_text("utf-8") if several else render(run)
-    if as_json:
-        metrics = read_summary(run) if several else read_metrics(run)
-        say_json({"run": run, "report": run / "report.md", "metrics": metrics})
+    log = log_for(True)
+    if several := is_summary(run):
+        if kind:
+            raise InputError(f"--figures: {run} holds several runs; name one of them.")
+        summarise(run)
     else:
-        say(text)
+        _rewrite(run, videos, frames=not no_frames, kind=kind, log=log)
+    metrics = read_summary(run) if several else read_metrics(run)
+    log(written(run))
+    if as_json:
+        pages = {"report": run / "report.md", "page": run / "report.html"}
+        say_json({"run": run, **pages, "metrics": metrics})
+    elif form == "latex":
+        say(tables.runs_latex(metrics) if several else tables.run_latex(metrics))
+    elif form == "csv":
+        say((tables.runs_csv(metrics) if several else tables.run_csv(metrics)).rstrip("\n"))
+    else:
+        say((run / f"report.{form}").read_text("utf-8"))
+
+
+def _rewrite(
+    run: Path, videos: Path | None, *, frames: bool, kind: str | None, log: Callable[[str], None]
+) -> None:
+    """Write the report of one run again, and its figures if `kind` says how."""
+    from pipeline.report.run import report as render
+
+    if kind:
+        from pipeline.train.redraw import redraw
+
+        for path in redraw(run, kind, log=log):
+            log(f"figure {path}")
+    draw = None
+    if frames:
+        from pipeline.predict.strips import draw_strips
+
+        draw = partial(draw_strips, run, videos=videos, log=log)
+    render(run, draw)

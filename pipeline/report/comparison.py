@@ -43,8 +43,13 @@ def comparison(differences: Sequence[Difference], part: str) -> str:
     ]
     lines += ["", *_scores(differences), ""]
     for difference in differences:
-        lines += [f"## {plain(difference.other.name)}: classes", "", *_classes(difference), ""]
+        lines += [f"## {plain(heading(difference))}", "", *_classes(difference), ""]
     return "\n".join(lines)
+
+
+def heading(difference: Difference) -> str:
+    """Return the heading of the table of classes."""
+    return f"{difference.other.name}: classes"
 
 
 def sentence(difference: Difference) -> str:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +17,13 @@ from pipeline.metrics.calibration import reliability_of
 from pipeline.metrics.classification import MAIN_SCORES, score_name
 from pipeline.report.html_charts import curves, reliability_chart
 from pipeline.report.html_matrix import clips_of_cells, matrix
+from pipeline.report.html_page import card, document
+from pipeline.report.html_strips import MISTAKES, Row, Strip, Strips, strips_of, typical
 from pipeline.report.html_text import blocks, escaped, table
 from pipeline.report.markdown import percent, percents
-from pipeline.runs.files import read_config, read_predictions
+from pipeline.runs.files import read_config, read_history, read_predictions
 
-MISTAKES = 20
+MOST_MISTAKES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +44,9 @@ class Words:
     calibration: Sequence[str]
 
 
-def page(run: Path, metrics: Mapping[str, Any], part: str, words: Words) -> str:
+def page(
+    run: Path, metrics: Mapping[str, Any], part: str, words: Words, strips: Strips | None = None
+) -> str:
     """Return the page of a run.
 
     Parameters
@@ -59,6 +59,8 @@ def page(run: Path, metrics: Mapping[str, Any], part: str, words: Words) -> str:
     part : {"val", "test"}
         The part that the page shows.
     words : Words
+    strips : callable, optional
+        Draws the frames of clips; without it the page has none.
 
     Raises
     ------
@@ -68,6 +70,9 @@ def page(run: Path, metrics: Mapping[str, Any], part: str, words: Words) -> str:
     title, scores = f"{metrics['recipe']} on {metrics['title']}", metrics[part]
     classes = [row["class"] for row in scores["per_class"]]
     rows = _predictions(run, part, classes)
+    wrong, samples = _mistaken(rows or []), typical(rows or [], classes)
+    shown = [row["clip"] for row in (*wrong[:MISTAKES], *samples)]
+    drawn = strips(list(dict.fromkeys(shown))) if strips else None
     compared = [*words.results, "", *words.baselines, "", *words.portfolio]
     sections = {
         "Summary": "\n".join(
@@ -81,12 +86,13 @@ def page(run: Path, metrics: Mapping[str, Any], part: str, words: Words) -> str:
         "Learning curves": _curves(run, metrics["best_epoch"]),
         f"Confusion on {part}": matrix(scores, part),
         f"Classes on {part}": _classes(scores, part),
-        "Most confident mistakes": _mistakes(rows),
+        "Most confident mistakes": _mistakes(rows, wrong) + strips_of(wrong[:MISTAKES], drawn),
+        "A clip of each class": _samples(samples, drawn),
         "Calibration": _calibration(words, rows, part),
         "Provenance": blocks(words.protocol, "") + _provenance(run, metrics["seed"]),
     }
     clips = clips_of_cells(rows, classes) if rows else "{}"
-    return _document(title, sections, clips)
+    return document(title, sections, clips)
 
 
 def _predictions(run: Path, part: str, classes: Sequence[str]) -> list[dict[str, str]] | None:
@@ -108,47 +114,6 @@ def _predictions(run: Path, part: str, classes: Sequence[str]) -> list[dict[str,
     return rows
 
 
-def _document(title: str, sections: Mapping[str, str], clips: str) -> str:
-    files = resources.files("pipeline.report")
-    style, script = ((files / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-    policy += f"script-src 'sha256-{digest}'"
-    links = "".join(f'<a href="#{_anchor(name)}">{escaped(name)}</a>' for name in sections)
-    body = "\n".join(
-        f'<section id="{_anchor(name)}" aria-labelledby="{_anchor(name)}-title">'
-        f'<h2 id="{_anchor(name)}-title">{escaped(name)}</h2>\n{content}\n</section>'
-        for name, content in sections.items()
-    )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>{escaped(title)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<a class="skip" href="#main">Skip to the report</a>
-<header><h1>{escaped(title)}</h1><nav aria-label="sections">{links}</nav></header>
-<main id="main" tabindex="-1">
-{body}
-</main>
-<script type="application/json" id="clips-of-cells">{clips}</script>
-<script>{script}</script>
-</body>
-</html>
-"""
-
-
-def _anchor(name: str) -> str:
-    return name.lower().replace(" ", "-")
-
-
 def _cards(metrics: Mapping[str, Any], part: str) -> str:
     """Return the main scores in large type, with their intervals and the best baseline."""
     intervals = (metrics.get("intervals") or {}).get(part)
@@ -167,11 +132,8 @@ def _cards(metrics: Mapping[str, Any], part: str) -> str:
         plain = [one[part][key] for one in baselines.values() if isinstance(one, Mapping)]
         if plain := [value for value in plain if value is not None]:
             notes.append(f"{percent(max(plain))} with the best training-free baseline")
-        about = "".join(f"<span>{note}</span>" for note in notes)
-        cards.append(
-            f'<div class="card"><span>{score_name(key)} on {part}</span>'
-            f"<strong>{percent(metrics[part][key])}</strong>{about}</div>"
-        )
+        title = f"{score_name(key)} on {part}"
+        cards.append(card(title, percent(metrics[part][key]), notes))
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
@@ -183,14 +145,11 @@ def _curves(run: Path, best_epoch: int) -> str:
     path = run / "history.csv"
     if not path.exists():
         return "<p>history.csv is missing.</p>"
+    history = read_history(run)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            history = [
-                {name: float(value) for name, value in row.items()} for row in csv.DictReader(file)
-            ]
         return curves(history, best_epoch)
-    except (OSError, ValueError, TypeError, LookupError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); train the run again") from None
+    except LookupError as error:
+        raise InputError(f"{path}: lacks {error}; train the run again") from None
 
 
 def _classes(scores: Mapping[str, Any], part: str) -> str:
@@ -203,23 +162,37 @@ def _classes(scores: Mapping[str, Any], part: str) -> str:
     return table(header, rows, f"scores of each class on {part}", sortable=True)
 
 
-def _mistakes(rows: Sequence[Mapping[str, str]] | None) -> str:
+def _mistaken(rows: Sequence[Row]) -> list[Row]:
+    """Return the misclassified clips, the most confident first."""
+    wrong = [row for row in rows if row["label"] != row["prediction"]]
+    return sorted(wrong, key=lambda row: -float(row["probability"]))
+
+
+def _mistakes(rows: Sequence[Row] | None, wrong: Sequence[Row]) -> str:
     if rows is None:
         return "<p>predictions.csv is missing.</p>"
-    wrong = [row for row in rows if row["label"] != row["prediction"]]
     if not wrong:
         return "<p>No misclassified clips.</p>"
-    wrong.sort(key=lambda row: -float(row["probability"]))
     names = ("clip", "label", "prediction", "subject")
     cells = [
         [*(escaped(row.get(name) or "") for name in names), percent(float(row["probability"]))]
-        for row in wrong[:MISTAKES]
+        for row in wrong[:MOST_MISTAKES]
     ]
     header = ["clip", "class", "taken for", "subject", "probability"]
     return table(header, cells, "the most confident mistakes", sortable=True)
 
 
-def _calibration(words: Words, rows: Sequence[Mapping[str, str]] | None, part: str) -> str:
+def _samples(samples: Sequence[Row], drawn: Mapping[str, Strip | str] | None) -> str:
+    if not samples:
+        return "<p>predictions.csv is missing.</p>"
+    return (
+        "<p>Of the clips of each class, the one whose prediction has the median probability. "
+        "Pictures of more than 8 bits are stretched to the range of their clip.</p>"
+        + strips_of(samples, drawn)
+    )
+
+
+def _calibration(words: Words, rows: Sequence[Row] | None, part: str) -> str:
     text = blocks(words.calibration, "calibration errors") or "<p>This run has no calibration.</p>"
     if not rows:
         return text

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 from pipeline.metrics.calibration import Reliability
 from pipeline.metrics.classification import score_name
-from pipeline.report.html_text import escaped
+from pipeline.report.html_text import escaped, table
 
 WIDTH, HEIGHT = 420, 240
 LEFT, RIGHT, TOP, BOTTOM = 44, 18, 12, 32
 MOST_HOVERED = 200  # with more epochs, the chart has no hover titles
 
 Row = Mapping[str, float]
+
+
+class Bar(NamedTuple):
+    """A row of `bars`: its name, a bar of one value or dots of several, and the value as text."""
+
+    name: str
+    values: Sequence[float]
+    text: str
+    bar: bool = True
 
 
 def curves(history: Sequence[Row], best_epoch: int) -> str:
@@ -53,7 +64,7 @@ def _lines(
         spread = last - first
         return LEFT + (WIDTH - LEFT - RIGHT) * ((epoch - first) / spread if spread else 0.5)
 
-    parts = [*_frame(most), *_epochs(int(first), int(last), x)]
+    parts = [*_frame(most), *_ticks(int(first), int(last), x, "epoch")]
     parts.append(
         f'<line class="best" x1="{x(best):.1f}" x2="{x(best):.1f}" y1="{TOP}" '
         f'y2="{HEIGHT - BOTTOM}"/>'
@@ -103,13 +114,13 @@ def _frame(most: float) -> list[str]:
     return parts
 
 
-def _epochs(first: int, last: int, x: Callable[[float], float]) -> list[str]:
+def _ticks(first: int, last: int, x: Callable[[float], float], name: str) -> list[str]:
     step = max(1, math.ceil((last - first) / 6))
     ticks = [
         f'<text x="{x(epoch):.1f}" y="{HEIGHT - 16}" text-anchor="middle">{epoch}</text>'
         for epoch in range(first, last + 1, step)
     ]
-    return [*ticks, _under("epoch")]
+    return [*ticks, _under(name)]
 
 
 def _under(text: str) -> str:
@@ -126,6 +137,83 @@ def _bands(history: Sequence[Row], keys: Sequence[str], left: float, right: floa
         f"{', '.join(f'{_named(key)} {row[key]:.3f}' for key in keys)}</title></rect>"
         for number, row in enumerate(history)
     ]
+
+
+def scatter(
+    title: str,
+    points: Sequence[tuple[float, float, str, str]],
+    steps: Sequence[tuple[float, float]],
+    legend: Mapping[str, str],
+    about: str,
+) -> str:
+    """Return a chart of points, and a line of steps through the best ones.
+
+    Parameters
+    ----------
+    title : str
+    points : sequence of (x, y, style, words)
+        At least one; the words show on hover. No y is negative.
+    steps : sequence of (x, y)
+        Each level holds up to the next x.
+    legend : mapping
+        Style to words; the style of the steps is ``b``.
+    about : str
+        For screen readers.
+    """
+    first, last = min(x for x, *_ in points), max(x for x, *_ in points)
+    most = max(1e-12, *(y for _, y, *_ in points))
+    most = 1.0 if most <= 1 else most
+
+    def across(x: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * (
+            (x - first) / (last - first) if last > first else 0.5
+        )
+
+    parts = [*_frame(most), *_ticks(int(first), int(last), across, "trial")]
+    line = ""
+    for (x, y), (following, _) in pairwise([*steps, steps[-1]]):
+        line += f"{across(x):.1f},{_y(y / most):.1f} {across(following):.1f},{_y(y / most):.1f} "
+    parts.append(f'<polyline class="line b" points="{line.strip()}"/>')
+    parts += [
+        f'<circle class="dot {style}" cx="{across(x):.1f}" cy="{_y(y / most):.1f}" r="3.5">'
+        f"<title>{escaped(words)}</title></circle>"
+        for x, y, style, words in points
+    ]
+    words = "".join(
+        f'<span class="{style}">{escaped(text)}</span>' for style, text in legend.items()
+    )
+    return f'<div class="charts">{_figure(title, words, about, parts)}</div>'
+
+
+def bars(header: Sequence[str], rows: Sequence[Bar], caption: str) -> str:
+    """Return a table with a bar, or dots, in each row.
+
+    Parameters
+    ----------
+    header : sequence of str
+        Of the name, the picture and the value.
+    rows : sequence of Bar
+    caption : str
+        For screen readers, which read the values.
+    """
+    below = any(value < 0 for row in rows for value in row.values)
+    most = max([1e-12, *(abs(value) for row in rows for value in row.values)])
+
+    def place(value: float) -> float:
+        return 50 * (1 + value / most) if below else 100 * value / (most if rows[0].bar else 1)
+
+    cells = []
+    for row in rows:
+        marks = []
+        for value in row.values:
+            start, end = sorted((place(0), place(value)))
+            kind = "b" if value < 0 else "a"
+            style = f"left:{start:.2f}%;width:{end - start:.2f}%"
+            dot = f'<i class="point" style="left:{place(value):.2f}%"></i>'
+            marks.append(f'<i class="{kind}" style="{style}"></i>' if row.bar else dot)
+        track = f'<div class="track{" below" * below}" aria-hidden="true">{"".join(marks)}</div>'
+        cells.append([escaped(row.name), track, row.text])
+    return f'<div class="bars">{table(header, cells, caption)}</div>'
 
 
 def reliability_chart(bins: Reliability, part: str) -> str:

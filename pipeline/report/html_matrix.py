@@ -32,10 +32,10 @@ def matrix(scores: Mapping[str, Any], part: str) -> str:
     support = np.array([row["support"] for row in rows], np.int64)
     shown = sorted(most_frequent(support).tolist())
     counts = {(i, j): n for i, j, n in cells_of(scores["confusion"]).tolist()}
-    heads = "".join(f'<th scope="col"><span>{escaped(rows[j]["class"])}</span></th>' for j in shown)
+    heads = "".join(f'<th scope="col"><span>{_name(rows[j])}</span></th>' for j in shown)
     body = "\n".join(
         f'<tr data-class="{i}" data-clips="{support[i]}">'
-        f'<th scope="row"><span>{escaped(rows[i]["class"])}</span></th>'
+        f'<th scope="row"><span>{_name(rows[i])}</span></th>'
         f"{''.join(_cell(counts.get((i, j), 0), int(support[i]), right=i == j) for j in shown)}"
         "</tr>"
         for i in shown
@@ -56,6 +56,11 @@ def matrix(scores: Mapping[str, Any], part: str) -> str:
         '<button aria-label="close">✕</button></form><h3 id="clips-of"></h3>'
         "<ol></ol><p></p></dialog>"
     )
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """Return the name of a class, which may break after an underscore."""
+    return escaped(row["class"]).replace("_", "_<wbr>")
 
 
 def _cell(count: int, support: int, *, right: bool) -> str:

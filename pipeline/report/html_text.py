@@ -1,7 +1,8 @@
 """Turn names and the reports' Markdown into HTML.
 
-`pipeline.report.markdown` writes tables, lists, bold text and code; no other Markdown is read here.
-So the page and ``report.md`` show the same numbers from the same functions.
+`pipeline.report.markdown` writes tables, lists, bold text, code and links to other reports; no
+other Markdown is read here. So the page and ``report.md`` show the same numbers from the same
+functions.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from featstore.text import visible
 
-_TOKENS = re.compile(r"\\(.)|`([^`]*)`|(\*\*)")
+_TOKENS = re.compile(r"\\(.)|`([^`]*)`|(\*\*)|\[([^\]]*)\]\(([^):]*)\)")
 _NO_ENTITY = re.compile(r"&(?!#?\w+;)")
 
 
@@ -38,10 +39,13 @@ def inline(markdown: str) -> str:
     parts, end, bold = [], 0, False
     for token in _TOKENS.finditer(markdown):
         parts.append(_entities(markdown[end : token.start()]))
-        character, code, stars = token.groups()
+        character, code, stars, text, target = token.groups()
         if stars:
             parts.append("</strong>" if bold else "<strong>")
             bold = not bold
+        elif target is not None:
+            page = html.escape(re.sub(r"\.md$", ".html", target))
+            parts.append(f'<a href="{page}">{_entities(text)}</a>')
         elif code is not None:
             parts.append(f"<code>{html.escape(code)}</code>")
         else:
@@ -55,7 +59,7 @@ def _entities(text: str) -> str:
     return _NO_ENTITY.sub("&amp;", text).replace("<", "&lt;").replace(">", "&gt;")
 
 
-def blocks(lines: Iterable[str], caption: str) -> str:
+def blocks(lines: Iterable[str], caption: str, *, sortable: bool = False) -> str:
     r"""Return lines of Markdown as HTML: paragraphs, lists and tables.
 
     Parameters
@@ -64,6 +68,8 @@ def blocks(lines: Iterable[str], caption: str) -> str:
         Headings are left out.
     caption : str
         What the tables show, for screen readers.
+    sortable : bool
+        Whether the headings of tables sort.
 
     Examples
     --------
@@ -75,15 +81,15 @@ def blocks(lines: Iterable[str], caption: str) -> str:
         if line and not line.startswith("#"):
             block.append(line)
         elif block:
-            parts.append(_block(block, caption))
+            parts.append(_block(block, caption, sortable=sortable))
             block = []
     return "\n".join(parts)
 
 
-def _block(lines: Sequence[str], caption: str) -> str:
+def _block(lines: Sequence[str], caption: str, *, sortable: bool) -> str:
     if lines[0].startswith("| "):
         header, _, *rows = ([inline(cell) for cell in _cells(line)] for line in lines)
-        return table(header, rows, caption)
+        return table(header, rows, caption, sortable=sortable)
     if lines[0].startswith("- "):
         items = "".join(f"<li>{inline(line[2:])}</li>" for line in lines)
         return f"<ul>{items}</ul>"
@@ -109,8 +115,8 @@ def table(
         Whether the headings are buttons that sort.
     """
     if sortable:
-        header = [f'<button type="button">{cell}</button>' for cell in header]
-    heads = "".join(f'<th scope="col">{cell}</th>' for cell in header)
+        header = [cell and f'<button type="button">{cell}</button>' for cell in header]
+    heads = "".join(f'<th scope="col">{cell}</th>' if cell else "<td></td>" for cell in header)
     body = "\n".join(
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
         for first, *rest in rows

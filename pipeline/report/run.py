@@ -12,6 +12,7 @@ from featstore.text import count_of, listed
 from pipeline.metrics.classification import SCORES, cells_of, most_confused, score_name
 from pipeline.report.baselines import baseline_lines, no_better
 from pipeline.report.html import Words, page
+from pipeline.report.html_strips import Strips
 from pipeline.report.markdown import percent, plain, points, table
 from pipeline.report.portfolio import portfolio_lines
 from pipeline.report.uncertainty import calibration_lines, interval_lines
@@ -27,13 +28,15 @@ FIGURES = {
 }
 
 
-def report(run: Path) -> str:
+def report(run: Path, strips: Strips | None = None) -> str:
     """Rewrite a run's ``report.md`` and ``report.html``, and return the text of the former.
 
     Parameters
     ----------
     run : Path
         The run's folder.
+    strips : callable, optional
+        Draws the frames of clips for the page; see `pipeline.predict.strips`.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def report(run: Path) -> str:
         "\n\n".join(["## Figures", *figures]),
     ]
     text = "\n\n".join(sections) + "\n"
-    html = page(run, metrics, part, words)
+    html = page(run, metrics, part, words, strips)
     write_text(run / "report.md", text)
     write_text(run / "report.html", html)
     return text

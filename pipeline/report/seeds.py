@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featstore.text import count_of, listed
@@ -32,6 +32,11 @@ def render(summary: Mapping[str, Any]) -> str:
         ["## Results", "", *_results(summary)],
         ["## Intervals of all runs together", "", *interval_lines(scores, pooled, people=people)],
         ["## Splits", "", *_splits(summary)],
+        *(
+            [f"## Classes on {part}", "", *_classes(rows)]
+            for part, rows in summary["per_class"].items()
+            if rows
+        ),
         ["## Runs", "", *_runs(summary)],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
@@ -133,7 +138,7 @@ def _no_better(split: Mapping[str, Any]) -> list[str]:
 
 def _splits(summary: Mapping[str, Any]) -> list[str]:
     rows = [
-        [split["title"], part, *(_pair(split[part][name]) for name in SCORES)]
+        [split["title"], part, *(pair(split[part][name]) for name in SCORES)]
         for split in summary["splits"]
         for part in PARTS
     ]
@@ -141,10 +146,23 @@ def _splits(summary: Mapping[str, Any]) -> list[str]:
     return ["Mean and standard deviation over seeds.", "", *table(["split", "", *names], rows)]
 
 
-def _pair(spread: Mapping[str, Any]) -> str:
+def pair(spread: Mapping[str, Any]) -> str:
+    """Return a mean and its standard deviation over seeds."""
     if spread["std"] is None:
         return percent(spread["mean"])
     return f"{percent(spread['mean'])} ± {100 * spread['std']:.1f}"
+
+
+def _classes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    cells = [
+        [row["class"], str(row["clips"]), str(row["runs"]), pair(row["recall"]), pair(row["f1"])]
+        for row in rows
+    ]
+    return [
+        "Mean and standard deviation over the runs whose split has clips of the class.",
+        "",
+        *table(["class", "clips", "runs", "recall", "f1"], cells),
+    ]
 
 
 def _runs(summary: Mapping[str, Any]) -> list[str]:

@@ -44,6 +44,8 @@ class Group:
         backbone, unreadable training clips. Each is a predicate that follows a name.
     seen, right : bool arrays (clips, runs)
         Whether a run classified a clip, and whether it got it right.
+    guesses : tuple of tuples of str
+        By clip, the class that each run predicted; empty for a run that did not classify it.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Group:
     right: Bools
     folders: tuple[Path, ...] = ()
     classes: tuple[str, ...] = ()
+    guesses: tuple[tuple[str, ...], ...] = ()
 
     @property
     def subjects(self) -> tuple[str, ...] | None:
@@ -120,6 +123,9 @@ def read_group(runs: str | Sequence[Path], part: str) -> Group:
         right=np.array(right),
         folders=tuple(folder.resolve() for folder in folders),
         classes=_classes(metrics, part),
+        guesses=tuple(
+            tuple(row["prediction"] if row else "" for row in of_runs) for of_runs in by_clip
+        ),
     )
 
 

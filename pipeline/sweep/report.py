@@ -13,6 +13,10 @@ from featstore.format.files import write_text
 from featstore.text import count_of
 from pipeline.metrics.classification import score_name
 from pipeline.report.figures import BLUE, GREY, ORANGE
+from pipeline.report.html_charts import Bar, bars, scatter
+from pipeline.report.html_page import document, sections_of
+from pipeline.report.html_text import escaped
+from pipeline.report.html_text import table as html_table
 from pipeline.report.markdown import percent, plain, table
 from pipeline.runs.files import write_csv
 from pipeline.sweep.space import Space
@@ -70,6 +74,50 @@ def write_outputs(
     ]
     text = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
     write_text(out / "report.md", text)
+    write_text(out / "report.html", page(text, space, rows, importance))
+
+
+def page(report: str, space: Space, rows: Sequence[Row], importance: Mapping[str, float]) -> str:
+    """Return the page of a sweep.
+
+    Parameters
+    ----------
+    report : str
+        ``report.md``.
+    space, rows, importance
+        See `write_outputs`.
+    """
+    monitor = space.base.train.monitor
+    title, sections = sections_of(report)
+    sections.pop("Figures")
+    sections["Trials"] = _trials(rows, monitor)
+    if importance:
+        order = sorted(importance, key=lambda name: -importance[name])
+        shares = [Bar(name, [importance[name]], percent(importance[name])) for name in order]
+        sections["Importance"] = bars(
+            ["field", "", "share (fANOVA)"], shares, FIGURES["importance"]
+        )
+    cells = [{name: _short(value) for name, value in _cells(row, monitor).items()} for row in rows]
+    values = [list(map(escaped, row.values())) for row in cells]
+    names = list(map(escaped, cells[0]))
+    sections["All trials"] = html_table(names, values, "all trials", sortable=True)
+    return document(title, sections)
+
+
+def _trials(rows: Sequence[Row], monitor: str) -> str:
+    """Return a chart of the score of each trial, and of the best so far."""
+    styles = {"complete": "a", "pruned": "g"}
+    points = [
+        (row.number, score, styles[row.state], f"trial {row.number}: {shown(score, monitor)}")
+        for row in rows
+        if row.state in styles and row.scores
+        for score in [best_score(row, monitor)]
+    ]
+    numbers, best = _best_so_far(rows, monitor)
+    legend = {"a": "complete", "g": "pruned, best so far", "b": f"best, {shown(best[-1], monitor)}"}
+    about = f"val {score_name(monitor)} of {len(points)} trials, at best {shown(best[-1], monitor)}"
+    steps = list(zip(numbers, best, strict=True))
+    return scatter(f"val {score_name(monitor)}", points, steps, legend, about)
 
 
 def summary(rows: Sequence[Row], monitor: str, seed: int) -> list[str]:
@@ -115,11 +163,15 @@ def _best(space: Space, rows: Sequence[Row], monitor: str) -> list[str]:
         [
             *(str(row.number), shown(best_score(row, monitor), monitor)),
             *(str(best_of(row.scores, monitor) + 1), f"{row.seconds:.1f}"),
-            *(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values.values()),
+            *map(_short, row.values.values()),
         ]
         for row in ranked(rows, monitor)[:SHOWN]
     ]
     return table(header, cells)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def history(rows: Sequence[Row], monitor: str) -> Figure:

@@ -6,7 +6,7 @@
     OUT/split0-seed1/
     ...
     OUT/metrics.json    means and spreads, by split and over all, and the intervals
-    OUT/report.md       the same, and the protocol in words
+    OUT/report.md, OUT/report.html   the same, and the protocol in words
 
 Finished runs are skipped, so the same call resumes an interrupted series.
 """
@@ -26,6 +26,7 @@ from featstore.json_text import read_object
 from featstore.keys import differences
 from pipeline.metrics.bootstrap import clip_units, intervals, point
 from pipeline.metrics.classification import SCORES
+from pipeline.report.html_seeds import page
 from pipeline.report.seeds import render
 from pipeline.runs.files import PARTS, read_metrics, write_json
 from pipeline.runs.groups import read_group
@@ -151,7 +152,7 @@ def _check_same(folder: Path, store: Store, recipe: Recipe | Portfolio, seed: in
 
 
 def summarise(out: Path, folders: Sequence[Path] | None = None) -> Path:
-    """Write the ``metrics.json`` and ``report.md`` of a folder of runs.
+    """Write the ``metrics.json``, ``report.md`` and ``report.html`` of a folder of runs.
 
     Parameters
     ----------
@@ -195,6 +196,7 @@ def summarise(out: Path, folders: Sequence[Path] | None = None) -> Path:
             for part in PARTS
         },
         "splits": splits,
+        "per_class": {part: _per_class(metrics, part) for part in PARTS},
         "concerns": list(
             dict.fromkeys(line for run_metrics in metrics for line in run_metrics["concerns"])
         ),
@@ -202,7 +204,9 @@ def summarise(out: Path, folders: Sequence[Path] | None = None) -> Path:
     }
     write_json(out / "metrics.json", summary)
     report = out / "report.md"
-    write_text(report, render(read_summary(out)))
+    written = read_summary(out)
+    write_text(report, render(written))
+    write_text(out / "report.html", page(written))
     return report
 
 
@@ -249,6 +253,23 @@ def _classes(scores: Mapping[str, Any]) -> dict[str, Any]:
         "of": len(rows),
         "without_clips": without,
     }
+
+
+def _per_class(runs: Sequence[Mapping[str, Any]], part: str) -> list[dict[str, Any]]:
+    """Return the recall and F1 of each class over the runs that have clips of it, largest first."""
+    by_class: dict[str, list[Mapping[str, Any]]] = {}
+    clips: dict[str, dict[str, int]] = {}  # of each store, whose runs share them
+    for run in runs:
+        for row in run[part]["per_class"]:
+            if row["support"]:
+                by_class.setdefault(row["class"], []).append(row)
+                clips.setdefault(row["class"], {})[run["store_key"]] = row["support"]
+    rows = [
+        {"class": name, "clips": sum(clips[name].values()), "runs": len(scored)}
+        | {score: _spread([row[score] for row in scored]) for score in ("recall", "f1")}
+        for name, scored in by_class.items()
+    ]
+    return sorted(rows, key=lambda row: -row["clips"])
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, Any]:

@@ -129,10 +129,10 @@ def test_a_training_that_was_cut_off_keeps_its_name(stores, monkeypatch) -> None
     assert len(unfinished) == 1
     name = unfinished[0].name.removeprefix(".").removesuffix(".unfinished")
     other = train("--seed", "9", "--set", "train.lr=1e-2")
-    assert other.stdout.splitlines()[-1] == f"report runs/{name}-2/report.md"
+    assert other.stdout.splitlines()[-1] == f"report runs/{name}-2/report.html and report.md"
     again = train("--seed", "9")
     assert "resuming an interrupted training after epoch 1" in again.stdout
-    assert again.stdout.splitlines()[-1] == f"report runs/{name}/report.md"
+    assert again.stdout.splitlines()[-1] == f"report runs/{name}/report.html and report.md"
     assert not unfinished[0].exists()
 
 

@@ -3,20 +3,24 @@
 import base64
 import hashlib
 import html
+import io
 import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from featstore.errors import InputError
 from pipeline.metrics.calibration import reliability_of
 from pipeline.metrics.classification import metrics_of_predictions
 from pipeline.report.html_matrix import LISTED, MOST_LISTED, clips_of_cells
+from pipeline.report.html_strips import UNASKED, Strip, Strips
 from pipeline.report.html_text import blocks, inline
 from pipeline.report.markdown import percent, plain, table
 from pipeline.report.run import report
@@ -27,7 +31,18 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 BAD = ('<img src="x" onerror="alert(1)">', "</script><b>", 'a "quoted" & `odd` name', "two\nlines")
 
 
-def written(run: Path, classes: tuple[str, ...], **changes: Any) -> str:
+def strips(clips: Sequence[str]) -> dict[str, Strip | str]:
+    """Strips of black pictures; of one clip a reason."""
+    picture, jpeg = Image.new("L", (768, 72)), io.BytesIO()
+    picture.save(jpeg, "JPEG")
+    facts = {"jpeg": jpeg.getvalue(), "width": 768, "height": 72, "frames": 8, "missing": 1}
+    strip = Strip(**facts, begin=1.0, end=2.5, attention=[0.5, 2.5, 0.0, 1.0])
+    return {clip: "<gone>" if clip == "clip0" else strip for clip in clips}
+
+
+def written(
+    run: Path, classes: tuple[str, ...], strips: Strips | None = None, **changes: Any
+) -> str:
     """The page of a run of 30 test clips, of which every fifth is mistaken."""
     labels = np.arange(30) % len(classes)
     guesses = np.where(np.arange(30) % 5, labels, (labels + 1) % len(classes))
@@ -53,7 +68,7 @@ def written(run: Path, classes: tuple[str, ...], **changes: Any) -> str:
     store = {"key": "f00d", "path": "s", "features": 4, "classes": [], "statistics": None}
     recipe = {"name": "bilstm", "train": {"lr": 0.01}}
     write_yaml(run / "config.yaml", {"recipe": recipe, "seed": 0, "device": "cpu", "store": store})
-    report(run)
+    report(run, strips)
     return (run / "report.html").read_text("utf-8")
 
 
@@ -86,13 +101,26 @@ def test_the_page_has_the_numbers_of_the_report(tmp_path: Path) -> None:
 
 
 def test_nothing_is_loaded(tmp_path: Path) -> None:
-    page = written(tmp_path, ("a", "b"))
+    page = written(tmp_path, ("a", "b"), strips)
     assert "http:" not in page
     assert "https:" not in page
-    assert not re.search(r"<script[^>]*\ssrc|<img|<iframe|@import|url\(", page)
+    assert all(source.startswith("data:image/jpeg") for source in re.findall(r'src="(.*?)"', page))
+    assert not re.search(r"<script[^>]*\ssrc|<iframe|@import|url\(", page)
     assert re.findall(r'href="([^"]*)"', page)[0] == "data:,"
     assert all(link.startswith(("#", "data:")) for link in re.findall(r'href="([^"]*)"', page))
     assert "default-src 'none'" in page
+
+
+def test_strips_of_mistakes_and_of_a_clip_of_each_class(tmp_path: Path) -> None:
+    page = written(tmp_path, ("a", "b", "c"), strips)
+    assert page.count('<figure class="strip"') == 5 + 3
+    text = text_of(page)
+    assert "c , taken for a , 70.0 % clip20, subject vp2, 1.00 to 2.50 s of the video" in text
+    assert "b , recognised, 66.0 % clip16, subject vp1" in text  # the sixth of its ten
+    assert "1 frame did not decode, attention up to 2.5 times its mean" in text
+    assert "No frames of 1 clip (clip0): <gone>." in text
+    assert UNASKED not in page
+    assert written(tmp_path, ("a", "b", "c")).count(UNASKED) == 2
 
 
 def test_names_are_no_markup(tmp_path: Path) -> None:
@@ -180,6 +208,7 @@ const wrong = document.querySelector("#matrix td.wrong button");
 said.push(wrong.title);
 wrong.click();
 said.push(document.querySelector("dialog[open] ol").textContent);
+said.push(document.querySelectorAll("dialog[open] img").length);
 document.querySelector("dialog").close();
 const start = document.querySelector("#matrix button");
 start.focus();
@@ -202,19 +231,16 @@ document.title = JSON.stringify(said);
 """
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-@pytest.mark.parametrize(("scheme", "width"), [("1", 1300), ("0", 500)])
-def test_a_browser_shows_it_without_complaint(tmp_path: Path, scheme: str, width: int) -> None:
-    """Light on a desk, dark on a phone: sorting, clips, keys, contrast, and no sideways scroll."""
-    page = written(tmp_path, ("walking", "b" * 90, "c_" * 40, "none"))
-    digest = base64.b64encode(hashlib.sha256(PROBE.encode()).digest()).decode()
+def browse(page: str, probe: str, folder: Path, *, width: int, scheme: str) -> Any:
+    """What a probe says of a page in a browser, which has nothing to complain about."""
+    digest = base64.b64encode(hashlib.sha256(probe.encode()).digest()).decode()
     page = page.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
-    probed = tmp_path / "probed.html"
-    probed.write_text(page.replace("</body>", f"<script>{PROBE}</script></body>"), "utf-8")
+    probed = folder / "probed.html"
+    probed.write_text(page.replace("</body>", f"<script>{probe}</script></body>"), "utf-8")
     done = subprocess.run(
         [
             *(str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-            *("--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}"),
+            *("--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}"),
             *(f"--window-size={width},900", f"--blink-settings=preferredColorScheme={scheme}"),
             probed.as_uri(),
         ],
@@ -225,7 +251,15 @@ def test_a_browser_shows_it_without_complaint(tmp_path: Path, scheme: str, width
     assert "CONSOLE" not in done.stderr
     title = re.search(r"<title>(.*?)</title>", done.stdout)
     assert title is not None
-    said = json.loads(html.unescape(title[1]))
+    return json.loads(html.unescape(title[1]))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize(("scheme", "width"), [("1", 1300), ("0", 500)])
+def test_a_browser_shows_it_without_complaint(tmp_path: Path, scheme: str, width: int) -> None:
+    """Light on a desk, dark on a phone: sorting, clips, keys, contrast, and no sideways scroll."""
+    page = written(tmp_path, ("walking", "b" * 90, "c_" * 40, "none"), strips)
+    said = browse(page, PROBE, tmp_path, width=width, scheme=scheme)
     names = ["walking", "b" * 90, "c_" * 40, "none"]
     recall = {"walking": 6 / 8, "b" * 90: 6 / 8, "c_" * 40: 6 / 7, "none": 6 / 7}
     assert said == [
@@ -233,6 +267,7 @@ def test_a_browser_shows_it_without_complaint(tmp_path: Path, scheme: str, width
         ",".join(sorted(names, key=recall.__getitem__)),
         f"walking: 2 of 8 clips taken for {'b' * 90}",
         "clip20 – 70.0 %, subject vp2clip0 – 50.0 %, subject vp0",
+        1,
         f"walking: 2 of 8 clips taken for {'b' * 90}",
         1,
         "c_" * 40,

@@ -35,7 +35,8 @@ def test_outputs_name_the_best_trial(tmp_path: Path, space: Space) -> None:
     files = (path for path in out.rglob("*") if path.is_file() and path.name != LOCK)
     names = sorted(str(path.relative_to(out)) for path in files)
     assert names == [
-        *("best.yaml", "figures/history.png", "figures/importance.png", "report.md"),
+        *("best.yaml", "figures/history.png", "figures/importance.png"),
+        *("report.html", "report.md"),
         *("study.db", "sweep.json", "trials.csv"),
     ]
     rows = table(out)
@@ -53,6 +54,10 @@ def test_outputs_name_the_best_trial(tmp_path: Path, space: Space) -> None:
     first = report.partition("| ---: |\n")[2]
     assert first.startswith(f"| {winner.trial} | {100 * winner.score:.1f} % |")
     assert "4 trials: 4 complete, 0 pruned, 0 failed" in report
+    page = (out / "report.html").read_text("utf-8")
+    assert page.count("<circle") == 4
+    assert f"trial {winner.trial}: {100 * winner.score:.1f} %" in page
+    assert all(name in page for name in ("Importance", "head.hidden", "4 trials: 4 complete"))
     assert lines[-1].startswith("trial 3: val mean class accuracy ")
     assert lines[-1].endswith(f"best {100 * winner.score:.1f} % of trial {winner.trial} (4 of 4)")
 
@@ -124,7 +129,7 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = Path(f"sweeps/space-{store.key[:8]}")
     top1 = read_metrics(out / "final")["test"]["top1"]
     assert f"test {'top-1':20} {100 * top1:.1f} %" in first.stdout
-    assert first.stdout.splitlines()[-1] == f"report {out}/final/report.md"
+    assert first.stdout.splitlines()[-1] == f"report {out}/final/report.html and report.md"
     again = CliRunner().invoke(main, ["sweep", "space.yaml", "--trials", "2", "--final"])
     assert again.exit_code == 0, again.output
     assert "already evaluated on test" in again.stdout

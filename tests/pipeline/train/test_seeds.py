@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 import shutil
 from pathlib import Path
@@ -7,11 +9,13 @@ import pytest
 
 from featstore.errors import InputError
 from pipeline.metrics.bootstrap import intervals
+from pipeline.report.tables import runs_csv, runs_latex
 from pipeline.runs.files import read_metrics, read_predictions, write_json
 from pipeline.train.recipes.load import Recipe, load_recipe
 from pipeline.train.seeds import folder_of, is_summary, read_summary, summarise, train_all
 from pipeline.train.train import train
 from tests.fakes import FakeStore, ordered_store
+from tests.pipeline.report.test_html import text_of
 
 SMALL = ["head.hidden=4", "train.epochs=1", "train.patience=null"]
 
@@ -56,7 +60,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "all"
     names = [folder_of(number, seed) for number in (0, 1) for seed in (0, 1)]
     assert sweep(out) == names
-    assert {path.name for path in out.iterdir()} == {*names, "metrics.json", "report.md"}
+    files = {"metrics.json", "report.md", "report.html"}
+    assert {path.name for path in out.iterdir()} == {*names, *files}
     return out
 
 
@@ -129,6 +134,34 @@ def test_runs_from_before_there_were_baselines(out: Path, tmp_path: Path) -> Non
         metrics = json.loads(path.read_text("utf-8"))
         write_json(path, {name: metrics[name] for name in metrics if name != "baselines"})
     assert "no better" not in summarise(tmp_path / "old").read_text("utf-8")
+
+
+def test_the_page_and_the_tables_have_the_numbers_of_the_report(out: Path) -> None:
+    page = (out / "report.html").read_text("utf-8")
+    text, summary = text_of(page), read_summary(out)
+    for line in (out / "report.md").read_text("utf-8").splitlines():
+        if line.startswith("| ") and "---" not in line and "report.md" not in line:
+            assert " ".join(line.replace("|", " ").split()) in text
+    assert '<a href="split1-seed0/report.html">split1-seed0</a>' in page
+    assert page.count('class="point"') == 2 * 4  # two scores of four runs
+    runs = [read_metrics(out / folder_of(n, seed)) for n in (0, 1) for seed in (0, 1)]
+    for row in summary["per_class"]["test"]:
+        recalls = [
+            scored["recall"]
+            for run in runs
+            for scored in run["test"]["per_class"]
+            if scored["class"] == row["class"]
+        ]
+        assert row["recall"]["mean"] == pytest.approx(np.mean(recalls))
+        assert row["recall"]["std"] == pytest.approx(np.std(recalls, ddof=1))
+    mean = summary["scores"]["test"]["top1"]["mean"]
+    rows = list(csv.DictReader(io.StringIO(runs_csv(summary))))
+    (over_all,) = [
+        row for row in rows
+        if (row["split"], row["part"], row["class"], row["score"]) == ("", "test", "", "top1")
+    ]  # fmt: skip
+    assert float(over_all["mean"]) == mean
+    assert f"mean & {100 * mean:.1f} $\\pm$ " in runs_latex(summary)
 
 
 def test_report_says_the_protocol(out: Path) -> None:
