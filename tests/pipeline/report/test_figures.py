@@ -34,16 +34,23 @@ def predictions(store: FakeStore, part: str, *, attends: bool) -> Predictions:
     )
 
 
-@pytest.mark.parametrize("attends", [False, True])
-def test_every_figure_is_drawn_even_for_awkward_names(tmp_path: Path, attends: bool) -> None:
+@pytest.mark.parametrize(("attends", "kind"), [(False, "svg"), (True, "png")])
+def test_every_figure_is_drawn_even_for_awkward_names(
+    tmp_path: Path, attends: bool, kind: str
+) -> None:
     store = ordered_store(40, classes=CLASSES)
     store.splits[store.splits == "test"] = "val"
     parts = {part: predictions(store, part, attends=attends) for part in ("val", "test")}
     monitor = load_recipe("bilstm").train.monitor
-    figures.draw_figures(tmp_path / "f", store.classes, monitor, HISTORY, parts, 1.5, store)
-    names = {path.stem for path in (tmp_path / "f").glob("*.png")}
+    folder = tmp_path / "f"
+    paths = figures.draw_figures(folder, CLASSES, monitor, HISTORY, parts, 1.5, store, kind)
+    assert sorted(paths) == sorted(folder.glob(f"*.{kind}"))
+    names = {path.stem for path in paths}
     assert names == set(FIGURES) - (set() if attends else {"attention"})  # each has a caption
-    for path in (tmp_path / "f").iterdir():
+    for path in paths:
+        if kind == "svg":
+            assert "<svg" in path.read_text("utf-8")
+            continue
         with Image.open(path) as image:
             assert min(image.size) > 200
             assert image.convert("L").getextrema()[0] < 100  # something is drawn

@@ -216,7 +216,7 @@ start.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: t
 said.push(document.activeElement.title, document.querySelectorAll("#matrix [tabindex='0']").length);
 document.querySelectorAll("#classes-on-test thead button")[3].click();
 said.push(document.querySelector("#classes-on-test tbody th").textContent);
-const seen = [...document.querySelectorAll("#matrix td.right button")].map((button) => {
+const seen = [...document.querySelectorAll("#matrix td button")].map((button) => {
   const numbers = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
   const style = getComputedStyle(button);
   const light = (colour) => numbers(colour)

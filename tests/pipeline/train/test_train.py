@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from featstore.errors import InputError
 from pipeline.metrics.predictions import attention_entropy
 from pipeline.runs.files import read_metrics, read_predictions
+from pipeline.train import redraw
 from pipeline.train.data.feed import Feed
 from pipeline.train.imbalance import sampling_probabilities
 from pipeline.train.log import progress
 from pipeline.train.predict import predict
 from pipeline.train.recipes.load import load_recipe
-from pipeline.train.redraw import redraw
 from pipeline.train.train import train
 from tests.drawing import figures
 from tests.fakes import FakeStore, ordered_store
@@ -58,17 +58,21 @@ def test_run_folder_is_whole(run: Path) -> None:
     assert [path.name for path in run.parent.iterdir()] == ["one"]
 
 
-def test_figures_are_drawn_again_from_the_files_alone(run: Path, tmp_path: Path) -> None:
-    copy, lines = tmp_path / "copy", list[str]()
+def test_figures_are_drawn_again_without_the_store(run: Path, tmp_path: Path, monkeypatch) -> None:
+    copy, lines, drawn = tmp_path / "copy", list[str](), list[tuple[Any, ...]]()
     shutil.copytree(run, copy)
-    paths = redraw(copy, "svg", log=lines.append)
-    assert [path.stem for path in paths] == ["curves", "confusion", "per_class", "reliability"]
-    assert all("<svg" in path.read_text("utf-8") for path in paths)
+    monkeypatch.setattr(redraw, "draw_figures", lambda *given: drawn.append(given))
+    redraw.redraw(copy, "svg", log=lines.append)
+    ((folder, classes, monitor, history, predictions, _, store, kind),) = drawn
+    assert (folder, classes, kind) == (copy / "figures", list(ordered_store().classes), "svg")
+    assert (monitor, len(history), store) == ("mean_class_accuracy", 8, None)
+    for part in ("val", "test"):
+        assert predictions[part].metrics.scores["top1"] == read_metrics(run)[part]["top1"]
     (line,) = lines
     assert line.startswith("no figure of attention: ")
     (copy / "predictions.safetensors").write_bytes(b"")
     with pytest.raises(InputError, match=r"predictions.safetensors"):
-        redraw(copy, "svg", log=lines.append)
+        redraw.redraw(copy, "svg", log=lines.append)
 
 
 def test_order_is_learnt(run: Path) -> None:
