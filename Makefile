@@ -10,7 +10,7 @@ DEMO := demo
 demo: $(VENV)/demo.stamp
 	test -f $(DEMO)/data/weights/tf_efficientnet_lite0.safetensors \
 		|| { rm -rf $(DEMO)/data && $(BIN)/featstore demo-data $(DEMO)/data; }
-	$(BIN)/featstore build --data $(DEMO)/data --split 0 --fps 5 --size 128 \
+	$(BIN)/featstore build --data $(DEMO)/data --split 0 --size 128 \
 		--backbone timm:tf_efficientnet_lite0 \
 		--weights $(DEMO)/data/weights/tf_efficientnet_lite0.safetensors --stores $(DEMO)/features
 	rm -rf $(DEMO)/runs

@@ -20,9 +20,11 @@ LOOKED_AT = 3  # videos that are opened
 MOST_FOLDS = 5
 LEAST_FOLDS = 3
 RATE = 10  # frames a second that are enough to see what people do
-# Words before the number of a person in file names.
-PERSON = "(?:person|people|subject|subj|speaker|actor|signer|participant|driver|user)"
-SUBJECTS = (rf"(?i){PERSON}[-_ ]?(\d+)", r"(?:^|[/_-])P(\d{2,3})", r"(?:^|[/_-])vp(\d+)")
+# Words before the number of a person in file names, and what is between them.
+PERSON = re.compile(
+    r"(person|people|subject|subj|speaker|actor|signer|participant|driver|user|vp)([-_ ]?)\d", re.I
+)
+NTU = r"P(\d{3})"
 DEMO_WEIGHTS = "weights/tf_efficientnet_lite0.safetensors"
 
 
@@ -111,13 +113,20 @@ def _table(path: Path) -> Look:
 def _with_folds(source: str, path: Path, videos: Sequence[Path]) -> Look:
     flags: dict[str, tuple[Any, str]] = {"data": (str(path), "")}
     names = [video.relative_to(path).as_posix() for video in videos]
-    for pattern in SUBJECTS:
+    for pattern in _subject_patterns(names[0]):
         found = [re.search(pattern, name) for name in names]
         subjects = {match[1] for match in found if match}
         if all(found) and len(subjects) >= LEAST_FOLDS:
             flags["subject"] = (pattern, f"guessed from the names: {len(subjects)} subjects")
             return _folds(source, flags, len(subjects), known=True)
     return _folds(source, flags, len(videos), known=False)
+
+
+def _subject_patterns(name: str) -> Iterator[str]:
+    """Yield expressions for the subject in names such as this one."""
+    if word := PERSON.search(name):
+        yield rf"{word[1]}{word[2]}(\d+)"
+    yield NTU
 
 
 def _folds(source: str, flags: dict[str, tuple[Any, str]], count: int, *, known: bool) -> Look:

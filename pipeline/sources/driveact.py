@@ -126,7 +126,7 @@ class DriveAct(Source):
         color = self.view == "kinect_color"
         return replace(
             dataset,
-            fps=10.0,
+            fps=5.0,
             video_rate=15.0 if color else 30.0,
             pixels="rgb" if color else "luma",
             min_frames=8,

@@ -82,7 +82,7 @@ def test_defaults_are_the_documented_ones() -> None:
 def test_advice_per_view(small, view: str) -> None:
     dataset = DriveAct(data=small(view), view=view).read()
     color = view == "kinect_color"
-    assert (dataset.fps, dataset.min_frames) == (10, 8)
+    assert (dataset.fps, dataset.min_frames) == (5, 8)
     assert dataset.video_rate == (15 if color else 30)
     assert dataset.pixels == ("rgb" if color else "luma")
     # a clip's id is the same in every view, its video is not
