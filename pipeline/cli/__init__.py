@@ -97,11 +97,11 @@ def main(ctx: click.Context, config: Path | None) -> None:
 
 
 SECTIONS = {
+    "Begin": (demo_data, init, config, doctor),
     "Make features": (build, finetune, import_),
     "Train": (train, recipes, sweep, evaluate, runs, compare, report),
     "Use what was trained": (predict, export_model),
     "Look after stores": (ls, info, browse, why, stats, verify, export, rm, gc),
-    "Begin": (demo_data, init, config, doctor),
 }
 for members in SECTIONS.values():
     for command in members:

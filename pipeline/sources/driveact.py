@@ -146,7 +146,7 @@ class DriveAct(Source):
             )
         raise InputError(
             f"{self.data} has no folder {LAYOUTS[0]}/{self.view} with the annotations of "
-            "Drive&Act; pass its folder with --data, or see data/README.md for how to get it"
+            "Drive&Act; pass its folder with --data, or see docs/driveact.md for how to get it"
         )
 
     def _rows(self, folder: Path, kind: str) -> list[Row]:

@@ -203,7 +203,7 @@ def test_bad_frames(small, old: str, new: str, message: str) -> None:
 
 
 def test_what_is_missing_is_named(small, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"activities_3s/kinect_ir.*data/README\.md"):
+    with pytest.raises(InputError, match=r"activities_3s/kinect_ir.*docs/driveact\.md"):
         DriveAct(data=tmp_path).read()
     root = small()
     with pytest.raises(InputError, match=r"ceiling.*kinect_ir"):
