@@ -135,7 +135,7 @@ def build(
         ``local:N`` for N processes here, the address of a Dask scheduler, or its file.
     log : callable
         Called with one line at a time.
-        **options
+    **options : Any
         The source's own fields, such as ``data`` and ``split``, and those of
         `pipeline.build.plan.options.BuildOptions`, such as ``backbone``, ``weights``, ``pixels``,
         ``fps``.
@@ -272,7 +272,7 @@ def predict(
         Folder of the results. Recordings that it has already are skipped.
     log : callable
         Called with one line at a time.
-    **options
+    **options : Any
         The fields of `pipeline.predict.options.PredictOptions`, such as ``window``, ``hop``,
         ``intervals``, ``smooth`` and ``format``; and ``dask``, as in `build`.
 

@@ -117,7 +117,7 @@ def to_single_channel(backbone: Backbone) -> Backbone:
 
     Returns
     -------
-        Backbone
+    Backbone
         A copy with ``channels`` 1; or `backbone` itself if its first layer is not a plain
         convolution of the input.
 
@@ -149,7 +149,7 @@ def fold_batch_norm(backbone: Backbone) -> Backbone:
 
     Returns
     -------
-        Backbone
+    Backbone
         A copy; or `backbone` itself if it has no batch norm, or its network cannot be traced.
     """
     pairs = _batch_norms(backbone.network)

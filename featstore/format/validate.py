@@ -111,11 +111,11 @@ def parse_array(
     text : bytes
     name : str
         Of the array.
-        dtype : str or None
+    dtype : str or None
         Required dtype; None if the caller checks it.
     codecs : sequence of str
         Allowed names of the first codec.
-        where : str
+    where : str
         The location of the store, for messages.
 
     Raises
@@ -165,7 +165,7 @@ def check_chunk_size(content: bytes, count: int, size: int, name: str, where: st
     content : bytes
     count : int
         Number of entries.
-        size : int
+    size : int
         Bytes of a numeric chunk; 0 for names, which begin with their count and their lengths.
     name, where : str
         Of the chunk and of the store, for messages.
@@ -201,7 +201,7 @@ def check_columns(columns: Mapping[str, NDArray[Any]], steps: int, where: str) -
     columns : mapping of str to ndarray
     steps : int
         Rows of the features.
-        where : str
+    where : str
         The location of the store, for messages.
 
     Raises

@@ -66,9 +66,9 @@ RENAMED = OLD_STORE | OLD_SPLITS
 def build(dask: str | None, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Extract the features of annotated clips into a store.
 
-    Without flags it builds Drive&Act under data/driveact: view kinect_ir, split 0, resnet18. The
-    last line is the store's path and key. An existing store is not built again. An interrupted
-    build resumes when the same command runs again.
+    Without flags it builds Drive&Act under data/driveact: view kinect_ir, split 0, 5 frames per
+    second, resnet18. The last line is the store's path and key. An existing store is not built
+    again. An interrupted build resumes when the same command runs again.
     """
     from pipeline import api
 

@@ -20,7 +20,8 @@ from pipeline.cli.terminal import log_for, say, say_json
     ),
 )
 @click.argument("runs", nargs=-1, required=True)
-@read("--part", type=click.Choice(["val", "test"]), default="test", show_default=True)
+@read("--part", type=click.Choice(["val", "test"]), default="test", show_default=True,
+      help="Part whose clips are compared.")  # fmt: skip
 @how_to_run("--seed", type=SEED, default=0, show_default=True, help="Seed of the bootstrap.")
 @write("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.html",
        help="Also write a page, with the clips that moved.")  # fmt: skip

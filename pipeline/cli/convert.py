@@ -30,10 +30,11 @@ FILE = click.Path(path_type=Path)
 @click.argument("dest")
 @FOLDER
 @write("--format", "form", type=click.Choice(["npy", "zarr", "hdf5", "zip"]),
-       help="[default: by the suffix of DEST; npy without one]")  # fmt: skip
+       help="Format of DEST.  [default: by the suffix of DEST; npy without one]")  # fmt: skip
 @write("--dtype", type=click.Choice(DTYPES),
        help="float16 halves the size and changes the key.  [default: as in STORE]")  # fmt: skip
-@write("--compression", type=click.Choice(COMPRESSIONS), help="[default: as in STORE]")
+@write("--compression", type=click.Choice(COMPRESSIONS),
+       help="How features are compressed.  [default: as in STORE]")  # fmt: skip
 def export(
     store: str,
     dest: str,
@@ -99,11 +100,13 @@ def export(
 @write("--stores", "store", type=click.Path(path_type=Path, file_okay=False),
        default=DEFAULT_STORE_ROOT, show_default=True, help="Folder of stores.")  # fmt: skip
 @write("--name", help="Title of the store.  [default: the name of SOURCE]")
-@write("--format", type=click.Choice(tuple(SUFFIX_OF)), default=DEFAULT.format, show_default=True)
+@write("--format", type=click.Choice(tuple(SUFFIX_OF)), default=DEFAULT.format, show_default=True,
+       help="Format of the store.")  # fmt: skip
 @write("--compression", type=click.Choice(COMPRESSIONS), default=DEFAULT.compression,
-       show_default=True)  # fmt: skip
+       show_default=True, help="How features are compressed.")  # fmt: skip
 @write("--dtype", type=click.Choice(DTYPES),
-       help="[default: float16 where every array is, else float32]")  # fmt: skip
+       help="Precision of the stored features.  [default: float16 where every array is, "
+       "else float32]")  # fmt: skip
 def import_(**given: Any) -> None:
     """Make a store of features that another program extracted.
 

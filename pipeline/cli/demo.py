@@ -24,7 +24,7 @@ drawn = heading("What to draw")
 @drawn("--annotations", type=click.Path(path_type=Path), metavar="FOLDER",
        help="Draw the videos that the CSV files of one view of Drive&Act annotate, at full "
        "length.")  # fmt: skip
-@drawn("--seed", type=SEED, default=0, show_default=True)
+@drawn("--seed", type=SEED, default=0, show_default=True, help="Equal seeds draw equal videos.")
 @how_to_run("--workers", type=click.IntRange(1),
             help="Processes that draw.  [default: one per core]")  # fmt: skip
 def demo_data(

@@ -39,14 +39,16 @@ TUNING_FLAGS = (
            help="Factor on the learning rate from each block to the one before it."),
     tuning("--warmup", type=float, default=1.0, show_default=True,
            help="Epochs in which the learning rates rise."),
-    tuning("--weight-decay", type=float, default=0.05, show_default=True),
+    tuning("--weight-decay", type=float, default=0.05, show_default=True,
+           help="Weight decay of AdamW; biases and norms have none."),
     tuning("--crop", type=float, default=0.8, show_default=True,
            help="Shortest side of random crops, as a share of the frame; 1 for none."),
     tuning("--light", type=float, default=0.2, show_default=True,
            help="Largest change of brightness and contrast; 0 for none."),
     tuning("--flip", is_flag=True,
            help="Mirror half of the frames. Wrong where classes are mirror images."),
-    tuning("--seed", type=SEED, default=0, show_default=True),
+    tuning("--seed", type=SEED, default=0, show_default=True,
+           help="Seed of frames, crops and order."),
 )  # fmt: skip
 
 

@@ -160,14 +160,19 @@ FEATURE_FLAGS = (
 )  # fmt: skip
 
 
-STORE = read(
-    "--store",
-    "stores",
-    multiple=True,
-    metavar="STORE",
-    help="Path or URL of a store, or the beginning of its key or name. Repeat it for the clips "
-    "that several stores share.  [default: the only store of the folder, or the one built last]",
-)
+def store_flag(default: str) -> Decorator:
+    """Return the flag ``--store``, whose help says what it is by default."""
+    return read(
+        "--store",
+        "stores",
+        multiple=True,
+        metavar="STORE",
+        help="Path or URL of a store, or the beginning of its key or name. Repeat it for the clips "
+        f"that several stores share.  [default: {default}]",
+    )
+
+
+STORE = store_flag("the only store of the folder, or the one built last")
 FOLDER = read(
     "--stores",
     "folder",

@@ -37,6 +37,14 @@ class Option(click.Option):
     def __init__(self, *args: Any, heading: str = OTHER, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self.heading = heading
+        if isinstance(self.type, click.IntRange) and self.metavar is None:
+            self.metavar = "INTEGER"  # and not INTEGER RANGE
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Return what stands in brackets, without a range: a value beyond it says so."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        return extra
 
 
 class SourceOption(Option):
@@ -100,7 +108,8 @@ class Command(click.Command):
         """Write the options under their headings, in the order in which they are declared."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            if record := parameter.get_help_record(ctx):
+            record = parameter.get_help_record(ctx)
+            if record and isinstance(parameter, click.Option):
                 heading = getattr(parameter, "heading", OTHER)
                 sections.setdefault(heading, []).append(record)
         others = sections.pop(OTHER, [])

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     )
 )
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
-@read("--part", type=click.Choice(["val", "test"]), default="test", show_default=True)
+@read("--part", type=click.Choice(["val", "test"]), default="test", show_default=True,
+      help="Part whose scores are listed.")  # fmt: skip
 @write("--format", "form", type=click.Choice(["table", "csv", "latex"]), default="table",
-       show_default=True)  # fmt: skip
+       show_default=True, help="How the list is printed.")  # fmt: skip
 @as_json
 def runs(folder: Path, part: str, form: str, as_json: bool) -> None:
     """List the runs below FOLDER with the settings in which they differ, and their scores.

@@ -71,7 +71,7 @@ def verify(store: str, folder: Path, as_json: bool) -> None:
     """Compare every byte of a store with its checksums; the exit code is 1 if one differs.
 
     STORE is its path or URL, or the beginning of its key or name. Foreign files in its folder are
-    named, and are no damage.
+    listed, but do not count as damage.
     """
     from featstore.manage.catalogue import find
     from featstore.manage.verify import verify as findings

@@ -20,6 +20,7 @@ from pipeline.cli.flags import (
     STORE,
     feature_flags,
     read,
+    store_flag,
     write,
 )
 from pipeline.cli.help import as_json, command, heading, hide
@@ -49,7 +50,8 @@ recipe_flag = heading("What to train")
              help="`featstore recipes` lists the names and fields.")  # fmt: skip
 @recipe_flag("--set", "overrides", multiple=True, metavar="FIELD=VALUE",
              help="Change a field of the recipe. Repeat it to change several.")  # fmt: skip
-@recipe_flag("--seed", type=SEED, default=0, show_default=True)
+@recipe_flag("--seed", type=SEED, default=0, show_default=True,
+             help="Seed of weights, order and augmentation.")  # fmt: skip
 @recipe_flag("--seeds", type=click.IntRange(1), metavar="COUNT",
              help="Number of runs. Their seeds are --seed, --seed + 1, ...")  # fmt: skip
 @recipe_flag("--splits", multiple=True, metavar="N,N,...",
@@ -129,10 +131,11 @@ def train(
     ),
 )
 @click.argument("run", type=click.Path(path_type=Path))
-@STORE
+@store_flag("the one that RUN was trained on")
 @FOLDER
 @ALLOW_MISSING
-@read("--part", type=click.Choice(SPLITS), default="test", show_default=True)
+@read("--part", type=click.Choice(SPLITS), default="test", show_default=True,
+      help="Clips that are scored.")  # fmt: skip
 @NO_CHECK
 @DEVICE
 @as_json

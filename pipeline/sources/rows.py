@@ -121,7 +121,7 @@ def read_table(path: Path, required: Sequence[str], *, strip: bool = True) -> li
         first line ``sep=;`` states.
     required : sequence of str
         Required columns.
-        strip : bool
+    strip : bool
         Strip the whitespace around values.
 
     Raises

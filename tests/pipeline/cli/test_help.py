@@ -56,6 +56,8 @@ def test_page(name: str) -> None:
         and not isinstance(option, SourceOption)
     }  # fmt: skip
     assert with_help <= flags_in(text) | {"-h"}
+    meanings = [str(o.help) for o in command.params if o.opts[0] in with_help]  # type: ignore[attr-defined]
+    assert [each for each in meanings if each.startswith(("None", "[default"))] == []
     assert all(
         getattr(option, "heading", "") for option in command.params if option.opts[0] in with_help
     )
