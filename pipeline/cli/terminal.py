@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,12 @@ def say(text: str, *, err: bool = False) -> None:
     err : bool
         On standard error.
     """
-    click.echo(visible(text, keep="\n"), err=err)
+    _echo(visible(text, keep="\n"), err=err)
 
 
 def say_json(document: Mapping[str, Any]) -> None:
     """Print one JSON document. NaN becomes null, and a path its text."""
-    click.echo(json.dumps(_strict(document), ensure_ascii=True, allow_nan=False))
+    _echo(json.dumps(_strict(document), ensure_ascii=True, allow_nan=False))
 
 
 def written(folder: Path) -> str:
@@ -41,6 +43,16 @@ def written(folder: Path) -> str:
 def log_for(as_json: bool) -> Callable[[str], None]:
     """Return what prints for people: on standard error where a program reads standard output."""
     return lambda line: say(line, err=as_json)
+
+
+def _echo(text: str, *, err: bool = False) -> None:
+    """Print, and end without a word where the reader has left, such as `head`."""
+    try:
+        click.echo(text, err=err)
+    except BrokenPipeError:
+        # What is still buffered is flushed at the end, and must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if err else sys.stdout).fileno())
+        sys.exit(1)
 
 
 def _strict(value: Any) -> Any:

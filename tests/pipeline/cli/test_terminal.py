@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +53,14 @@ def test_errors_are_shown_safely(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "\\x1b[31mred" in done.output
     assert "\x1b" not in done.output
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    code = "from pipeline.cli import main; main(['config', 'build'])"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
