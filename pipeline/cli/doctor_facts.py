@@ -23,6 +23,7 @@ PURPOSES = {
     "build": "build, stats, why, demo-data",
     "train": "train, evaluate, compare, report",
     "sweep": "sweep",
+    "browse": "browse",
     "timm": "backbones of timm",
     "dask": "--dask: several processes or machines",
     "s3": "stores in S3 buckets",

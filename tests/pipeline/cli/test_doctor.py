@@ -1,5 +1,6 @@
 """``featstore doctor``: what it sees, and what it advises."""
 
+import configparser
 import copy
 import json
 from pathlib import Path
@@ -10,7 +11,8 @@ from click.testing import CliRunner
 
 from pipeline.cli import doctor_facts, main
 from pipeline.cli.doctor_advice import advice
-from pipeline.cli.doctor_facts import PURPOSES, Package, facts
+from pipeline.cli.doctor_facts import CORE, PURPOSES, Package, facts
+from tests.folders import ROOT
 from tests.test_extras import commands
 
 
@@ -49,6 +51,13 @@ def test_json_has_the_facts_and_the_advice(tmp_path: Path) -> None:
 def test_text_names_every_extra() -> None:
     printed = CliRunner().invoke(main, ["doctor"]).stdout
     assert [extra for extra in PURPOSES if f"\n  {extra}" not in printed] == []
+
+
+def test_every_extra_of_the_installation_has_a_purpose() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", "utf-8")
+    others = {"all", "demo", "docs", "test"}
+    assert set(config["options.extras_require"]) - others == set(PURPOSES) - {CORE}
 
 
 def test_nothing_to_advise(well: dict[str, Any]) -> None:
