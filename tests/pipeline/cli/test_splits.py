@@ -68,7 +68,7 @@ def test_splits_by_the_flags_of_build() -> None:
         *FLAGS, "--splits", "data/splits.csv", "--splits", "0,1", "--seeds", "2", "--out", "o/flags"
     )
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[-1] == "report o/flags/report.md"
+    assert result.stdout.splitlines()[-1] == "report o/flags/report.html and report.md"
     assert titles("o/flags") == {
         f"split{n}-seed{seed}": f"data clips split {n}" for n in (0, 1) for seed in (0, 1)
     }
@@ -119,9 +119,11 @@ def test_a_split_without_a_store_is_said_before_anything_is_trained() -> None:
 def test_seeds_of_one_store_and_their_folder() -> None:
     result = train("--store", "data-clips-split-0", "--seeds", "2")
     assert result.exit_code == 0, result.output
-    report = Path(result.stdout.splitlines()[-1].removeprefix("report "))
+    report = Path(
+        result.stdout.splitlines()[-1].removeprefix("report ").removesuffix(" and report.md")
+    )
     key = featstore.open(next(Path("features").glob("*split-0*.zarr"))).key
-    assert report == Path(f"runs/baseline-{key[:8]}-seeds0to1/report.md")
+    assert report == Path(f"runs/baseline-{key[:8]}-seeds0to1/report.html")
     assert {read_metrics(report.parent / f"seed{n}")["seed"] for n in (0, 1)} == {0, 1}
 
 

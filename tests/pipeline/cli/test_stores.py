@@ -16,6 +16,7 @@ from featstore.format.seal import sealed, sha256_of_file, unsealed
 from featstore.manage.provenance import provenance_path
 from featstore.writing.locks import writer_lock
 from pipeline.cli import main
+from pipeline.report.html_strips import UNASKED
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.train import train
 from tests.builds import ROWS, build, options_of, silent, write_dataset
@@ -308,6 +309,18 @@ class TestReport:
         (trained / "report.md").unlink()
         assert printed("report", trained).rstrip("\n") == before.rstrip("\n")
         assert (trained / "report.md").read_text("utf-8") == before
+
+    def test_prints_the_page_or_tables_and_opens_a_video_only_if_it_may(
+        self, trained: Path
+    ) -> None:
+        page = printed("report", trained, "--format", "html")
+        assert page.startswith("<!DOCTYPE html>")
+        assert UNASKED not in page
+        assert UNASKED in printed("report", trained, "--no-frames", "--format", "html")
+        csv = printed("report", trained, "--no-frames", "--format", "csv")
+        assert csv.startswith("part,class,clips,score,value,")
+        latex = printed("report", trained, "--no-frames", "--format", "latex")
+        assert latex.startswith(r"\begin{tabular}")
 
     def test_doubts_about_the_features_are_in_it(self, trained: Path) -> None:
         assert "The backbone is untrained" in printed("report", trained)
