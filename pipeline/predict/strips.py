@@ -114,7 +114,7 @@ def _strip(
     pictures, reason = _pictures(video, frames, mode)
     if not pictures:
         return f"its frames do not decode: {reason}"
-    jpeg, width, height = _side_by_side([pictures.get(int(frame)) for frame in frames], video)
+    jpeg, width, height = _side_by_side([pictures.get(int(frame)) for frame in frames])
     return Strip(
         jpeg=jpeg,
         width=width,
@@ -138,14 +138,14 @@ def _pictures(video: Video, frames: Ints, mode: PixelMode) -> tuple[dict[int, ND
     return pictures, reason
 
 
-def _side_by_side(pictures: Sequence[NDArray[Any] | None], video: Video) -> tuple[bytes, int, int]:
+def _side_by_side(pictures: Sequence[NDArray[Any] | None]) -> tuple[bytes, int, int]:
     """Return frames next to each other as a JPEG picture, with its width and height."""
     from PIL import Image
 
     there = [picture for picture in pictures if picture is not None]
     tall, wide = there[0].shape[:2]
     width = min(MOST_WIDTH, max(1, round(HEIGHT * wide / tall)))
-    scaled = _scale(there, video)
+    scaled = _scale(there)
     strip = Image.new("RGB", (width * len(pictures), HEIGHT), (GREY, GREY, GREY))
     for number, picture in enumerate(pictures):
         if picture is None:
@@ -162,21 +162,15 @@ def _side_by_side(pictures: Sequence[NDArray[Any] | None], video: Video) -> tupl
     return file.getvalue(), *strip.size
 
 
-def _scale(
-    pictures: Sequence[NDArray[Any]], video: Video
-) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:
-    """Return what makes pictures of 8 bits; those of more are stretched to the clip's range."""
-    from pipeline.video.pixels import value_scale
-
-    mode: PixelMode = "rgb" if pictures[0].ndim == 3 else "luma"
-    offset, span = value_scale(video.index, mode, pictures[0].dtype)
-    if pictures[0].dtype == np.uint16:
+def _scale(pictures: Sequence[NDArray[Any]]) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:
+    """Return what makes pictures of 8 bits; grey ones are stretched to the range of the clip."""
+    low, high = 0.0, 255.0
+    if pictures[0].ndim == 2:
         values = np.concatenate([picture[::2, ::2].ravel() for picture in pictures])
-        low, high = np.quantile(values, [0.01, 0.99])
-        offset, span = int(low), max(1, int(high - low))
+        low, high = np.quantile(values, [0.005, 0.995]).tolist()
 
     def scale(picture: NDArray[Any]) -> NDArray[np.uint8]:
-        values = (picture.astype(np.float32) - offset) * (255 / span)
+        values = (picture.astype(np.float32) - low) * (255 / max(1.0, high - low))
         return values.clip(0, 255).astype(np.uint8)
 
     return scale

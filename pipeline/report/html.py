@@ -187,8 +187,7 @@ def _samples(samples: Sequence[Row], drawn: Mapping[str, Strip | str] | None) ->
         return "<p>predictions.csv is missing.</p>"
     return (
         "<p>Of the clips of each class, the one whose prediction has the median probability. "
-        "Pictures of more than 8 bits are stretched to the range of their clip.</p>"
-        + strips_of(samples, drawn)
+        "Grey pictures are stretched to the range of their clip.</p>" + strips_of(samples, drawn)
     )
 
 
