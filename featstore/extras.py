@@ -24,7 +24,11 @@ TRAIN = {
     "torch": "torch",
 }
 BROWSE = {"av": "av", "flask": "flask", "sklearn": "scikit-learn"}
-EXTRAS = {"build": BUILD, "train": TRAIN, "all": BUILD | TRAIN, "browse": BROWSE}
+TRACKERS = {"tensorboard": "tensorboard", "mlflow": "mlflow-skinny"}
+EXTRAS = {
+    **{"build": BUILD, "train": TRAIN, "all": BUILD | TRAIN, "browse": BROWSE},
+    **{module: {module: package} for module, package in TRACKERS.items()},
+}
 EXTRA_OF = {
     **dict.fromkeys(("build", "stats", "why", "demo-data"), "build"),
     "browse": "browse",
@@ -49,6 +53,8 @@ def missing_packages(command: str, error: ModuleNotFoundError) -> str | None:
     True
     """
     extra, missing = EXTRA_OF.get(command, "all"), (error.name or "").partition(".")[0]
+    if missing in TRACKERS:
+        extra = missing
     known = EXTRAS["all"] | EXTRAS[extra]
     if missing not in known:
         return None

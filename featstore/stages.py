@@ -172,6 +172,7 @@ def train(
     set: Mapping[str, Any] | None = None,
     baseline: Run | str | Path | None = None,
     device: str = "auto",
+    trackers: Sequence[str] = (),
     log: Log = print,
 ) -> Run:
     """Train a temporal classifier on the features of a store, or of several.
@@ -191,6 +192,8 @@ def train(
         A run for the report to compare with.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    trackers : sequence of str
+        ``tensorboard`` and ``mlflow`` get the scores of every epoch.
     log : callable
         Called with one line at a time.
 
@@ -209,6 +212,7 @@ def train(
         "out": None if out is None else Path(out),
         "baseline": None if baseline is None else _folder(baseline),
         "device": device,
+        "trackers": tuple(trackers),
         "log": log,
     }
     arguments = () if recipe is None else (recipe,)

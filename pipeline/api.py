@@ -138,6 +138,7 @@ def train(
     out: Path | None = None,
     baseline: Path | None = None,
     device: str = "auto",
+    trackers: Sequence[str] = (),
     log: Log,
 ) -> Path:
     """Train a recipe or the portfolio ``auto``, see `pipeline.train.train.train`; return the run.
@@ -158,7 +159,16 @@ def train(
         parts, where = checked_parts(store, first), device_of(first, device)
         config = configuration(store, loaded, parts, seed=seed, device=where)
         out = free_folder(Path("runs") / f"{loaded.name}-{store.key[:8]}-seed{seed}", config)
-    folder = run(store, loaded, out=out, seed=seed, device=device, baseline=baseline, log=log)
+    folder = run(
+        store,
+        loaded,
+        out=out,
+        seed=seed,
+        device=device,
+        baseline=baseline,
+        trackers=trackers,
+        log=log,
+    )
     if processes().first:
         register_run(store, folder, recipe=loaded.name, seed=seed, log=log)
     return folder

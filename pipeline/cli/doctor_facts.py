@@ -24,6 +24,8 @@ PURPOSES = {
     "train": "train, evaluate, compare, report",
     "sweep": "sweep",
     "browse": "browse",
+    "tensorboard": "train --log tensorboard",
+    "mlflow": "train --log mlflow",
     "timm": "backbones of timm",
     "dask": "--dask: several processes or machines",
     "s3": "stores in S3 buckets",

@@ -74,6 +74,7 @@ def train_splits(
     out: Path | None,
     device: str,
     baseline: Path | None,
+    trackers: Sequence[str],
 ) -> Path:
     """Train on the stores of several splits; see `pipeline.train.seeds.train_all`.
 
@@ -97,7 +98,16 @@ def train_splits(
             say(f"store  {of}{own.path} ({own.title})")
 
     def trainer(store: Any, folder: Path, seed: int) -> None:
-        train(store, recipe, out=folder, seed=seed, device=device, baseline=baseline, log=say)
+        train(
+            store,
+            recipe,
+            out=folder,
+            seed=seed,
+            device=device,
+            baseline=baseline,
+            trackers=trackers,
+            log=say,
+        )
         register_run(store, folder, recipe=recipe.name, seed=seed, log=say)
 
     if out is None:

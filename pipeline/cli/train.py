@@ -60,6 +60,8 @@ recipe_flag = heading("What to train")
        help="Folder of the run, or of the runs.  [default: one below runs/]")  # fmt: skip
 @write("--baseline", type=click.Path(path_type=Path, exists=True, file_okay=False),
        help="Another run, with which the report compares this one.")  # fmt: skip
+@write("--log", "trackers", type=click.Choice(["tensorboard", "mlflow"]), multiple=True,
+       help="Also send the scores of every epoch to it. Repeat it for both.")  # fmt: skip
 @DEVICE
 @hide(feature_flags)
 @together
@@ -74,6 +76,7 @@ def train(
     splits: tuple[str, ...],
     out: Path | None,
     baseline: Path | None,
+    trackers: tuple[str, ...],
     device: str,
     no_check: bool,
     **given: Any,
@@ -102,7 +105,9 @@ def train(
             for split, paths in _find_splits(stores, folder, given, numbers).items()
         }
         every = range(seed, seed + (seeds or 1))
-        text = train_splits(opened, loaded, every, out=out, device=device, baseline=baseline)
+        text = train_splits(
+            opened, loaded, every, out=out, device=device, baseline=baseline, trackers=trackers
+        )
         say(written(text.parent))
         return
     load_recipes(recipe, overrides)  # a mistake there is said before a store is looked for
@@ -119,6 +124,7 @@ def train(
         out=out,
         baseline=baseline,
         device=device,
+        trackers=trackers,
         log=say,
     )
     say(written(run))

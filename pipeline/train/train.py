@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from pipeline.train.predict import refuse_non_finite
 from pipeline.train.recipes.load import Recipe
 from pipeline.train.recipes.portfolio import Portfolio
 from pipeline.train.results import clips_and_labels, configuration, write_run
+from pipeline.train.tracking import Tracking, check_installed, tracking
 from pipeline.types import Clips, Log
 
 
@@ -38,6 +40,7 @@ def train(
     seed: int = 0,
     device: str = "auto",
     baseline: Path | None = None,
+    trackers: Sequence[str] = (),
     log: Log = print,
 ) -> Path:
     """Train a head and write a run folder.
@@ -61,6 +64,8 @@ def train(
         ``auto`` uses a GPU if there is one; other values are torch device names.
     baseline : Path, optional
         Another run that the report compares with.
+    trackers : sequence of str
+        Of `pipeline.train.tracking.TRACKERS`: who gets the scores of every epoch.
     log : callable
         Takes one line at a time.
 
@@ -78,6 +83,7 @@ def train(
         If another process is training to `out`.
     """
     started, group = time.perf_counter(), processes()
+    check_installed(trackers)
     log = log if group.first else _silent
     first = recipe.recipes[0] if isinstance(recipe, Portfolio) else recipe
     parts = checked_parts(store, first)
@@ -98,8 +104,12 @@ def train(
             }
             started = time.perf_counter()
         given = {"seed": seed, "device": where.type, "baseline": compared, "portfolio": chosen}
-        with seeded(seed, where):
-            _train(store, recipe, parts, folder, config, given, started, where, log)
+        names = trackers if group.first else ()
+        with (
+            tracking(names, folder, config, log, name=out.name) as tracked,
+            seeded(seed, where),
+        ):
+            _train(store, recipe, parts, folder, config, given, started, where, tracked, log)
     group.meet()  # the run is finished for all processes
     return out
 
@@ -113,6 +123,7 @@ def _train(
     given: dict[str, Any],
     started: float,
     where: torch.device,
+    tracked: Tracking,
     log: Log,
 ) -> None:
     """Train one recipe and write its run."""
@@ -128,10 +139,11 @@ def _train(
         head, store, recipe, parts["train"], seed=given["seed"], val_clips=parts["val"]
     )
     checkpoint = folder.with_name(CHECKPOINT)
-    fitted = fit(learner, parts["val"], log=log, checkpoint=checkpoint)
+    fitted = fit(learner, parts["val"], log=log, checkpoint=checkpoint, after_epoch=tracked.epoch)
     # The one look at the test part, by the weights that val chose.
     test = _predict_test(learner, parts["test"], checkpoint)
     predictions = {"val": fitted.val, "test": test}
+    tracked.scores("test", test.metrics.scores if len(test.clips) else {}, fitted.best_epoch)
     # A head that needs no training is a baseline itself.
     plain = baselines_of(learner.feed, parts, recipe) if group.first and head.learns else {}
     training = training_of(fitted, recipe, time.perf_counter() - started)
