@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -87,13 +89,13 @@ class Chromium:
 
     def until(self, condition: str, *, seconds: float = 60) -> None:
         """Wait until an expression is true."""
-        code = f"""new Promise((done) => {{
-          const end = Date.now() + {1000 * seconds};
-          const look = () => {{ let is = false; try {{ is = {condition}; }} catch {{}}
-            if (is || Date.now() > end) done(Boolean(is)); else setTimeout(look, 10); }};
-          look(); }})"""
-        if not self.run(code):
-            raise TimeoutError(f"{condition} did not become true in {seconds:g} s")
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with suppress(RuntimeError):  # names are missing while the page is replaced
+                if self.run(f"Boolean({condition})"):
+                    return
+            time.sleep(0.01)
+        raise TimeoutError(f"{condition} did not become true in {seconds:g} s")
 
     def picture(self, path: Path) -> None:
         """Write what the window shows, as PNG."""
