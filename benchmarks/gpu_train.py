@@ -100,13 +100,15 @@ def repeat_seeds(lab: Lab) -> Iterator[Row]:
     recipe = recipe_of("tcn", sizes.seed_epochs)
     for device in devices(lab):
 
-        def one(store: featstore.Store, out: Path, seed: int, device: str = device) -> object:
-            return train(store, recipe, out=out, seed=seed, device=device, log=silent)
+        def one(
+            store: featstore.Store, out: Path, seed: int, log: Any, device: str = device
+        ) -> object:
+            return train(store, recipe, out=out, seed=seed, device=device, log=log)
 
         def work(trainer: Any = one) -> Row:
             out, began = fresh(lab, "runs"), time.perf_counter()
             seeds = range(sizes.seeds)
-            train_all({None: store}, recipe, seeds, out=out, trainer=trainer, log=silent)
+            train_all({None: store}, recipe, seeds, out=out, trainer=trainer, log=silent, workers=1)
             return {"whole": time.perf_counter() - began, "epochs": sizes.seed_epochs}
 
         yield lab.attempt({"recipe": "tcn", "device": device, "seeds": sizes.seeds}, work)

@@ -177,9 +177,12 @@ def usual_epoch(store: Store, recipe: Recipe, device: torch.device, workers: int
     return epoch
 
 
-def featstore_epoch(store: Store, recipe: Recipe, device: torch.device, name: str) -> Epoch:
+def featstore_epoch(
+    store: Store, recipe: Recipe, device: torch.device, name: str, threads: int
+) -> Epoch:
     """Return an epoch of ``featstore train``, which tells how long it waited for data."""
-    learner = Learner(head_of(recipe, device), store, recipe, np.arange(len(store)), seed=0)
+    clips = np.arange(len(store))
+    learner = Learner(head_of(recipe, device), store, recipe, clips, seed=0, threads=threads)
     if name != "fused optimizer":
         learner.optimizer = plain_optimizer(recipe, learner.head)
     if name == NO_DATA:
@@ -197,12 +200,12 @@ def featstore_epoch(store: Store, recipe: Recipe, device: torch.device, name: st
 
 def serve(pipe: Connection, name: str, path: Path, device: torch.device, threads: int) -> None:
     """Be a contestant: run an epoch whenever told to, and say what it took."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads if name in USUAL or device.type == "cuda" else 1)
     store, recipe = open_store(path), load_recipe("bilstm", FURTHER.get(name, []))
     if name in USUAL:
         epoch = usual_epoch(store, recipe, device, USUAL[name])
     else:
-        epoch = featstore_epoch(store, recipe, device, name)
+        epoch = featstore_epoch(store, recipe, device, name, threads)
     while pipe.recv():
         since = time.perf_counter()
         waited = epoch()

@@ -139,6 +139,7 @@ def train(
     baseline: Path | None = None,
     device: str = "auto",
     trackers: Sequence[str] = (),
+    workers: int | None = 1,
     log: Log,
 ) -> Path:
     """Train a recipe or the portfolio ``auto``, see `pipeline.train.train.train`; return the run.
@@ -168,6 +169,7 @@ def train(
         baseline=baseline,
         trackers=trackers,
         log=log,
+        workers=workers,
     )
     if processes().first:
         register_run(store, folder, recipe=loaded.name, seed=seed, log=log)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featstore.errors import InputError
 from pipeline.cli.flags import LAST_SEED
 from pipeline.cli.terminal import say
+from pipeline.types import Log
 
 if TYPE_CHECKING:
     from featstore.reading.store import Store
@@ -75,6 +77,7 @@ def train_splits(
     device: str,
     baseline: Path | None,
     trackers: Sequence[str],
+    workers: int | None,
 ) -> Path:
     """Train on the stores of several splits; see `pipeline.train.seeds.train_all`.
 
@@ -88,31 +91,49 @@ def train_splits(
             f"--seeds {len(seeds)} from --seed {seeds[0]} ends with seed {seeds[-1]}, and the "
             f"largest is {LAST_SEED}; give a smaller --seed."
         )
-    from pipeline.runs.register import register_run
     from pipeline.train.seeds import train_all
-    from pipeline.train.train import train
 
     for number, store in stores.items():
         of = "" if number is None else f"split {number}: "
         for own in store.stores:
             say(f"store  {of}{own.path} ({own.title})")
 
-    def trainer(store: Any, folder: Path, seed: int) -> None:
-        train(
-            store,
-            recipe,
-            out=folder,
-            seed=seed,
-            device=device,
-            baseline=baseline,
-            trackers=trackers,
-            log=say,
-        )
-        register_run(store, folder, recipe=recipe.name, seed=seed, log=say)
-
+    trainer = partial(
+        train_and_register, recipe=recipe, device=device, baseline=baseline, trackers=trackers
+    )
     if out is None:
         first = next(iter(stores.values()))
         numbers = [str(number) for number in stores if number is not None]
         name = f"{recipe.name}-{first.key[:8]}-seeds{seeds[0]}to{seeds[-1]}"
         out = Path("runs") / (f"{name}-splits{'.'.join(numbers)}" if numbers else name)
-    return train_all(stores, recipe, seeds, out=out, trainer=trainer, log=say)
+    return train_all(
+        stores, recipe, seeds, out=out, trainer=trainer, log=say, device=device, workers=workers
+    )
+
+
+def train_and_register(
+    store: Store,
+    folder: Path,
+    seed: int,
+    log: Log,
+    *,
+    recipe: Recipe | Portfolio,
+    device: str,
+    baseline: Path | None,
+    trackers: Sequence[str],
+) -> None:
+    """Train one run of several, and register it."""
+    from pipeline.runs.register import register_run
+    from pipeline.train.train import train
+
+    train(
+        store,
+        recipe,
+        out=folder,
+        seed=seed,
+        device=device,
+        baseline=baseline,
+        trackers=trackers,
+        log=log,
+    )
+    register_run(store, folder, recipe=recipe.name, seed=seed, log=log)

@@ -19,6 +19,7 @@ from pipeline.cli.flags import (
     SEED,
     STORE,
     feature_flags,
+    how_to_run,
     read,
     store_flag,
     write,
@@ -63,6 +64,9 @@ recipe_flag = heading("What to train")
 @write("--log", "trackers", type=click.Choice(["tensorboard", "mlflow"]), multiple=True,
        help="Also send the scores of every epoch to it. Repeat it for both.")  # fmt: skip
 @DEVICE
+@how_to_run("--processes", "workers", type=click.IntRange(1),
+            help="Processes for the runs of --seeds and --splits, or for the recipes of auto.  "
+                 "[default: on a CPU as many as threads]")  # fmt: skip
 @hide(feature_flags)
 @together
 def train(
@@ -78,6 +82,7 @@ def train(
     baseline: Path | None,
     trackers: tuple[str, ...],
     device: str,
+    workers: int | None,
     no_check: bool,
     **given: Any,
 ) -> None:
@@ -106,7 +111,14 @@ def train(
         }
         every = range(seed, seed + (seeds or 1))
         text = train_splits(
-            opened, loaded, every, out=out, device=device, baseline=baseline, trackers=trackers
+            opened,
+            loaded,
+            every,
+            out=out,
+            device=device,
+            baseline=baseline,
+            trackers=trackers,
+            workers=workers,
         )
         say(written(text.parent))
         return
@@ -125,6 +137,7 @@ def train(
         baseline=baseline,
         device=device,
         trackers=trackers,
+        workers=workers,
         log=say,
     )
     say(written(run))

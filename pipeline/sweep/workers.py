@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
 
 import torch
 
-from featstore import InputError, Store, remote
+from featstore import Store
 from pipeline.system.dask_cluster import Cluster
-from pipeline.system.processes import worker_processes
+from pipeline.system.processes import call_in_processes
 from pipeline.train.trial import Outcome, Task, call, run
 from pipeline.types import Log
 
@@ -30,7 +27,7 @@ def here(tasks: Iterable[Task], store: Store) -> Generator[Outcome, None, None]:
 
 
 def in_processes(tasks: Iterable[Task], store: Store, count: int) -> Generator[Outcome, None, None]:
-    """Yield the outcomes of trials in new single-threaded processes, which end with this one.
+    """Return the outcomes of trials in new single-threaded processes, which end with this one.
 
     Raises
     ------
@@ -39,25 +36,8 @@ def in_processes(tasks: Iterable[Task], store: Store, count: int) -> Generator[O
     FeatstoreError
         If a worker cannot read the store.
     """
-    waiting, pickled = iter(tasks), pickle.dumps(store)
-    with worker_processes(count) as pool:
-
-        def submit(tasks: Iterable[Task]) -> set[Future[bytes]]:
-            jobs = (pickle.dumps((pickled, task)) for task in tasks)
-            return {pool.submit(remote.call, CALL_ON_ONE_THREAD, job) for job in jobs}
-
-        try:
-            running = submit(islice(waiting, count))
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield remote.result(future.result())
-                    running |= submit(islice(waiting, 1))
-        except BrokenProcessPool:
-            raise InputError(
-                "a worker process was killed, possibly out of memory; run the same command with "
-                f"fewer --workers than {count} to resume"
-            ) from None
+    pickled = pickle.dumps(store)
+    return call_in_processes(CALL_ON_ONE_THREAD, ((pickled, task) for task in tasks), count)
 
 
 def call_on_one_thread(job: tuple[bytes, Task]) -> Outcome:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from threading import Semaphore
 from typing import Any
 
@@ -23,6 +24,22 @@ def computes() -> None:
     """
     with suppress(AttributeError, OSError):  # not Linux, or not permitted
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+@contextmanager
+def one_thread() -> Iterator[int]:
+    """Let torch compute with one thread in the block, and yield the number that it had.
+
+    The bits of many results depend on the number of threads.
+    """
+    import torch
+
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield count
+    finally:
+        torch.set_num_threads(count)
 
 
 def turns(threads: int | None) -> AbstractContextManager[Any]:

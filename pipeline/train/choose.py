@@ -40,6 +40,7 @@ def choose(
     device: torch.device,
     unfinished: Path,
     log: Log,
+    workers: int | None = 1,
 ) -> tuple[Recipe, dict[str, Any]]:
     """Choose a recipe without looking at test.
 
@@ -55,6 +56,8 @@ def choose(
     unfinished : Path
         Where checkpoints are kept. With the one named `CHECKPOINT` the winner's training goes on.
     log : callable
+    workers : int, optional
+        Processes; None chooses. The choice is the same with any number.
 
     Returns
     -------
@@ -76,7 +79,7 @@ def choose(
     folds, why = folds_of(store, parts)
     log(why)
     recipes = fitting(store, portfolio, parts)
-    tournament = Tournament(store, recipes, folds, seed, device, unfinished, log)
+    tournament = Tournament(store, recipes, folds, seed, device, unfinished, log, workers)
     first = max(FIRST_RUNG, math.ceil(FIRST_STEPS / _steps_an_epoch(folds, recipes)))
     winner, reason = tournament.run(first)
     if len(folds) == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from pipeline.metrics.predictions import Predictions
 from pipeline.system.device import choose_device
 from pipeline.system.distributed import processes
 from pipeline.system.memory import keep_freed_memory
+from pipeline.system.threads import one_thread
 from pipeline.train.data.augment import add_noise, change_time, mixup
 from pipeline.train.data.feed import Feed, TensorBatch
 from pipeline.train.data.standardise import standardiser
@@ -26,6 +27,7 @@ from pipeline.train.imbalance import draw_by, of_classes
 from pipeline.train.optimizer import make_optimizer
 from pipeline.train.predict import means_of, predict
 from pipeline.train.recipes.load import Train
+from pipeline.train.threads import StepThreads
 from pipeline.types import Clips
 
 if TYPE_CHECKING:
@@ -76,6 +78,8 @@ class Learner:
     seed : int
     val_clips : int64 array (n,), optional
         Positions of the clips to classify after every epoch.
+    threads : int
+        The most threads of a step on a CPU, see `pipeline.train.threads`; torch has one thread.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Learner:
         *,
         seed: int,
         val_clips: Clips | None = None,
+        threads: int = 1,
     ) -> None:
         keep_freed_memory()  # without it, clearing pages takes a fifth of each step
         self.head, self.store, self.recipe, self.clips = head, store, recipe, clips
@@ -107,6 +112,8 @@ class Learner:
         held = clips if val_clips is None else np.concatenate([clips, val_clips])
         self.feed = Feed(store, self.device, steps=steps, standardise=self.standardise, held=held)
         self.optimizer = make_optimizer(recipe.train, head)
+        alone = self.device.type == "cpu" and self.processes.count == 1
+        self.threads = StepThreads(head, threads if alone else 1)
 
     def epoch(self) -> tuple[float, float]:
         """Train for one pass over the training clips.
@@ -150,17 +157,23 @@ class Learner:
                 features, mask, targets, augment.mixup, rng=self.mixup_rng
             )
         mine, weight = self.processes.own(len(mask))
-        with self.autocast:
-            logits = self.replica(features[mine], mask[mine]).logits
-        logits = logits.float()
-        loss = weight * self.loss(logits, targets[mine], whole=targets)
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss * self.processes.count)  # gradients are averaged later
+
+        def compute() -> tuple[Tensor, Tensor]:
+            with self.autocast:
+                logits = self.replica(features[mine], mask[mine]).logits
+            logits = logits.float()
+            loss = weight * self.loss(logits, targets[mine], whole=targets)
+            self.optimizer.zero_grad()
+            torch.autograd.backward(loss * self.processes.count)  # gradients are averaged later
+            return loss.detach(), logits.detach()
+
+        whole = tuple(mask.shape) == (self.recipe.train.batch_size, self.recipe.data.steps)
+        loss, logits = self.threads.run(compute) if whole else compute()
         if self.recipe.train.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.head.parameters(), self.recipe.train.clip_norm)
         self.optimizer.step()
         mass = weight * targets[mine].gather(1, logits.argmax(dim=1, keepdim=True)).sum()
-        return torch.stack([loss.detach().double() * len(mask), mass.double()])
+        return torch.stack([loss.double() * len(mask), mass.double()])
 
     def predict(self, clips: Clips) -> Predictions:
         """Return predictions on clips, in batches of the recipe's size."""
@@ -200,3 +213,17 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def reproducible(seed: int, device: torch.device) -> Iterator[int]:
+    """Seed torch within the block, with one thread on a CPU; see `pipeline.train.threads`.
+
+    Yields
+    ------
+    int
+        The most threads of a step, for `Learner`.
+    """
+    threads = one_thread() if device.type == "cpu" else nullcontext(1)
+    with threads as most, seeded(seed, device):
+        yield most

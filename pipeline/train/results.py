@@ -125,7 +125,6 @@ def configuration(
             "statistics": moments(store),
             "clips": {part: len(clips) for part, clips in parts.items()},
         },
-        "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "versions": versions,
     }

@@ -14,7 +14,7 @@ Finished runs are skipped, so the same call resumes an interrupted series.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from featstore.errors import InputError
 from featstore.format.files import write_text
 from featstore.json_text import read_object
 from featstore.keys import differences
+from featstore.text import count_of
 from pipeline.metrics.bootstrap import clip_units, intervals, point
 from pipeline.metrics.classification import SCORES
 from pipeline.report.html_seeds import page
@@ -37,9 +38,7 @@ from pipeline.yaml_text import read_yaml
 if TYPE_CHECKING:
     from featstore import Store
     from pipeline.train.recipes.load import Recipe
-
-# Trains one run: store, folder, seed.
-Trainer = Callable[["Store", Path, int], object]
+    from pipeline.train.workers import Trainer
 
 
 def train_all(
@@ -50,6 +49,8 @@ def train_all(
     out: Path,
     trainer: Trainer,
     log: Log,
+    device: str = "auto",
+    workers: int | None = None,
 ) -> Path:
     """Train a recipe on every split with every seed, and write the summary.
 
@@ -63,8 +64,14 @@ def train_all(
     out : Path
         The folder of all runs.
     trainer : callable
-        Takes a store, a folder that does not exist yet and a seed; writes a run.
+        Takes a store, a folder that does not exist yet, a seed and a log; writes a run. It is
+        pickled if several runs are trained at once.
     log : callable
+    device : str
+        That of `trainer`.
+    workers : int, optional
+        Runs at a time, by default see `pipeline.train.workers.runs_at_once`. Those of several
+        are the same as of one.
 
     Returns
     -------
@@ -77,17 +84,22 @@ def train_all(
         If `out` holds something else, if an existing run has another configuration, or from
         `trainer`.
     """
+    from pipeline.train.workers import runs_at_once, train_runs
+
     _check_folder(out)
     planned = [(split, seed, out / folder_of(split, seed)) for split in stores for seed in seeds]
     for split, seed, folder in planned:  # before anything is trained
         if folder.exists():
             _check_same(folder, stores[split], recipe, seed)
-    for number, (split, seed, folder) in enumerate(planned, start=1):
-        log(f"run {number} of {len(planned)}: {folder}")
-        if (folder / "metrics.json").is_file():
-            log("skipped: already trained")
-        else:
-            trainer(stores[split], folder, seed)
+    left = [
+        (stores[split], folder, seed)
+        for split, seed, folder in planned
+        if not (folder / "metrics.json").is_file()
+    ]
+    if len(left) < len(planned):
+        log(f"skipped, already trained: {count_of(len(planned) - len(left), 'run')}")
+    workers = workers or runs_at_once(left, recipe, device)
+    train_runs(left, trainer, workers, log)
     return summarise(out, [folder for _, _, folder in planned])
 
 

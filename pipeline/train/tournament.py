@@ -6,8 +6,10 @@ process resumes where it was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+import math
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,16 @@ from pipeline.metrics.classification import MAIN_SCORES
 from pipeline.report.portfolio import candidate_log
 from pipeline.runs.folder import CHECKPOINT
 from pipeline.system.out_of_memory import is_out_of_memory
+from pipeline.system.processes import call_in_processes
 from pipeline.train.checkpoint import read_checkpoint
 from pipeline.train.epochs import fit
 from pipeline.train.folds import Fold
 from pipeline.train.recipes.load import Recipe
 from pipeline.train.trial import REDUCTION, best_of, learner_of, promoted
-from pipeline.types import Log
+from pipeline.train.workers import OPTION, processes_for
+from pipeline.types import Clips, Log
+
+TRAIN = "pipeline.train.tournament:train_in_worker"
 
 
 class PausedError(Exception):
@@ -80,6 +86,69 @@ class Candidate:
         return curve[best_of(curve, "top1")]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The training of a candidate on one fold, up to an epoch.
+
+    Attributes
+    ----------
+    number : int
+        Of the candidate.
+    store : Store
+    recipe : Recipe
+    train, val : int64 array (n,)
+        Positions of the clips.
+    seed : int
+    device : torch.device
+    checkpoint : Path
+        Where the training is kept, and goes on.
+    until : int
+        The last epoch.
+    """
+
+    number: int
+    store: Store
+    recipe: Recipe
+    train: Clips
+    val: Clips
+    seed: int
+    device: torch.device
+    checkpoint: Path
+    until: int
+
+    @property
+    def steps(self) -> int:
+        """The steps of all epochs."""
+        return self.until * math.ceil(len(self.train) / self.recipe.train.batch_size)
+
+
+def train_until(job: Job) -> list[dict[str, Any]]:
+    """Train a job from where it was; return a row an epoch."""
+    path = job.checkpoint
+    rows = read_checkpoint(path)[1]["history"] if path.exists() else []
+
+    def pause(row: dict[str, Any]) -> None:
+        if row["epoch"] >= job.until:
+            raise PausedError
+
+    if len(rows) < job.until:
+        begun = learner_of(
+            job.store, job.recipe, job.train, job.val, seed=job.seed, device=job.device
+        )
+        with begun as learner, suppress(PausedError):
+            fit(learner, job.val, log=_silent, checkpoint=path, after_epoch=pause)
+        rows = read_checkpoint(path)[1]["history"]
+    return list(rows)
+
+
+def train_in_worker(job: Job) -> int:
+    """Train a job in a worker process; return the number of its candidate."""
+    torch.set_num_threads(1)
+    with suppress(InputError, MemoryError, RuntimeError):  # raised again in the calling process
+        train_until(job)
+    return job.number
+
+
 def learns(recipe: Recipe) -> bool:
     """Tell whether a recipe is trained; the others need no training."""
     from models.heads import HEADS
@@ -89,7 +158,7 @@ def learns(recipe: Recipe) -> bool:
 
 @dataclass(slots=True)
 class Tournament:
-    """Trains the recipes, rung by rung."""
+    """Trains the recipes, rung by rung, in up to `workers` processes; None chooses."""
 
     store: Store
     recipes: Sequence[Recipe]
@@ -98,6 +167,7 @@ class Tournament:
     device: torch.device
     unfinished: Path
     log: Log
+    workers: int | None = 1
     candidates: list[Candidate] = field(default_factory=list)
 
     def run(self, first: int) -> tuple[Candidate, str]:
@@ -125,35 +195,63 @@ class Tournament:
 
     def _rung(self, candidates: Sequence[Candidate], until: int) -> list[Candidate]:
         """Train up to an epoch; return those that did not fail, the best first."""
-        for one in candidates:
-            try:
-                one.histories = [
-                    self._history(one, number, until) for number in range(len(self.folds))
-                ]
-            except (InputError, MemoryError, RuntimeError) as error:
-                if not isinstance(error, InputError) and not is_out_of_memory(error):
-                    raise
-                one.why = str(error)
-            self.log(candidate_log(self._row(one)))
+        with closing(self._trained(candidates, until)) as trained:  # an interrupt ends processes
+            for one in trained:
+                self._note(one, until)
         return self._ranked([one for one in candidates if not one.why])
 
-    def _history(self, one: Candidate, number: int, until: int) -> list[dict[str, Any]]:
-        """Train on one fold up to an epoch, from where it was; return a row an epoch."""
-        path, (train, val) = self.checkpoint(one, number), self.folds[number]
-        rows = read_checkpoint(path)[1]["history"] if path.exists() else []
+    def _note(self, one: Candidate, until: int) -> None:
+        """Train a candidate up to an epoch, unless processes did, and log its scores."""
+        try:
+            one.histories = [
+                train_until(self._job(one, number, until)) for number in range(len(self.folds))
+            ]
+        except (InputError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, InputError) and not is_out_of_memory(error):
+                raise
+            one.why = str(error)
+        self.log(candidate_log(self._row(one)))
 
-        def pause(row: dict[str, Any]) -> None:
-            if row["epoch"] >= until:
-                raise PausedError
+    def _trained(
+        self, candidates: Sequence[Candidate], until: int
+    ) -> Generator[Candidate, None, None]:
+        """Yield the candidates, after processes have trained them if that takes less time.
 
-        if len(rows) < until:
-            begun = learner_of(
-                self.store, one.recipe, train, val, seed=self.seed, device=self.device
-            )
-            with begun as learner, suppress(PausedError):
-                fit(learner, val, log=_silent, checkpoint=path, after_epoch=pause)
-            rows = read_checkpoint(path)[1]["history"]
-        return list(rows)
+        What fails there fails again in this process, which says why.
+        """
+        jobs = [
+            self._job(one, number, until)
+            for one in candidates
+            for number in range(len(self.folds))
+            if one.learns
+        ]
+        workers = self.workers or processes_for(
+            [self.store], self.device, trainings=len(jobs), steps=sum(job.steps for job in jobs)
+        )
+        if min(workers, len(jobs)) < 2:
+            yield from candidates
+            return
+        missing = Counter(job.number for job in jobs)
+        workers = min(workers, len(jobs))
+        with closing(call_in_processes(TRAIN, jobs, workers, option=OPTION)) as finished:
+            for number in finished:
+                missing[number] -= 1
+                if not missing[number]:
+                    yield self.candidates[number]
+
+    def _job(self, one: Candidate, number: int, until: int) -> Job:
+        train, val = self.folds[number]
+        return Job(
+            number=one.number,
+            store=self.store,
+            recipe=one.recipe,
+            train=train,
+            val=val,
+            seed=self.seed,
+            device=self.device,
+            checkpoint=self.checkpoint(one, number),
+            until=until,
+        )
 
     def checkpoint(self, one: Candidate, number: int) -> Path:
         """Return where the training of one fold is kept."""

@@ -22,7 +22,7 @@ from pipeline.train.choose import choose
 from pipeline.train.data.checks import Parts, checked_parts, concerns, other_store
 from pipeline.train.data.standardise import write_training
 from pipeline.train.epochs import Fitted, fit
-from pipeline.train.learner import Learner, device_of, make_head, seeded
+from pipeline.train.learner import Learner, device_of, make_head, reproducible
 from pipeline.train.log import conclusion, introduction, why_stopped
 from pipeline.train.predict import refuse_non_finite
 from pipeline.train.recipes.load import Recipe
@@ -42,6 +42,7 @@ def train(
     baseline: Path | None = None,
     trackers: Sequence[str] = (),
     log: Log = print,
+    workers: int | None = 1,
 ) -> Path:
     """Train a head and write a run folder.
 
@@ -57,9 +58,8 @@ def train(
         The run folder; must not exist, or be empty. An interrupted training of the same
         configuration resumes from its last epoch, and ends with the same weights.
     seed : int
-        On the CPU the same store, recipe, seed, machine and number of threads give the same
-        weights, bit for bit. On a GPU they may differ, since cuDNN's recurrent kernels are not
-        deterministic by default.
+        On the CPU the same store, recipe, seed and machine give the same weights, bit for bit. On a
+        GPU they may differ, since cuDNN's recurrent kernels are not deterministic by default.
     device : str
         ``auto`` uses a GPU if there is one; other values are torch device names.
     baseline : Path, optional
@@ -68,6 +68,9 @@ def train(
         Of `pipeline.train.tracking.TRACKERS`: who gets the scores of every epoch.
     log : callable
         Takes one line at a time.
+    workers : int, optional
+        Processes that train the recipes of a portfolio, with the same results; None chooses. With
+        several, the calling program needs ``if __name__ == "__main__":``.
 
     Returns
     -------
@@ -96,7 +99,14 @@ def train(
         if isinstance(recipe, Portfolio):
             unfinished = folder.parent
             recipe, chosen = choose(
-                store, recipe, parts, seed=seed, device=where, unfinished=unfinished, log=log
+                store,
+                recipe,
+                parts,
+                seed=seed,
+                device=where,
+                unfinished=unfinished,
+                log=log,
+                workers=workers,
             )
             parts = checked_parts(store, recipe)
             config = configuration(store, recipe, parts, seed=seed, device=where) | {
@@ -107,9 +117,11 @@ def train(
         names = trackers if group.first else ()
         with (
             tracking(names, folder, config, log, name=out.name) as tracked,
-            seeded(seed, where),
+            reproducible(seed, where) as threads,
         ):
-            _train(store, recipe, parts, folder, config, given, started, where, tracked, log)
+            _train(
+                store, recipe, parts, folder, config, given, started, where, threads, tracked, log
+            )
     group.meet()  # the run is finished for all processes
     return out
 
@@ -123,6 +135,7 @@ def _train(
     given: dict[str, Any],
     started: float,
     where: torch.device,
+    threads: int,
     tracked: Tracking,
     log: Log,
 ) -> None:
@@ -136,7 +149,13 @@ def _train(
     for line in said + other_store(given["baseline"], store):
         log(line)
     learner = Learner(
-        head, store, recipe, parts["train"], seed=given["seed"], val_clips=parts["val"]
+        head,
+        store,
+        recipe,
+        parts["train"],
+        seed=given["seed"],
+        val_clips=parts["val"],
+        threads=threads,
     )
     checkpoint = folder.with_name(CHECKPOINT)
     fitted = fit(learner, parts["val"], log=log, checkpoint=checkpoint, after_epoch=tracked.epoch)

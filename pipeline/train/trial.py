@@ -22,7 +22,7 @@ from featstore.format.rows import MappedRows
 from pipeline.system.out_of_memory import is_out_of_memory
 from pipeline.train.data.feed import Feed
 from pipeline.train.epochs import fit
-from pipeline.train.learner import Learner, device_of, make_head, seeded
+from pipeline.train.learner import Learner, device_of, make_head, reproducible
 from pipeline.train.recipes.load import Recipe, recipe_of
 from pipeline.types import Clips
 
@@ -195,9 +195,9 @@ def learner_of(
     store: Store, recipe: Recipe, train: Clips, val: Clips, *, seed: int, device: torch.device
 ) -> Iterator[Learner]:
     """Give a learner as every training of this recipe and seed begins with."""
-    with seeded(seed, device):
+    with reproducible(seed, device) as threads:
         head = make_head(store, recipe).to(device)
-        yield Learner(head, store, recipe, train, seed=seed, val_clips=val)
+        yield Learner(head, store, recipe, train, seed=seed, val_clips=val, threads=threads)
 
 
 # Dropout draws from torch's generator, which the whole process shares.

@@ -73,6 +73,14 @@ class Head(_Section):
     kind: str = "recurrent"
     num_classes: PositiveInt | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the values: the classes of heads are made when they are needed."""
+        return _head_of, (self.model_dump(),)
+
+
+def _head_of(values: dict[str, Any]) -> Head:
+    return head_section(values["kind"]).model_validate(values)
+
 
 @cache
 def head_section(kind: str) -> type[Head]:

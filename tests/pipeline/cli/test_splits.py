@@ -82,7 +82,7 @@ def test_splits_by_the_store_of_another_split() -> None:
     assert result.exit_code == 0, result.output
     assert titles("o/store") == {f"split{n}-seed3": f"data clips split {n}" for n in (0, 1)}
     again = train("--store", one, "--splits", "0,1", "--seed", "3", "--out", "o/store")
-    assert again.stdout.count("already trained") == 2
+    assert "skipped, already trained: 2 runs" in again.stdout
     report = CliRunner().invoke(main, ["report", "o/store"])
     assert report.stdout == Path("o/store/report.md").read_text("utf-8") + "\n"
 

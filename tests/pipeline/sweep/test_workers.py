@@ -17,9 +17,9 @@ import pytest
 import featstore
 from featstore.errors import InputError
 from pipeline.sweep import Space, load_space, sweep
-from pipeline.sweep import workers as workers_module
 from pipeline.sweep.study import open_study, ranked
 from pipeline.sweep.workers import in_processes
+from pipeline.system import processes
 from pipeline.system.processes import worker_processes
 from pipeline.train.trial import Task, call, run
 from tests.fakes import ordered_store
@@ -175,7 +175,7 @@ def test_an_interrupt_ends_the_workers_at_once(tmp_path: Path, monkeypatch, at: 
         raise KeyboardInterrupt
 
     if at == "a wait":
-        monkeypatch.setattr(workers_module, "wait", interrupted)
+        monkeypatch.setattr(processes, "wait", interrupted)
         store = cast(featstore.Store, tmp_path)  # only pickled
         with pytest.raises(KeyboardInterrupt):
             list(in_processes([cast(Task, None)] * 2, store, 2))
@@ -211,4 +211,4 @@ def test_dask_workers_make_the_same_trials(
     for row in found:
         recipe = space.recipe(row.values).model_dump()
         expected = run(on_disk, task_of(on_disk, space, recipe=recipe, seed=0)).scores
-        assert row.scores == pytest.approx(expected, abs=0.05)  # of another number of threads
+        assert row.scores == expected

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+import featstore
 from featstore import InputError
 from pipeline.runs.files import read_config, read_metrics
 from pipeline.runs.folder import unfinished_of
@@ -16,6 +17,7 @@ from pipeline.train.recipes.load import load_recipe
 from pipeline.train.recipes.portfolio import Portfolio, load_recipes
 from pipeline.train.train import train
 from tests.fakes import FakeStore, ordered_store
+from tests.sweeps import saved
 from tests.training import quiet
 
 NEAREST = ("nearest_class_mean", "nearest_neighbours")
@@ -118,6 +120,28 @@ def test_test_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Learner, "predict", spy)
     train(store, portfolio("nearest_class_mean", "mlp", "linear"), out=tmp_path / "run", log=quiet)
     assert (sum(looks), looks[-1]) == (1, True)
+
+
+def test_several_processes_choose_as_one_does(tmp_path: Path) -> None:
+    store = featstore.open(saved(tmp_path / "store.zarr", ordered_store(90)))
+    diverges = load_recipe("tcn", ["train.epochs=2", "train.lr=1e30", "train.clip_norm=null"])
+    recipes = (*portfolio("nearest_class_mean", "linear", "mlp").recipes, diverges)
+    one, two = (
+        train(
+            store,
+            Portfolio(recipes),
+            out=tmp_path / str(workers),
+            device="cpu",
+            workers=workers,
+            log=quiet,
+        )
+        for workers in (1, 2)
+    )
+    candidates = [read_metrics(run)["portfolio"]["candidates"] for run in (one, two)]
+    assert candidates[0] == candidates[1]
+    assert "nan" in candidates[0][-1]["failed"]
+    for name in ("weights.safetensors", "predictions.csv", "config.yaml"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
 @pytest.mark.parametrize("few", [0, 1000])

@@ -14,6 +14,7 @@ from pipeline.runs.files import read_metrics, read_predictions, write_json
 from pipeline.train.recipes.load import Recipe, load_recipe
 from pipeline.train.seeds import folder_of, is_summary, read_summary, summarise, train_all
 from pipeline.train.train import train
+from pipeline.types import Log
 from tests.fakes import FakeStore, ordered_store
 from tests.pipeline.report.test_html import text_of
 
@@ -41,9 +42,9 @@ class Trained(list):
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
 
-    def __call__(self, store: FakeStore, folder: Path, seed: int) -> None:
+    def __call__(self, store: FakeStore, folder: Path, seed: int, log: Log) -> None:
         self.append(folder.name)
-        train(store, self.recipe, out=folder, seed=seed, log=lambda line: None)
+        train(store, self.recipe, out=folder, seed=seed, log=log)
 
 
 def sweep(out: Path, *, seeds: range = range(2), recipe: Recipe | None = None) -> list[str]:
