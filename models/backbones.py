@@ -69,9 +69,9 @@ class Backbone(nn.Module):
             if parameters[name].shape != kept[name].shape
         ]
         problems = (
-            _listed("missing", missing),
-            _listed("unknown", extra),
-            _listed("other shape", shapes),
+            listed("missing", missing),
+            listed("unknown", extra),
+            listed("other shape", shapes),
         )
         if any(problems):
             raise ValueError("; ".join(problem for problem in problems if problem))
@@ -128,7 +128,7 @@ def to_single_channel(backbone: Backbone) -> Backbone:
     torch.Size([2, 512])
     """
     name = _input_convolution(backbone.network)
-    if name is None:
+    if name is None or getattr(backbone.network, "own_channels", False):
         return backbone
     network = copy.deepcopy(backbone.network)
     layer: Any = network.get_submodule(name)
@@ -166,6 +166,8 @@ def fold_batch_norm(backbone: Backbone) -> Backbone:
 
 def _batch_norms(network: nn.Module) -> list[tuple[str, str]]:
     """Return the names of each convolution that feeds only a batch norm, and of that norm."""
+    if not any(isinstance(module, BatchNorm) for module in network.modules()):
+        return []
     try:
         nodes = list(_Tracer().trace(network).nodes)
     except Exception:  # input-dependent control flow; tracing raises errors of many types
@@ -266,7 +268,8 @@ def _counters(parameters: Mapping[str, Tensor]) -> set[str]:
     return {name for name in parameters if name.endswith("num_batches_tracked")}
 
 
-def _listed(title: str, names: list[str], most: int = 8) -> str:
+def listed(title: str, names: list[str], most: int = 8) -> str:
+    """Return how many names there are, and the first of them; nothing if there are none."""
     if not names:
         return ""
     more = f" and {len(names) - most} more" if len(names) > most else ""

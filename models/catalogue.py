@@ -32,6 +32,10 @@ class BackboneSpec:
         The required frame size and number of frames; None if they are free.
     min_size, min_window : int
         The smallest allowed frame size and number of frames.
+    places : str
+        The layer with vectors of places, before they are pooled.
+    layout : {"first", "last", "tokens"}
+        Where that layer has the channels; or tokens, a class token first.
     """
 
     name: str
@@ -43,15 +47,20 @@ class BackboneSpec:
     window: int | None = None
     min_size: int = 1
     min_window: int = 1
+    places: str = "features"
+    layout: Literal["first", "last", "tokens"] = "first"
 
 
 _SPECS = (
-    BackboneSpec("resnet18", "fc", 512, {"IMAGENET1K_V1": "resnet18-f37072fd.pth"}),
+    BackboneSpec(
+        "resnet18", "fc", 512, {"IMAGENET1K_V1": "resnet18-f37072fd.pth"}, places="layer4"
+    ),
     BackboneSpec(
         "resnet50",
         "fc",
         2048,
         {"IMAGENET1K_V1": "resnet50-0676ba61.pth", "IMAGENET1K_V2": "resnet50-11ad3fa6.pth"},
+        places="layer4",
     ),
     BackboneSpec(
         "mobilenet_v2",
@@ -98,7 +107,13 @@ _SPECS = (
         min_size=32,
     ),
     BackboneSpec(
-        "vit_b_16", "heads.head", 768, {"IMAGENET1K_V1": "vit_b_16-c867db91.pth"}, size=224
+        "vit_b_16",
+        "heads.head",
+        768,
+        {"IMAGENET1K_V1": "vit_b_16-c867db91.pth"},
+        size=224,
+        places="encoder",
+        layout="tokens",
     ),
     BackboneSpec(
         "regnet_y_400mf",
@@ -108,11 +123,31 @@ _SPECS = (
             "IMAGENET1K_V1": "regnet_y_400mf-c65dace8.pth",
             "IMAGENET1K_V2": "regnet_y_400mf-e6988f5f.pth",
         },
+        places="trunk_output",
     ),
-    BackboneSpec("r3d_18", "fc", 512, {"KINETICS400_V1": "r3d_18-b3b3357e.pth"}, kind="video"),
-    BackboneSpec("mc3_18", "fc", 512, {"KINETICS400_V1": "mc3_18-a90a0ba3.pth"}, kind="video"),
     BackboneSpec(
-        "r2plus1d_18", "fc", 512, {"KINETICS400_V1": "r2plus1d_18-91a641e6.pth"}, kind="video"
+        "r3d_18",
+        "fc",
+        512,
+        {"KINETICS400_V1": "r3d_18-b3b3357e.pth"},
+        kind="video",
+        places="layer4",
+    ),
+    BackboneSpec(
+        "mc3_18",
+        "fc",
+        512,
+        {"KINETICS400_V1": "mc3_18-a90a0ba3.pth"},
+        kind="video",
+        places="layer4",
+    ),
+    BackboneSpec(
+        "r2plus1d_18",
+        "fc",
+        512,
+        {"KINETICS400_V1": "r2plus1d_18-91a641e6.pth"},
+        kind="video",
+        places="layer4",
     ),
     BackboneSpec(
         "s3d",
@@ -133,9 +168,17 @@ _SPECS = (
         kind="video",
         size=224,
         window=16,
+        places="norm",
+        layout="tokens",
     ),
     BackboneSpec(
-        "swin3d_t", "head", 768, {"KINETICS400_V1": "swin3d_t-7615ae03.pth"}, kind="video"
+        "swin3d_t",
+        "head",
+        768,
+        {"KINETICS400_V1": "swin3d_t-7615ae03.pth"},
+        kind="video",
+        places="norm",
+        layout="last",
     ),
 )
 

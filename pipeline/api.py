@@ -14,6 +14,7 @@ from pipeline.types import Log
 
 if TYPE_CHECKING:
     from featstore.reading.store import Store
+    from pipeline.build.plan.options import BuildOptions
     from pipeline.build.repeat import Answer
     from pipeline.runs.compare import Difference
 
@@ -65,12 +66,10 @@ def build(
     ------
     FeatstoreError
     """
-    from featstore.format.files import is_remote
     from featstore.format.opening import read_attributes
     from featstore.manage.catalogue import remember_last
     from pipeline.build import build as stage
     from pipeline.build.plan.build_plan import cache_of, plan_build
-    from pipeline.build.plan.request import build_options
     from pipeline.build.repeat import find_answer, keep_answer, request_of
     from pipeline.build.summary import caveats, describe, dry_run_table, failures, timing_table
     from pipeline.build.why import differs_from
@@ -79,13 +78,7 @@ def build(
     from pipeline.video.journal import keep_journal
 
     keep_freed_memory()
-    asked = dict(asked)
-    place = asked.pop("store", None)
-    if is_remote(place):
-        asked["bucket"] = place
-    elif place:
-        asked["store"] = Path(place)
-    options = build_options(asked)
+    options = _options(asked)
     with (
         closing(cache_of(options.store)) as cache,
         Cluster(dask, log) if dask else nullcontext() as cluster,
@@ -113,6 +106,73 @@ def build(
     for line in failures(read_attributes(plan.path)):
         log(line)
     return Built(plan.path, plan.shown_path, plan.key, known, untrained)
+
+
+def build_several(
+    several: Sequence[Mapping[str, Any]],
+    *,
+    log: Log,
+    dask: str | None = None,
+    dry_run: bool = False,
+) -> list[Built]:
+    """Build a store for each of several sets of options, with one decode where that is possible.
+
+    Parameters
+    ----------
+    several : sequence of mapping
+        As for `build`; they differ in the backbone.
+    log, dask, dry_run
+        See `build`.
+
+    Raises
+    ------
+    FeatstoreError
+    """
+    if not dask and not dry_run:
+        _build_together(several, log)
+    return [build(asked, log=log, dask=dask, dry_run=dry_run) for asked in several]
+
+
+def _build_together(several: Sequence[Mapping[str, Any]], log: Log) -> None:
+    """Build those stores that are missing and can share a decode."""
+    from pipeline.build.plan.build_plan import cache_of, plan_build
+    from pipeline.build.summary import timing_table
+    from pipeline.build.together import build_together, share_decode
+    from pipeline.system.memory import keep_freed_memory
+    from pipeline.video.journal import keep_journal
+
+    keep_freed_memory()
+    each = [_options(asked) for asked in several]
+    if any(options.repair or options.retry_failed or options.bucket for options in each):
+        return
+    with closing(cache_of(each[0].store)) as cache, keep_journal(cache.journals, log):
+        plans = {
+            plan.key: plan
+            for plan in (plan_build(options, cache, log) for options in each)
+            if plan.existing is None
+        }
+        missing = list(plans.values())
+        if len(missing) < 2:
+            return
+        if not share_decode(missing):
+            log("the backbones take other frames or windows, so each decodes for itself")
+            return
+        for plan, seconds in zip(missing, build_together(missing, cache, log), strict=True):
+            log(f"{plan.options.backbone}: {timing_table(plan, seconds)}")
+
+
+def _options(asked: Mapping[str, Any]) -> BuildOptions:
+    """Return the options of a build, whose ``store`` may be a URL."""
+    from featstore.format.files import is_remote
+    from pipeline.build.plan.request import build_options
+
+    asked = dict(asked)
+    place = asked.pop("store", None)
+    if is_remote(place):
+        asked["bucket"] = place
+    elif place:
+        asked["store"] = Path(place)
+    return build_options(asked)
 
 
 def _already_built(answer: Answer, log: Log) -> Built:

@@ -30,7 +30,7 @@ def _found() -> Iterator[tuple[str, type[Head]]]:
 HEADS: dict[str, type[Head]] = dict(_found())
 
 
-def build_head(kind: str, features: int, classes: int, **options: Any) -> Head:
+def build_head(kind: str, features: int, classes: int, *, places: int = 1, **options: Any) -> Head:
     """Return a new head of a kind.
 
     Parameters
@@ -39,6 +39,9 @@ def build_head(kind: str, features: int, classes: int, **options: Any) -> Head:
         A key of `HEADS`.
     features, classes : int
         Length of a step's vector, number of classes.
+    places : int
+        Vectors of one length that a step's vector is made of. Heads that do not attend to places
+        take it as one vector.
     **options
         Passed to the head's class.
 
@@ -49,4 +52,6 @@ def build_head(kind: str, features: int, classes: int, **options: Any) -> Head:
     """
     if kind not in HEADS:
         raise ValueError(f"head {kind!r} is unknown; choose from {', '.join(HEADS)}")
+    if HEADS[kind].attends_to_places:
+        options["places"] = places
     return HEADS[kind](features, classes, **options)

@@ -39,9 +39,12 @@ class Head(nn.Module):
     ----------
     learns : bool
         Whether it is trained by gradients; if not, `remember` takes the training clips once.
+    attends_to_places : bool
+        Whether it takes ``places``, the vectors that a step's vector is made of.
     """
 
     learns = True
+    attends_to_places = False
 
     def remember(self, pooled: Tensor, labels: Tensor) -> None:
         """Take the training clips, averaged over time (n, D), and their labels (n,)."""

@@ -82,11 +82,14 @@ _loaded: dict[Extraction, tuple[Forward, dict[str, Any]]] = {}
 _extractors: dict[str, Extractor] = {}
 
 
-def describe(extraction: Extraction) -> tuple[Extraction, dict[str, Any], int]:
-    """Return the extraction with its batch size, the numerics, and the length of features."""
+def describe(extraction: Extraction) -> tuple[Extraction, dict[str, Any], int, int]:
+    """Return the extraction with its batch size, the numerics, and the length of features.
+
+    Last comes the number of vectors that a feature is made of.
+    """
     with _one_at_a_time:
         forward, numerics = _load(extraction)
-    return forward.extraction, numerics, forward.dim
+    return forward.extraction, numerics, forward.dim, forward.places
 
 
 def compute(task: tuple[Job, UnitWork, dict[int, Video]]) -> Computed:

@@ -27,8 +27,8 @@ class Executor(Protocol):
 
     Attributes
     ----------
-    dim : int
-        Length of a feature vector.
+    dim, places : int
+        Length of a feature vector, and the vectors that it is made of.
     seconds : dict of str to float
         By stage.
     facts : dict
@@ -36,6 +36,7 @@ class Executor(Protocol):
     """
 
     dim: int
+    places: int
     seconds: dict[str, float]
     facts: dict[str, Any]
 
@@ -75,7 +76,7 @@ class LocalExecutor:
 
         self._videos = plan.videos
         self._forward = load_forward(plan.extraction)
-        self.dim = self._forward.dim
+        self.dim, self.places = self._forward.dim, self._forward.places
         self.seconds: dict[str, float] = {}
         self.facts: dict[str, Any] = {}
 
@@ -83,9 +84,9 @@ class LocalExecutor:
         """Take the statistics that pixels are normalised with; return the numerics."""
         from pipeline.build.extract.extractor import Extractor
 
-        self._extractor = Extractor(self._forward, self._videos, statistics)
-        self.seconds = self._extractor.timings.seconds
-        return self._forward.numerics | self._extractor.depends_on_place()
+        self.extractor = Extractor(self._forward, self._videos, statistics)
+        self.seconds = self.extractor.timings.seconds
+        return self._forward.numerics | self.extractor.depends_on_place()
 
     def write(
         self,
@@ -96,14 +97,14 @@ class LocalExecutor:
     ) -> Iterator[Written]:
         """Compute units in order and write their chunks."""
         layout, codec = contents.layout, contents.codec
-        computed = self._extractor.units([work.segments for work in works], tick)
+        computed = self.extractor.units([work.segments for work in works], tick)
         for work, unit_rows in zip(works, computed, strict=True):
             since = time.perf_counter()
             rows = work.assemble(unit_rows.rows, layout.dim)
             commit = write_unit(writer.files, work.number, rows, layout.chunk_rows, codec)
-            self._extractor.timings.add("write", since)
+            self.extractor.timings.add("write", since)
             yield Written(work.number, commit, unit_rows.failed)
-        self.facts = self._extractor.facts()
+        self.facts = self.extractor.facts()
 
 
 class DaskExecutor:
@@ -115,13 +116,13 @@ class DaskExecutor:
             weights = replace(weights, path=path.absolute())
         self._videos, self._cluster = plan.videos, cluster
         self._allow_mixed = plan.options.allow_mixed_numerics
-        self._extraction, self._numerics, self.dim = cluster.call(
+        self._extraction, self._numerics, self.dim, self.places = cluster.call(
             "pipeline.build.dask_worker:describe", replace(plan.extraction, weights=weights)
         )
         # All load the model now, and whoever computes otherwise is known before the first unit.
         others = cluster.everywhere("pipeline.build.dask_worker:describe", self._extraction)
         if not self._allow_mixed:
-            for _, numerics, _ in others:
+            for _, numerics, *_ in others:
                 _check_same(differences(self._numerics, numerics))
         self.seconds: dict[str, float] = {}
         self.facts: dict[str, Any] = {}

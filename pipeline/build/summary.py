@@ -12,6 +12,7 @@ from featstore.manage.provenance import read_provenance
 from featstore.text import human_size, visible
 from featstore.writing.destinations import store_bytes
 from models.catalogue import BACKBONES
+from models.feature_kinds import POOLED
 from pipeline.build.extract.timings import BESIDE, bottleneck
 from pipeline.build.plan.build_plan import BuildPlan
 from pipeline.build.plan.clips import counts
@@ -82,7 +83,8 @@ def describe(plan: BuildPlan, *, weights: bool = True) -> Iterator[str]:
     if options.decoder != "pyav":
         yield f"decoder {options.decoder}: {UNNOTICED}"
     if weights:
-        yield f"backbone {options.backbone}, {plan.weights}"
+        kind = "" if options.features == POOLED else f", features {options.features}"
+        yield f"backbone {options.backbone}, {plan.weights}{kind}"
     seen = next(video for video in plan.videos if not video.unreadable)
     if pixels.mode == "rgb" and looks_grey(seen.path, seen.index):
         yield f"{seen.path} has no colour; --pixels luma reads infrared as it is."
@@ -134,7 +136,12 @@ def dry_run_table(plan: BuildPlan) -> str:
     spec = BACKBONES.get(options.backbone)
     inputs, _ = plan.inputs()
     steps = sum(map(len, inputs))
-    dim = spec.dim if spec else _timm_dim(plan)
+    if spec and options.features == POOLED:
+        dim = spec.dim
+    else:
+        from pipeline.build.extract.backbone import planned_dim
+
+        dim = planned_dim(plan.extraction)
     folder = options.store if options.store.is_dir() else options.store.absolute().parent
     return table(
         [
@@ -146,16 +153,6 @@ def dry_run_table(plan: BuildPlan) -> str:
             ["built", "yes" if plan.built else "no"],
         ]
     )
-
-
-def _timm_dim(plan: BuildPlan) -> int:
-    import torch
-
-    from pipeline.build.extract.backbone import batch_shape, feature_dim, load_backbone
-
-    device = torch.device("cpu")
-    backbone = load_backbone(plan.options.backbone, plan.weights)
-    return feature_dim(backbone, batch_shape(plan.extraction, device), device)
 
 
 def timing_table(plan: BuildPlan, seconds: dict[str, float]) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from featstore.errors import InputError
 from featstore.format.codecs import COMPRESSIONS
 from featstore.writing.destinations import SUFFIX_OF
 from pipeline.build.plan.request import build_options
@@ -28,6 +31,7 @@ from pipeline.cli.help import as_json, command
 from pipeline.cli.terminal import log_for, say, say_json
 
 if TYPE_CHECKING:
+    from pipeline.api import Built
     from pipeline.build.why import Work
 
 RENAMED = OLD_STORE | OLD_SPLITS
@@ -39,10 +43,11 @@ RENAMED = OLD_STORE | OLD_SPLITS
         "featstore build --split 0",
         "featstore build --source table --data clips.csv --folds 5 --fold 0",
         "featstore build --source folders --data ucf --backbone mobilenet_v2 --fps 15",
+        "featstore build --backbone resnet18 --backbone mobilenet_v2",
         "featstore build --source table --help",
     ),
 )
-@feature_flags
+@partial(feature_flags, several=True)
 @PLACE
 @write("--format", type=click.Choice(tuple(SUFFIX_OF)), help=text("Format of the store.", "format"))
 @write(
@@ -63,22 +68,71 @@ RENAMED = OLD_STORE | OLD_SPLITS
 @MIXED_NUMERICS
 @how_to_run("--dry-run", is_flag=True, help="Show what would be done, and stop.")
 @as_json
-def build(dask: str | None, dry_run: bool, as_json: bool, **given: Any) -> None:
+def build(
+    dask: str | None,
+    dry_run: bool,
+    as_json: bool,
+    backbone: tuple[str, ...],
+    weights: tuple[str, ...],
+    **given: Any,
+) -> None:
     """Extract the features of annotated clips into a store.
 
     Without flags it builds Drive&Act under data/driveact: view kinect_ir, split 0, 5 frames per
     second, resnet18. The last line is the store's path and key. An existing store is not built
     again. An interrupted build resumes when the same command runs again.
+
+    Several backbones, each with its weights, decode videos once, and each gets a store. The last
+    lines are those stores, in the same order.
     """
     from pipeline import api
 
-    built = api.build(given, log=log_for(as_json), dask=dask, dry_run=dry_run)
-    if as_json:
-        shown = {"path": built.shown, "key": built.key}
-        facts = {"subjects_known": built.subjects_known, "untrained": built.untrained}
-        say_json({**shown, **facts})
+    several = [{**given, **pair} for pair in _backbones(backbone, weights)]
+    log = log_for(as_json)
+    if len(several) == 1:
+        stores = [api.build(several[0], log=log, dask=dask, dry_run=dry_run)]
     else:
+        stores = api.build_several(several, log=log, dask=dask, dry_run=dry_run)
+    if as_json:
+        facts = [_facts(built) for built in stores]
+        say_json(facts[0] if len(facts) == 1 else {"stores": facts})
+        return
+    for built in stores:
         say(built.dry_run or f"{built.shown} {built.key}")
+
+
+def _facts(built: Built) -> dict[str, Any]:
+    return {
+        "path": built.shown,
+        "key": built.key,
+        "subjects_known": built.subjects_known,
+        "untrained": built.untrained,
+    }
+
+
+def _backbones(backbones: tuple[str, ...], weights: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the options that backbones differ in, one entry for each.
+
+    Raises
+    ------
+    InputError
+        If there are not as many weights as backbones.
+    """
+    if len(backbones) < 2:
+        weights = weights[-1:]  # the last one counts, as for other flags
+    if len(weights) > 1 and len(weights) != len(backbones):
+        raise InputError(
+            f"--weights is given {len(weights)} times, and --backbone {len(backbones)} times; give "
+            "one for each, in the same order."
+        )
+    if len(weights) == 1 and len(backbones) > 1 and Path(weights[0]).suffix:
+        raise InputError(f"--weights is {weights[0]} for {len(backbones)} backbones; repeat it.")
+    count = max(1, len(backbones))
+    files = weights if len(weights) == count else (weights or (None,)) * count
+    return [
+        {"backbone": name, "weights": file}
+        for name, file in zip(backbones or (None,), files, strict=True)
+    ]
 
 
 @command(

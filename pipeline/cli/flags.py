@@ -13,7 +13,7 @@ import click
 from featstore.format.codecs import DTYPES
 from featstore.manage.catalogue import DEFAULT_STORE_ROOT
 from models.catalogue import BACKBONES
-from pipeline.build.plan.options import BATCH_SIZES, BuildOptions, Fit
+from pipeline.build.plan.options import BATCH_SIZES, BuildOptions, Resample
 from pipeline.build.plan.request import DEFAULT_SOURCE, EVERY_FRAME
 from pipeline.cli.help import (
     BACKBONE,
@@ -118,6 +118,26 @@ MIXED_NUMERICS = how_to_run(
     "bits may differ.",
 )
 
+BACKBONE_FLAGS: tuple[tuple[str, str], ...] = (
+    (
+        "--backbone",
+        text(
+            f"{', '.join(BACKBONES)}, timm:NAME, or hf:FOLDER (a model of "
+            "transformers, which decides size, fit, resample, normalise and window "
+            "unless they are given).",
+            "backbone",
+        ),
+    ),
+    (
+        "--weights",
+        text(
+            "A .safetensors or .pth file, `default` or the name of torchvision's "
+            "weights (downloaded), or random[:SEED].",
+            "weights",
+        ),
+    ),
+)
+
 FEATURE_FLAGS = (
     read("--like", metavar="RUN|STORE",
          help="Take everything that decides features, and the classes, from a run or a store. A "
@@ -130,8 +150,11 @@ FEATURE_FLAGS = (
     pixels("--pixels", type=click.Choice(get_args(PixelMode)),
            help="luma suits infrared.  [default: as the source advises, else rgb]"),
     pixels("--size", type=int, help=text("Side of the backbone's input, in pixels.", "size")),
-    pixels("--fit", type=click.Choice(get_args(Fit)),
-           help=text("How a frame becomes a square.", "fit")),
+    pixels("--fit", metavar="squash|crop|crop:EDGE|pad",
+           help=text("How a frame becomes a square; crop:256 resizes the shorter side to 256 and "
+                     "crops the centre.", "fit")),
+    pixels("--resample", type=click.Choice(get_args(Resample)),
+           help=text("How frames are resized, both with antialiasing.", "resample")),
     pixels("--fps", type=FrameRate(),
            help=f"Frames sampled per second, or `{EVERY_FRAME}`.  [default: as the source advises, "
            f"else {EVERY_FRAME}]"),
@@ -141,10 +164,9 @@ FEATURE_FLAGS = (
     pixels("--decoder", type=click.Choice(list(DECODERS)),
            help=text("torchcodec:cuda decodes RGB on a GPU. It does not notice damaged frames.",
                      "decoder")),
-    backbone("--backbone", help=text(f"{', '.join(BACKBONES)} or timm:NAME.", "backbone")),
-    backbone("--weights",
-             help=text("A .safetensors or .pth file, `default` or the name of torchvision's "
-                       "weights (downloaded), or random[:SEED].", "weights")),
+    backbone("--features", metavar="pooled|cls|mean|grid:N|tokens",
+             help=text("What a step is: what the classifier takes; the class token; the mean over "
+                       "all places; the means of N x N parts; or all places.", "features")),
     backbone("--window", type=int,
              help=text("Frames in one step of a video backbone.", "window")),
     backbone("--hop", type=int,
@@ -188,9 +210,13 @@ NO_CHECK = read("--no-check", is_flag=True, help="Do not compare features with t
 SEED = click.IntRange(0, LAST_SEED)
 
 
-def feature_flags(function: Function, /) -> Function:
-    """Add the flags that decide what is extracted from what."""
-    for flag in reversed((*source_flags(), *FEATURE_FLAGS)):
+def feature_flags(function: Function, /, *, several: bool = False) -> Function:
+    """Add the flags that decide what is extracted from what, by one backbone or several."""
+    backbones = [
+        backbone(name, multiple=several, default=() if several else None, help=meaning)
+        for name, meaning in BACKBONE_FLAGS
+    ]
+    for flag in reversed((*source_flags(), *backbones, *FEATURE_FLAGS)):
         function = flag(function)
     return function
 

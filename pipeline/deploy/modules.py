@@ -12,8 +12,10 @@ from torch.nn import functional
 from featstore.reading.stream import resampled
 from models.backbones import Backbone, fold_batch_norm, to_single_channel
 from models.heads import Head
+from models.places import with_features
 from pipeline.build.extract.backbone import load_backbone
-from pipeline.build.plan.options import Fit
+from pipeline.build.plan.fit import fitted_size
+from pipeline.build.plan.options import Resample
 from pipeline.build.plan.sampling import windows
 from pipeline.predict.trained import Trained
 from pipeline.train.data.standardise import FLOOR, of_sums, prior_sums
@@ -122,9 +124,10 @@ class WholeModel(nn.Module):
         extraction = trained.first.forward.extraction
         self.head, self.backbone = head, plain_backbone(trained)
         self.form, self.fit, self.size = form, extraction.fit, extraction.size
-        tall, wide = fitted_size(form, self.size, self.fit)
-        self.register_buffer("down", resizing(form.height, tall))
-        self.register_buffer("across", resizing(form.width, wide))
+        self.bicubic = extraction.resample == "bicubic"
+        tall, wide = fitted_size(form.height, form.width, self.size, self.fit)
+        self.register_buffer("down", resizing(form.height, tall, extraction.resample))
+        self.register_buffer("across", resizing(form.width, wide, extraction.resample))
         frames = np.arange(form.frames)
         inputs = windows(frames, *trained.first.window) if trained.first.window else frames[:, None]
         self.register_buffer("steps", torch.from_numpy(inputs))
@@ -140,8 +143,10 @@ class WholeModel(nn.Module):
         values = frames.float().clamp(form.offset, form.offset + form.span)
         values = values.unsqueeze(1) if form.channels == 1 else values.permute(0, 3, 1, 2)
         values = self.down @ values @ self.across.T
+        if self.bicubic:
+            values = values.clamp(form.offset, form.offset + form.span)
         tall, wide = values.shape[-2:]
-        if self.fit == "crop":
+        if self.fit.startswith("crop"):
             top, left = (tall - self.size) // 2, (wide - self.size) // 2
             values = values[..., top : top + self.size, left : left + self.size]
         values = (values - self.centre) / self.spread
@@ -158,32 +163,17 @@ class WholeModel(nn.Module):
 def plain_backbone(trained: Trained) -> Backbone:
     """Return the run's backbone with plain layers alone, which exporters know."""
     extraction = trained.first.forward.extraction
-    backbone = load_backbone(extraction.backbone, extraction.weights)
+    backbone = load_backbone(extraction.backbone, extraction.weights, extraction.architecture)
     if extraction.pixels.mode == "luma" and len(extraction.normalise.mean) <= 1:
         backbone = to_single_channel(backbone)
-    return fold_batch_norm(backbone)
+    backbone = fold_batch_norm(backbone)
+    return with_features(backbone, extraction.backbone, extraction.features)
 
 
-def fitted_size(form: FrameFormat, size: int, fit: Fit) -> tuple[int, int]:
-    """Return height and width after resizing; see `pipeline.build.extract.preprocess.fit_square`.
-
-    Examples
-    --------
-    >>> form = FrameFormat(1, 48, 64, 1, 0, 255)
-    >>> fitted_size(form, 32, "squash"), fitted_size(form, 32, "crop"), fitted_size(form, 32, "pad")
-    ((32, 32), (32, 43), (24, 32))
-    """
-    if fit == "squash":
-        return size, size
-    sides = (form.height, form.width)
-    scale = size / (min(sides) if fit == "crop" else max(sides))
-    return max(1, round(form.height * scale)), max(1, round(form.width * scale))
-
-
-def resizing(old: int, new: int) -> Tensor:
-    """Return the matrix (new, old) of a bilinear resize with antialiasing along one side."""
+def resizing(old: int, new: int, mode: Resample = "bilinear") -> Tensor:
+    """Return the matrix (new, old) of a resize with antialiasing along one side."""
     identity = torch.eye(old, dtype=torch.float64)[None, None]
     resized = functional.interpolate(
-        identity, (new, old), mode="bilinear", align_corners=False, antialias=True
+        identity, (new, old), mode=mode, align_corners=False, antialias=True
     )
     return resized[0, 0].float()

@@ -17,6 +17,7 @@ from safetensors.torch import save
 
 from featstore.errors import InputError
 from featstore.format.files import replacing
+from models.feature_kinds import POOLED
 from models.frame_classifier import FrameClassifier
 from models.operators import declare_missing_operators
 from pipeline.build.checks import check_weights
@@ -109,6 +110,14 @@ def _check(options: BuildOptions, out: Path) -> None:
         raise InputError(
             f"--backbone is {options.backbone}, which takes windows of frames, but finetuning uses "
             "single frames; pass an image backbone."
+        )
+    if options.features != POOLED:
+        raise InputError(
+            f"--features is {options.features}; finetuning trains on pooled ones, leave it out."
+        )
+    if options.architecture:
+        raise InputError(
+            f"--backbone is {options.backbone}; finetuning knows torchvision's and timm's models."
         )
     if options.weights.partition(":")[0] == "random":
         raise InputError(

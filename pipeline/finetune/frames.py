@@ -22,7 +22,7 @@ from pipeline.build.checks import check_failures
 from pipeline.build.extract.preprocess import fit_square, pixel_values
 from pipeline.build.extract.statistics import Statistics
 from pipeline.build.plan.build_plan import BuildPlan
-from pipeline.build.plan.options import Fit
+from pipeline.build.plan.options import Resample
 from pipeline.system.progress import Progress
 from pipeline.system.read_ahead import read_ahead
 from pipeline.types import Ints, Log
@@ -188,7 +188,9 @@ def _rows(
     """Yield the rows of one video, or the reason for a lost frame; None ends the video."""
     video, options = plan.videos[number], plan.options
     row_of = {frame: first + position for position, frame in enumerate(frames.tolist())}
-    prepare = partial(as_bytes, size=options.size, fit=options.fit, mean=mean)
+    prepare = partial(
+        as_bytes, size=options.size, fit=options.fit, resample=options.resample, mean=mean
+    )
     reader = decoding(plan.pixels.decoder)
     for decoded in decode_all(video.path, video.index, frames, plan.pixels.mode, reader):
         if isinstance(decoded, Lost):
@@ -200,7 +202,13 @@ def _rows(
 
 @torch.inference_mode()
 def as_bytes(
-    picture: Picture | Tensor, index: VideoIndex, *, size: int, fit: Fit, mean: Tensor
+    picture: Picture | Tensor,
+    index: VideoIndex,
+    *,
+    size: int,
+    fit: str,
+    resample: Resample = "bilinear",
+    mean: Tensor,
 ) -> NDArray[np.uint8]:
     """Return a frame as in `pipeline.build.extract.preprocess.prepare`, before mean and std.
 
@@ -208,7 +216,7 @@ def as_bytes(
     ----------
     picture : ndarray or Tensor, shape (height, width) or (height, width, 3)
     index : VideoIndex
-    size, fit
+    size, fit, resample
         See `fit_square`.
     mean : Tensor of float32, shape (1 or 3, 1, 1)
         In 0..1; fills the borders.
@@ -219,7 +227,7 @@ def as_bytes(
         0 to 255 represent 0 to 1.
     """
     values, offset, span = pixel_values(picture[None], index, torch.device("cpu"))
-    shares = (fit_square(values, size, fit)[0] - offset) / span
+    shares = (fit_square(values, size, fit, resample)[0] - offset) / span
     if fit == "pad":
         shares = torch.where(shares.isnan(), mean, shares)
     rounded: NDArray[np.uint8] = (255 * shares).round().clamp(0, 255).to(torch.uint8).numpy()

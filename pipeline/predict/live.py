@@ -178,6 +178,7 @@ class _Steps:
                 self._stream.index,
                 size=extraction.size,
                 fit=extraction.fit,
+                resample=extraction.resample,
                 mean=statistics.mean,
                 std=statistics.std,
                 channels=self._channels,

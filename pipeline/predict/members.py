@@ -91,11 +91,14 @@ def load_member(
     forward = load_forward(
         Extraction(
             backbone=like.backbone,
+            architecture=options["architecture"],
             weights=backbone_weights,
+            features=options["features"],
             pixels=pixels,
             normalise=normalise,
             size=options["size"],
             fit=options["fit"],
+            resample=options["resample"],
             window=window[0] if window else None,
             precision=options["precision"],
             device=device,

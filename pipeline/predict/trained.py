@@ -71,6 +71,11 @@ class Trained:
         return tuple(member.forward.dim for member in self.members)
 
     @property
+    def places(self) -> tuple[int, ...]:
+        """Of how many vectors a feature vector of each store is made."""
+        return tuple(member.forward.places for member in self.members)
+
+    @property
     def dim(self) -> int:
         """The length of a feature vector of all stores side by side."""
         return sum(self.dims)
@@ -94,7 +99,7 @@ class Trained:
         standardise : Standardiser or None
             With a row for each of `clips`.
         """
-        store = WindowStore(clips, self.classes, self.dims)
+        store = WindowStore(clips, self.classes, self.dims, self.places)
         feed = Feed(store, self.device, steps=self.recipe.data.steps, standardise=standardise)
         size = self.recipe.train.batch_size
         return predict(self.head, feed, np.arange(len(clips)), batch_size=size)
@@ -153,7 +158,8 @@ def load_trained(
             f"backbone gives {sum(dims)}; name the weights that it was made with by --weights."
         )
     classes = likes[0].classes
-    empty = WindowStore([np.zeros((0, sum(dims)), np.float32)], classes, dims)
+    places = tuple(member.forward.places for member in members)
+    empty = WindowStore([np.zeros((0, sum(dims)), np.float32)], classes, dims, places)
     standardised = recipe.data.standardise != "none"
     return Trained(
         run=run,

@@ -25,10 +25,16 @@ class WindowStore(Store):
     classes : tuple of str
     dims : tuple of int
         The lengths of the feature vectors that are side by side.
+    places : tuple of int
+        Of how many vectors each is made.
     """
 
     def __init__(
-        self, clips: Sequence[Rows], classes: tuple[str, ...], dims: tuple[int, ...]
+        self,
+        clips: Sequence[Rows],
+        classes: tuple[str, ...],
+        dims: tuple[int, ...],
+        places: tuple[int, ...],
     ) -> None:
         self.path, self.key, self.title = "the windows", "", ""
         self.classes = classes
@@ -38,7 +44,8 @@ class WindowStore(Store):
         self.status = np.zeros(len(clips), np.int8)
         self.dim = clips[0].shape[1]
         self.layout = Layout(self.row_size, self.dim, 1)
-        self._dims = dims
+        self._dims, self._places = dims, places
+        self.attributes = {"places": places[0] if len(places) == 1 else 1}
         self.__dict__["rows"] = _ArrayRows(np.concatenate(clips))
 
     @property
@@ -46,8 +53,11 @@ class WindowStore(Store):
         """The stores that are side by side."""
         if len(self._dims) == 1:
             return (self,)
-        none = [np.zeros((0, dim), np.float32) for dim in self._dims]
-        return tuple(WindowStore([rows], self.classes, rows.shape[1:]) for rows in none)
+        each = zip(self._dims, self._places, strict=True)
+        return tuple(
+            WindowStore([np.zeros((0, dim), np.float32)], self.classes, (dim,), (places,))
+            for dim, places in each
+        )
 
 
 class _ArrayRows:

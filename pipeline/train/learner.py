@@ -49,9 +49,18 @@ def make_head(store: Store, recipe: Recipe) -> Head:
     options = recipe.head.model_dump(exclude={"num_classes"})
     classes = len(store.classes)
     if recipe.data.fusion != "logits" or len(store.stores) == 1:
-        return build_head(features=store.dim, classes=classes, **options)
-    sizes = [member.dim for member in store.stores]
-    return LateFusion([build_head(features=n, classes=classes, **options) for n in sizes], sizes)
+        places = store.attributes.get("places", 1) if len(store.stores) == 1 else 1
+        return build_head(features=store.dim, classes=classes, places=places, **options)
+    heads = [
+        build_head(
+            features=member.dim,
+            classes=classes,
+            places=member.attributes.get("places", 1),
+            **options,
+        )
+        for member in store.stores
+    ]
+    return LateFusion(heads, [member.dim for member in store.stores])
 
 
 def device_of(recipe: Recipe, name: str) -> torch.device:

@@ -17,12 +17,12 @@ def without_figures() -> Iterator[None]:
 def computed(monkeypatch) -> list[int]:
     """How many rows of each unit were computed, as builds go on."""
     seen: list[int] = []
-    plain = extract._rows
+    plain = extract.rows_of_unit
 
     def counted(unit, features):
         rows = plain(unit, features)
         seen.append(len(rows.rows))
         return rows
 
-    monkeypatch.setattr(extract, "_rows", counted)
+    monkeypatch.setattr(extract, "rows_of_unit", counted)
     return seen

@@ -12,6 +12,7 @@ import torch
 
 from featstore.errors import InputError
 from models.backbones import Backbone, fold_batch_norm, to_single_channel
+from models.places import count_places, with_features
 from models.pointwise import pointwise_by_onednn
 from pipeline.build.extract.batch_runner import BatchRunner, concurrency_of
 from pipeline.build.plan.extraction import Extraction
@@ -40,6 +41,8 @@ class Forward:
         Length of a feature vector.
     numerics : dict
         See `numerics`.
+    places : int
+        The vectors that a feature is made of, of one length, one after the other.
     """
 
     backbone: Backbone
@@ -47,6 +50,7 @@ class Forward:
     device: torch.device
     dim: int
     numerics: dict[str, Any]
+    places: int = 1
 
 
 def load_forward(extraction: Extraction) -> Forward:
@@ -58,13 +62,27 @@ def load_forward(extraction: Extraction) -> Forward:
         If the device, the precision or the weights cannot be used.
     """
     device = choose_device(extraction.device, extraction.precision)
-    backbone = load_backbone(extraction.backbone, extraction.weights)
-    backbone = same_but_sooner(backbone, extraction, device)
+    backbone = load_backbone(extraction.backbone, extraction.weights, extraction.architecture)
+    backbone = _with_features(same_but_sooner(backbone, extraction, device), extraction)
     extraction = with_batch_size(backbone, extraction, device)
     shape = batch_shape(extraction, device, backbone.channels)
     dim = feature_dim(backbone, shape, device)
     last_bits = numerics(device, shape, extraction.precision, extraction.pixels.decoder)
-    return Forward(backbone, extraction, device, dim, last_bits)
+    if extraction.architecture:
+        import transformers
+
+        last_bits["transformers"] = transformers.__version__
+    places = count_places(backbone, shape)
+    return Forward(backbone, extraction, device, dim, last_bits, places)
+
+
+def _with_features(backbone: Backbone, extraction: Extraction) -> Backbone:
+    try:
+        return with_features(backbone, extraction.backbone, extraction.features)
+    except ValueError as error:
+        raise InputError(
+            f"--features is {extraction.features}, and {extraction.backbone} has none ({error})."
+        ) from None
 
 
 def same_but_sooner(backbone: Backbone, extraction: Extraction, device: torch.device) -> Backbone:
@@ -176,11 +194,20 @@ def feature_dim(backbone: Backbone, shape: Sequence[int], device: torch.device) 
     backbone.to(device)
     try:
         return int(backbone(torch.zeros([2, *shape[1:]], device=device)).shape[1])
-    except (RuntimeError, AssertionError) as error:  # torch raises one, timm the other
+    # torch raises the first, timm the second, transformers the third.
+    except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise InputError(
             f"--size is {shape[-1]}, and the backbone cannot take it ({reason}); give another size."
         ) from None
+
+
+def planned_dim(extraction: Extraction) -> int:
+    """Return the length of a feature vector, without a GPU."""
+    cpu = torch.device("cpu")
+    backbone = load_backbone(extraction.backbone, extraction.weights, extraction.architecture)
+    backbone = _with_features(backbone, extraction)
+    return feature_dim(backbone, batch_shape(extraction, cpu), cpu)
 
 
 def numerics(
@@ -209,8 +236,15 @@ def numerics(
     }
 
 
-def load_backbone(name: str, weights: Weights) -> Backbone:
+def load_backbone(name: str, weights: Weights, architecture: str = "") -> Backbone:
     """Build a backbone and load its weights.
+
+    Parameters
+    ----------
+    name : str
+    weights : Weights
+    architecture : str
+        The configuration of a model of transformers, as JSON; empty for other backbones.
 
     Raises
     ------
@@ -219,6 +253,8 @@ def load_backbone(name: str, weights: Weights) -> Backbone:
     """
     from models.backbones import build_backbone
 
+    if architecture:
+        return _load_hf(name, weights, architecture)
     try:
         backbone = build_backbone(name, weights.seed)
     except ValueError as error:
@@ -233,6 +269,27 @@ def load_backbone(name: str, weights: Weights) -> Backbone:
                 "made for, or another file."
             ) from None
         _check_finite(weights.path, backbone)
+    return backbone
+
+
+def _load_hf(name: str, weights: Weights, architecture: str) -> Backbone:
+    """Build a model of transformers and load its weights."""
+    from models.hf import build_hf, load_hf
+
+    if weights.path is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(weights.seed)
+            try:
+                return build_hf(architecture)
+            except ValueError as error:
+                raise InputError(f"--backbone is {name}: {error}.") from None
+    try:
+        backbone = load_hf(architecture, read_tensors(weights.path))
+    except ValueError as error:
+        raise InputError(
+            f"{weights.path} does not fit {name}: {error}; give the folder as the hub has it."
+        ) from None
+    _check_finite(weights.path, backbone)
     return backbone
 
 

@@ -138,7 +138,7 @@ class Extractor:
             ):
                 yield from self._computed(work, blocks, tick)
         except torch.OutOfMemoryError:
-            raise InputError(_too_large(self._shape[0], self._device)) from None
+            raise InputError(too_large(self._shape[0], self._device)) from None
 
     def stream(self, segment: Segment, tick: Tick) -> Iterator[NDArray[np.float32] | str]:
         """Yield the features of each input of a segment in order, or why one is lost.
@@ -177,7 +177,7 @@ class Extractor:
                 batches.drain()
                 yield from rows.ready()
         except torch.OutOfMemoryError:
-            raise InputError(_too_large(self._shape[0], self._device)) from None
+            raise InputError(too_large(self._shape[0], self._device)) from None
 
     def _threads(self, work: Sequence[list[Segment]]) -> int:
         """Return how many pieces are decoded at once: fewer where pictures are huge."""
@@ -197,11 +197,11 @@ class Extractor:
                 for x in self._inputs(segment, blocks, tick):
                     batches.add(x, features)
                     if begun[0][1].complete and begun[0][1] is not features:
-                        yield _rows(*begun.popleft())
+                        yield rows_of_unit(*begun.popleft())
             batches.flush(features)
         batches.drain()
         while begun:
-            yield _rows(*begun.popleft())
+            yield rows_of_unit(*begun.popleft())
 
     def _pieces(self, segment: Segment) -> Iterator[Iterator[Block | Lost]]:
         """Yield the frames of one segment, in pieces that can be decoded at once."""
@@ -262,6 +262,7 @@ class Extractor:
                 video.index,
                 size=self._extraction.size,
                 fit=self._extraction.fit,
+                resample=self._extraction.resample,
                 mean=self._statistics.mean,
                 std=self._statistics.std,
                 channels=self._shape[1],
@@ -309,7 +310,7 @@ class Extractor:
         return dict(zip(block.numbers, block.frames, strict=True))
 
 
-def _rows(unit: list[Segment], computed: UnitFeatures) -> UnitRows:
+def rows_of_unit(unit: list[Segment], computed: UnitFeatures) -> UnitRows:
     """Return the rows of a unit, in which inputs may come more than once."""
     sizes = np.cumsum([0, *(len(segment.inputs) for segment in unit)])
     rows = np.concatenate(
@@ -331,7 +332,8 @@ def _stacked(pictures: list[Picture | Tensor]) -> Picture | Tensor:
     return pictures[0][None] if len(pictures) == 1 else np.stack(pictures)
 
 
-def _too_large(size: int, device: torch.device) -> str:
+def too_large(size: int, device: torch.device) -> str:
+    """Return what is said where memory runs out."""
     smaller = (
         f"start again with --batch-size {size // 2}"
         if size > 1

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.build.extract.resize import resize
-from pipeline.build.plan.options import Fit
+from pipeline.build.plan.fit import fitted_size
+from pipeline.build.plan.options import Resample
 from pipeline.video.index import VideoIndex
 from pipeline.video.modes import PixelMode
 from pipeline.video.pixels import Picture, value_scale
@@ -53,24 +54,25 @@ def pixel_values(
     return values, offset, span
 
 
-def fit_square(values: Tensor, size: int, fit: Fit) -> Tensor:
-    """Resize to ``size`` x ``size``: bilinear with antialiasing, in float32, on any device.
+def fit_square(values: Tensor, size: int, fit: str, resample: Resample = "bilinear") -> Tensor:
+    """Resize to ``size`` x ``size`` with antialiasing, in float32, on any device.
 
     Parameters
     ----------
     values : Tensor of float32, shape (frames, channels, height, width)
     size : int
-    fit : {"squash", "crop", "pad"}
-        ``squash`` changes the aspect; ``crop`` keeps the centre; ``pad`` leaves NaN at the
-        borders for the caller to fill.
+    fit : str
+        ``squash`` changes the aspect; ``crop`` and ``crop:EDGE`` keep the centre; ``pad`` leaves
+        NaN at the borders for the caller to fill.
+    resample : {"bilinear", "bicubic"}
+        Bicubic values may exceed the range of pixels.
     """
     height, width = values.shape[-2:]
+    tall, wide = fitted_size(height, width, size, fit)
+    values = resize(values, tall, wide, resample)
     if fit == "squash":
-        return resize(values, size, size)
-    scale = size / (min(height, width) if fit == "crop" else max(height, width))
-    tall, wide = max(1, round(height * scale)), max(1, round(width * scale))
-    values = resize(values, tall, wide)
-    if fit == "crop":
+        return values
+    if fit != "pad":
         top, left = (tall - size) // 2, (wide - size) // 2
         return values[..., top : top + size, left : left + size]
     top, left = (size - tall) // 2, (size - wide) // 2
@@ -83,7 +85,8 @@ def prepare(
     index: VideoIndex,
     *,
     size: int,
-    fit: Fit,
+    fit: str,
+    resample: Resample = "bilinear",
     mean: Sequence[float],
     std: Sequence[float],
     channels: int = 3,
@@ -97,7 +100,7 @@ def prepare(
     ----------
     pictures : ndarray or Tensor, shape (frames, height, width) or (frames, height, width, 3)
     index : VideoIndex
-    size, fit
+    size, fit, resample
         See `fit_square`.
     mean, std : sequence of float
         Of pixels in 0..1, one value for every channel or three.
@@ -113,7 +116,10 @@ def prepare(
     # Resizing averages, so scale and statistics may follow it, on fewer pixels.
     centre = offset + span * torch.tensor(mean, dtype=torch.float64, device=device).view(-1, 1, 1)
     spread = span * torch.tensor(std, dtype=torch.float64, device=device).view(-1, 1, 1)
-    normalised = (fit_square(values, size, fit) - centre.float()).div_(spread.float())
+    values = fit_square(values, size, fit, resample)
+    if resample == "bicubic":
+        values = values.clamp(offset, offset + span)
+    normalised = (values - centre.float()).div_(spread.float())
     if fit == "pad":
         normalised = normalised.nan_to_num(0.0)
     return normalised.expand(-1, channels, -1, -1)

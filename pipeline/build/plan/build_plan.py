@@ -106,11 +106,14 @@ class BuildPlan:
         options = self.options
         return Extraction(
             backbone=options.backbone,
+            architecture=options.architecture,
             weights=self.weights,
+            features=options.features,
             pixels=self.pixels,
             normalise=options.normalise,
             size=options.size,
             fit=options.fit,
+            resample=options.resample,
             window=options.window if options.takes_windows else None,
             precision=options.precision,
             device=options.device,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.build.plan.clips import Clip
 from pipeline.build.plan.normalisation import Normalisation
-from pipeline.build.plan.options import Fit
+from pipeline.build.plan.options import Resample
 from pipeline.build.plan.weights import Weights
 from pipeline.system.precision import Precision
 from pipeline.video.modes import PixelSpec
@@ -21,11 +21,16 @@ class Extraction:
     Attributes
     ----------
     backbone : str
+    architecture : str
+        The configuration of a model of transformers, as JSON; empty for other backbones.
     weights : Weights
+    features : str
+        What a step is; see `models.feature_kinds`.
     pixels : PixelSpec
     normalise : Normalisation
     size : int
-    fit : {"squash", "crop", "pad"}
+    fit : str
+    resample : {"bilinear", "bicubic"}
     window : int or None
         Frames in an input of a video backbone; None for an image backbone.
     precision : {"float32", "tf32", "bf16", "fp16"}
@@ -37,11 +42,14 @@ class Extraction:
     """
 
     backbone: str
+    architecture: str
     weights: Weights
+    features: str
     pixels: PixelSpec
     normalise: Normalisation
     size: int
-    fit: Fit
+    fit: str
+    resample: Resample
     window: int | None
     precision: Precision
     device: str

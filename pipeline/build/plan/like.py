@@ -9,7 +9,7 @@ from typing import Any
 
 from featstore.errors import InputError
 from featstore.format.opening import read_attributes
-from featstore.keys import with_values
+from featstore.keys import canonical_json, with_values
 from featstore.manage.catalogue import DEFAULT_STORE_ROOT, find
 from featstore.reading.store import open_store
 from pipeline.build.plan.options import EXTRACTION
@@ -22,8 +22,10 @@ from pipeline.video.cache import Cache, content_hash
 # The options that `Like` takes from a run or a store.
 DECIDED = (
     *("pixels", "decoder", "size", "fit", "fps", "window", "hop", "normalise", "backbone"),
-    *("precision", "dtype", "image_fps", "every_frame"),
+    *("precision", "dtype", "image_fps", "every_frame", "resample", "features"),
 )
+# Absent from the configuration of features where they change nothing.
+RARE_FIELDS = {"precision": "float32", "resample": "bilinear", "features": "pooled"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,10 @@ class Like:
         window = features["window"]
         return {
             **{name: features[name] for name in ("pixels", "decoder", "size", "fit", "backbone")},
-            "precision": features.get("precision", "float32"),
+            **{name: features.get(name, default) for name, default in RARE_FIELDS.items()},
+            "architecture": canonical_json(features["architecture"])
+            if "architecture" in features
+            else "",
             "dtype": features["dtype"],
             "image_fps": features["image_fps"],
             "fps": None if every_frame else features["fps"],

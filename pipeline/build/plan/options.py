@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from featstore.errors import InputError
 from featstore.format.codecs import COMPRESSIONS, DTYPES, Codec
+from featstore.json_text import parse_object
 from featstore.manage.catalogue import DEFAULT_STORE_ROOT
 from featstore.text import did_you_mean
 from featstore.writing.destinations import SUFFIX_OF
 from models.catalogue import BACKBONES, TIMM
+from models.families import HF, family_of
+from models.feature_kinds import POOLED, is_feature_kind
 from pipeline.build.plan.failure_limit import NO_FAILURE, FailureLimit
+from pipeline.build.plan.fit import check_edge, fit_of
 from pipeline.build.plan.normalisation import SPLIT, Normalisation
 from pipeline.option_values import (
     check_storage,
@@ -34,7 +38,7 @@ from pipeline.video.modes import DECODERS, PixelMode, PixelSpec, check_decoder
 if TYPE_CHECKING:
     from pipeline.build.plan.like import Like
 
-Fit = Literal["squash", "crop", "pad"]
+Resample = Literal["bilinear", "bicubic"]
 # Raised whenever the same configuration would give other features than before: another way to
 # sample, to read pixels, to resize or to normalise.
 EXTRACTION = 2
@@ -46,12 +50,22 @@ OPTIONAL = ("pixels", "fps", "min_frames", "image_fps", "batch_size")
 CHOICES: dict[str, tuple[str, ...]] = {
     "pixels": get_args(PixelMode),
     "decoder": DECODERS,
-    "fit": get_args(Fit),
+    "resample": get_args(Resample),
     "precision": get_args(Precision),
     "dtype": DTYPES,
     "format": tuple(SUFFIX_OF),
     "compression": COMPRESSIONS,
 }
+
+
+def _feature_kind(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not is_feature_kind(value):
+        raise InputError(
+            f"--{name} is {value!r}; it is pooled, cls, mean, tokens, or grid:SIDE such as grid:2."
+        )
+    return value
+
+
 # What makes each field one type, or refuses it.
 CHECKS: tuple[tuple[Iterable[str], Callable[[str, Any], Any]], ...] = (
     (("store",), folder),
@@ -61,9 +75,11 @@ CHECKS: tuple[tuple[Iterable[str], Callable[[str, Any], Any]], ...] = (
     ),
     (("fps", "image_fps"), rate),
     (("every_frame", "repair", "retry_failed", "allow_mixed_numerics"), yes_or_no),
-    (("bucket", "backbone", "weights", "device"), text),
+    (("bucket", "backbone", "architecture", "weights", "device"), text),
     (("normalise",), lambda name, value: _parsed(Normalisation, name, value)),
     (("max_failures",), lambda name, value: _parsed(FailureLimit, name, value)),
+    (("fit",), fit_of),
+    (("features",), _feature_kind),
     (CHOICES, lambda name, value: one_of(name, value, CHOICES[name])),
 )
 
@@ -94,15 +110,22 @@ class BuildOptions:
         Where the store goes instead, a URL such as ``s3://bucket/prefix``; the folder of stores
         keeps what was learnt of files.
     backbone : str
-        A name of `models.catalogue.BACKBONES`, or ``timm:NAME``.
+        A name of `models.catalogue.BACKBONES`, ``timm:NAME`` or ``hf:FAMILY``.
+    architecture : str
+        The configuration of a model of transformers, as JSON; empty for other backbones. Made of
+        ``hf:FOLDER`` by `pipeline.build.plan.request.build_options`.
     weights : str
         A file, ``default`` or the name of torchvision's weights, ``random`` or ``random:SEED``.
+    features : str
+        ``pooled``, ``cls``, ``mean``, ``grid:SIDE`` or ``tokens``; see `models.feature_kinds`.
     pixels : {"luma", "rgb"} or None
         None takes the source's advice, as do `fps` and `min_frames`.
     decoder : {"pyav", "torchcodec:cpu", "torchcodec:cuda"}
     size : int
         Side of the square that the backbone sees, in pixels.
-    fit : {"squash", "crop", "pad"}
+    fit : str
+        ``squash``, ``crop``, ``crop:EDGE`` or ``pad``; see `pipeline.build.plan.fit`.
+    resample : {"bilinear", "bicubic"}
     fps : Fraction or None
     every_frame : bool
         Sample every frame whatever the source advises.
@@ -140,11 +163,14 @@ class BuildOptions:
     store: Path = DEFAULT_STORE_ROOT
     bucket: str = ""
     backbone: str = "resnet18"
+    architecture: str = ""
     weights: str = "default"
+    features: str = POOLED
     pixels: PixelMode | None = None
     decoder: str = "pyav"
     size: int = 224
-    fit: Fit = "squash"
+    fit: str = "squash"
+    resample: Resample = "bilinear"
     fps: Fraction | None = None
     every_frame: bool = False
     window: int = 16
@@ -180,7 +206,8 @@ class BuildOptions:
             raise InputError(
                 f"--fps is {self.fps}, and every frame is asked for; give one of both."
             )
-        check_backbone(self.backbone, self.size, self.window)
+        check_backbone(self.backbone, self.size, self.window, self.architecture)
+        check_edge(self.fit, self.size)
         check_decoder(self.decoder, self.pixels)
         check_storage(self.format, self.compression)
         if self.bucket and (self.format != "zarr" or self.repair or self.retry_failed):
@@ -197,23 +224,30 @@ class BuildOptions:
     @property
     def takes_windows(self) -> bool:
         """Whether the backbone takes windows of frames."""
+        if self.architecture:
+            return family_of(parse_object(self.architecture)).kind == "video"
         spec = BACKBONES.get(self.backbone)
         return spec is not None and spec.kind == "video"
 
 
-def check_backbone(name: str, size: int, window: int) -> None:
+def check_backbone(name: str, size: int, window: int, architecture: str = "") -> None:
     """Refuse a backbone that is not known, or a size or window that it cannot take.
 
     Raises
     ------
     InputError
     """
-    if name.startswith(TIMM):
+    if name.startswith(TIMM) or architecture:
         return
+    if name.startswith(HF):
+        raise InputError(
+            f"--backbone is {name}, and the model's configuration is missing; give "
+            "--backbone hf:FOLDER."
+        )
     if name not in BACKBONES:
         raise InputError(
             f"--backbone is {name!r}{did_you_mean(name, BACKBONES)}; there are "
-            f"{', '.join(BACKBONES)} and timm:NAME."
+            f"{', '.join(BACKBONES)}, timm:NAME and hf:FOLDER."
         )
     spec = BACKBONES[name]
     asked = [("size", size, spec.size, spec.min_size)]
@@ -250,9 +284,12 @@ def feature_configuration(options: BuildOptions, pixels: PixelSpec, weights: str
         "window": [options.window, options.hop] if options.takes_windows else None,
         "size": options.size,
         "fit": options.fit,
+        **({} if options.resample == "bilinear" else {"resample": options.resample}),
         "normalise": options.normalise.configuration(),
         "backbone": options.backbone,
+        **({"architecture": parse_object(options.architecture)} if options.architecture else {}),
         "weights": weights,
+        **({} if options.features == POOLED else {"features": options.features}),
         # Absent where it changes nothing: float32 is what there was first.
         **({} if options.precision == "float32" else {"precision": options.precision}),
         "dtype": options.dtype,

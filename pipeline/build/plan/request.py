@@ -8,6 +8,8 @@ from typing import Any, get_args, get_type_hints
 
 from featstore.errors import InputError
 from featstore.text import did_you_mean
+from models.families import HF
+from pipeline.build.plan.hub_folder import folder_options
 from pipeline.build.plan.options import BuildOptions
 from pipeline.option_values import flag_of
 from pipeline.sources import Source, sources
@@ -44,6 +46,8 @@ def build_options(given: dict[str, Any], **more: Any) -> BuildOptions:
         values |= {"fps": None, "every_frame": True}
     if (like := values.pop("like", None)) is not None:
         values |= _like_options(like, values, source)
+    elif str(values.get("backbone")).startswith(HF):
+        values |= folder_options(str(values["backbone"]), values)
     chosen = {key: value for key, value in values.items() if value is not None}
     _check_names(chosen, [field.name for field in fields(BuildOptions)])
     return BuildOptions(source=source, **chosen)

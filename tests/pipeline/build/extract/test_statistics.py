@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from featstore.errors import InputError
-from pipeline.build import build as stage
 from pipeline.build.extract import statistics
 from pipeline.build.plan.build_plan import cache_of, plan_build
 from pipeline.build.plan.normalisation import IMAGENET
@@ -19,7 +18,7 @@ def measured(data: Path, store: Path, **more):
     options = options_of(data, store, **more)
     cache = cache_of(store)
     try:
-        return stage.measure(plan_build(options, cache, silent).training_pixels, cache, silent)
+        return statistics.measure(plan_build(options, cache, silent).training_pixels, cache, silent)
     finally:
         cache.close()
 

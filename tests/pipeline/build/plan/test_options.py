@@ -20,7 +20,11 @@ def options(**more) -> BuildOptions:
     [
         ({"backbone": "resnet81"}, ["'resnet81'", "did you mean 'resnet18'"]),
         ({"backbone": "vit_b_16", "size": 128}, ["--size is 128", "--size 224"]),
-        ({"fit": "stretch"}, ["--fit is 'stretch'", "squash, crop, pad"]),
+        ({"fit": "stretch"}, ["--fit is 'stretch'", "squash, crop, pad or crop:EDGE"]),
+        ({"fit": "crop:x"}, ["--fit is 'crop:x'"]),
+        ({"fit": "crop:200"}, ["--fit is crop:200", "--size 224", "crop:224"]),
+        ({"resample": "nearest"}, ["--resample is 'nearest'", "bilinear, bicubic"]),
+        ({"backbone": "hf:dinov2"}, ["hf:dinov2", "hf:FOLDER"]),
         ({"precision": "float64"}, ["--precision is 'float64'", "float32, tf32, bf16, fp16"]),
         *(({name: 0}, [f"--{name.replace('_', '-')} is 0"]) for name in
           ("size", "window", "hop", "workers", "batch_size", "min_frames")),
