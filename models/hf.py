@@ -146,7 +146,8 @@ def load_hf(architecture: str, tensors: Mapping[str, Tensor]) -> Backbone:
         model, report = model_class.from_pretrained(
             None,
             config=config,
-            state_dict=dict(tensors),
+            # Copies: the model may keep these tensors, and initialise some of them in place.
+            state_dict={name: tensor.clone() for name, tensor in tensors.items()},
             dtype=torch.float32,
             local_files_only=True,
             ignore_mismatched_sizes=True,

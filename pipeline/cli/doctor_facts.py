@@ -27,7 +27,7 @@ PURPOSES = {
     "tensorboard": "train --log tensorboard",
     "mlflow": "train --log mlflow",
     "timm": "backbones of timm",
-    "transformers": "backbones of transformers, hf:FOLDER",
+    "hf": "backbones of transformers, hf:FOLDER",
     "dask": "--dask: several processes or machines",
     "s3": "stores in S3 buckets",
     "export": "export-model to ONNX",
