@@ -61,7 +61,8 @@ def test_the_key_covers_configuration_and_weights_and_no_path(
     again = featstore.build(
         "table",
         data=data,
-        stores=tmp_path / "b",
+        store=tmp_path / "b",
+        log=silent,
         like=store.path,
         weights=folder / "model.safetensors",
     )
