@@ -138,8 +138,8 @@ def test_source_s_advice_is_taken_and_short_clips_are_counted(tmp_path, monkeypa
     path = result.stdout.splitlines()[-1].split(" ")[0]
     store = featstore.open(path)
     assert store.attributes["features"]["pixels"] == "luma"
-    assert store.attributes["features"]["fps"] == "10"
-    assert store.frames(0).tolist() == list(range(0, 31, 3))
+    assert store.attributes["features"]["fps"] == "5"
+    assert store.frames(0).tolist() == list(range(0, 31, 6))
     assert len(store) == 6
     assert "3 clips shorter than 8 frames" in run("info", path).stdout
     provenance = json.loads(Path(f"{path}.build.json").read_text("utf-8"))
