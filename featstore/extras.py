@@ -1,4 +1,4 @@
-"""Packages that only some commands need, and the sentence that names those that are missing.
+"""Packages that only some commands need, and the message that names missing ones.
 
 Reading stores and runs needs what ``pip install`` brings; each stage has an extra of its name.
 """

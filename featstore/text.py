@@ -97,7 +97,7 @@ def listed(names: Collection[str], *, most: int = 20) -> str:
 
 
 def nearest_name(word: str, names: Iterable[str]) -> str:
-    """Return the name that a word is most likely a misspelling of; empty where none is near.
+    """Return the name that a misspelt word most likely means; empty if no name is near.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def nearest_name(word: str, names: Iterable[str]) -> str:
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """Return a hint to put behind a misspelt word; empty where no name is near.
+    """Return a hint to add after a misspelt word, or an empty string if no name is near.
 
     Examples
     --------

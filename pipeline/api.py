@@ -1,4 +1,4 @@
-"""What the commands and the calls of `featstore` do: build, train, evaluate a comparison."""
+"""Run builds, trainings, predictions and comparisons for the commands and the Python API."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Built:
     Attributes
     ----------
     path : Path or str
-        Of the sealed store; with a dry run, where it would be.
+        The path of the sealed store; in a dry run, the path that it would have.
     shown : str
         The path as it is printed, without a password.
     key : str
     subjects_known, untrained : bool
     dry_run : str
-        The table of what would be done; empty after a build.
+        The table of the planned work; empty after a build.
     """
 
     path: Path | str
@@ -48,7 +48,7 @@ class Built:
 def build(
     asked: Mapping[str, Any], *, log: Log, dask: str | None = None, dry_run: bool = False
 ) -> Built:
-    """Extract features of annotated clips into a store, unless they are there already.
+    """Extract the features of annotated clips into a store, unless the store exists.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def build_several(
     dask: str | None = None,
     dry_run: bool = False,
 ) -> list[Built]:
-    """Build a store for each of several sets of options, with one decode where that is possible.
+    """Build one store for each set of options; share one decode if possible.
 
     Parameters
     ----------
@@ -202,9 +202,9 @@ def train(
     workers: int | None = 1,
     log: Log,
 ) -> Path:
-    """Train a recipe or the portfolio ``auto``, see `pipeline.train.train.train`; return the run.
+    """Train a recipe or the portfolio ``auto``, and return the run.
 
-    Without `out` the run goes to a free folder below ``runs/``.
+    See `pipeline.train.train.train`. Without `out` the run goes to a free folder below ``runs/``.
     """
     from pipeline.runs.register import register_run
     from pipeline.system.distributed import processes
@@ -289,7 +289,7 @@ def predict_live(
     device: str = "auto",
     log: Log,
 ) -> Iterator[dict[str, Any]]:
-    """Yield what is known of each window of a stream, as soon as it ends.
+    """Yield the prediction of each window of a stream as soon as the window ends.
 
     `source` has raw frames of the format `frames`, or is the name of a camera of the kind
     `camera`; see `pipeline.predict.stream`.
@@ -319,7 +319,7 @@ def predict_live(
 def compare(
     runs: Sequence[str], *, part: str = "test", seed: int = 0
 ) -> tuple[list[Difference], str]:
-    """Compare runs with the first of them; return the differences, and what to say in Markdown."""
+    """Compare runs with the first one; return the differences and a report in Markdown."""
     from featstore.errors import InputError
     from pipeline.report.comparison import comparison
     from pipeline.runs.compare import compare as differences_of

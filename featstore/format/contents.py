@@ -46,7 +46,7 @@ def columns_of(
     frames: Sequence[NDArray[np.int64]],
     times: Sequence[NDArray[np.float64]],
 ) -> dict[str, NDArray[Any]]:
-    """Return every array of a store but the features; see ``docs/store-format.md``.
+    """Return every array of a store except features; see ``docs/store-format.md``.
 
     Parameters
     ----------

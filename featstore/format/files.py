@@ -57,7 +57,7 @@ def is_remote(location: object) -> bool:
 
 
 def location_of(name: Path | str) -> Path | str:
-    """Return a URL as it is, and any other name as a path: from then on, a `Path` is local."""
+    """Return a URL as a string, and any other name as a `Path`, which is always local."""
     return name if is_remote(name) else Path(name)
 
 
@@ -282,7 +282,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Add `path` to an `OSError` that names no file, such as the one of a full disk."""
+    """Add `path` to an `OSError` that names no file, such as the error of a full disk."""
     try:
         yield
     except OSError as error:
@@ -310,7 +310,7 @@ def copy_into(stream: BinaryIO, offset: int, source: Path) -> None:
 
 
 def delete(path: Path) -> None:
-    """Remove a file or a folder if it exists; remove only the link of a link."""
+    """Remove a file or a folder if it exists; if it is a link, remove only the link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -136,7 +136,7 @@ class Store:
 
     @property
     def stores(self) -> tuple[Store, ...]:
-        """The stores behind this one: itself, or those that `featstore.fuse` joined."""
+        """The stores that this one reads: itself, or those that `featstore.fuse` joined."""
         return (self,)
 
     @property
@@ -232,7 +232,7 @@ class Store:
         return TorchDataset(self, clips, steps)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return the columns as a frame with one row per clip, indexed by position in the store."""
+        """Return the columns as a DataFrame with one row per clip, indexed by store position."""
         import pandas
 
         columns = {

@@ -1,4 +1,4 @@
-"""The staging area of an unfinished store, and how it becomes a store or goes."""
+"""The staging area of an unfinished store, and how it becomes a store or is removed."""
 
 from __future__ import annotations
 
