@@ -284,7 +284,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(
 def test_command_draws_and_goes_on(
     annotations: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(weights_module, "is_installed", lambda backbone: False)
     command = ["demo-data", str(tmp_path / "data"), "--annotations", str(annotations)]
     result = CliRunner().invoke(main, [*command, "--workers", "1"])
     assert result.exit_code == 0, result.output

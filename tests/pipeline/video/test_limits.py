@@ -85,7 +85,7 @@ def test_memory_is_that_of_the_container(
 def test_weights_of_large_sides_do_not_depend_on_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.build.extract import resize
 
-    whole = resize._weights.__wrapped__(300, 32, 1)
+    whole = resize._weights.__wrapped__(300, 32, 1, "bilinear")
     monkeypatch.setattr(resize, "PART", 100)
-    for own, other in zip(whole, resize._weights.__wrapped__(300, 32, 1), strict=True):
+    for own, other in zip(whole, resize._weights.__wrapped__(300, 32, 1, "bilinear"), strict=True):
         np.testing.assert_array_equal(own.numpy(), other.numpy())

@@ -110,7 +110,11 @@ def test_every_recipe_builds_its_head_from_its_own_fields(name: str) -> None:
 def test_fields_of_a_head_are_its_keyword_arguments_with_their_defaults(kind: str) -> None:
     recipe = load_recipe("baseline", [f"head.kind={kind}"])
     given = recipe.head.model_dump(exclude={"num_classes", "kind"})
-    parameters = list(inspect.signature(HEADS[kind]).parameters.values())[2:]
+    parameters = [
+        each
+        for each in inspect.signature(HEADS[kind]).parameters.values()
+        if each.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
     if kind == "recurrent":  # the recipe's own kind keeps the recipe's fields
         assert given["hidden"] == 256
     else:
