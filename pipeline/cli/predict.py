@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pipeline.cli.flags import DASK, DEVICE, how_to_run, read, write
 from pipeline.cli.help import as_json, command, heading
@@ -14,6 +15,7 @@ from pipeline.cli.terminal import log_for, say, say_json
 FORMATS = ("csv", "jsonl", "parquet")
 SMOOTHINGS = ("none", "median", "viterbi", "best")
 PIPE = Path("-")
+STREAMED = ("window", "hop", "weights", "device")  # options that a stream has as well
 windows = heading("Windows and segments")
 
 
@@ -118,6 +120,7 @@ def _live(
     import sys
 
     from featstore.errors import InputError
+    from featstore.text import listed
     from pipeline import api
 
     first, pipe = inputs[0], inputs[0] == PIPE
@@ -126,8 +129,13 @@ def _live(
             f"The input is {' '.join(map(str, inputs))}; --frames and --camera are for one stream: "
             "`-` for raw frames, or the name of a camera."
         )
+    if unused := _unused():
+        raise InputError(
+            f"{listed(unused)}: a stream prints a line for each window and writes no files; leave "
+            "this out, or name a recording."
+        )
     source = sys.stdin.buffer if pipe else str(first)
-    chosen = {name: options[name] for name in ("window", "hop", "weights", "device")}
+    chosen = {name: options[name] for name in STREAMED}
     chosen |= {"frames": frames, "camera": camera}
     log = log_for(True)  # standard output is for predictions
     for one in api.predict_live(run, source, log=log, **chosen):
@@ -139,3 +147,16 @@ def _live(
                 f"{100 * one['probability']:.0f} %  (after {one['delay']:.3f} s)"
             )
         sys.stdout.flush()
+
+
+def _unused() -> list[str]:
+    """Return the flags of the command line that mean nothing for a stream."""
+    context = click.get_current_context()
+    meant = (*STREAMED, "frames", "camera", "as_json", "run", "inputs")
+    return [
+        each.opts[0]
+        for each in context.command.params
+        if each.name is not None
+        and each.name not in meant
+        and context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
+    ]

@@ -166,6 +166,7 @@ def test_the_command_tells_a_camera_from_a_file(made) -> None:
         (["-"], "Raw frames need their format"),
         (["a.mp4", "--frames", "64x48@30"], "are for one stream"),
         (["-", "--camera", "v4l2"], "are for one stream"),
+        (["-", "--overlay", "--smooth", "none"], "--smooth, --overlay: a stream prints"),
     ]:
         done = CliRunner().invoke(main, [*command, *given, *flags])
         assert done.exit_code != 0
