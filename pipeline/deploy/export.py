@@ -305,6 +305,8 @@ def _run_onnx(path: Path, inputs: Sequence[Tensor]) -> list[Floats]:
 
 
 def _run_program(path: Path, inputs: Sequence[Tensor]) -> list[Floats]:
-    module = torch.export.load(path).module()
+    with warnings.catch_warnings():  # torch 2.11 warns of how it reads its own file
+        warnings.filterwarnings("ignore", "The given buffer is not writable")
+        module = torch.export.load(path).module()
     with torch.no_grad():
         return [module(one).double().numpy() for one in inputs]

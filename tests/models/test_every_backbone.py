@@ -269,7 +269,8 @@ def test_a_convolution_that_others_read_stays() -> None:
 
 
 def kernels(backbone: Backbone, x: torch.Tensor) -> set[str]:
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=cpu, acc_events=True) as profile:  # else 2.11 warns
         backbone(x)
     return {event.key for event in profile.key_averages()}
 

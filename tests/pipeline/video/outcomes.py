@@ -81,6 +81,11 @@ class Files:
             paths[container] = self._folder / f"{name}.{suffix}"
             command += [*options.split(), "-threads", "1", *muxing.split(), str(paths[container])]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        if "libxvid" in options:  # one file of about eighty has other bytes, and some are damaged
+            before: list[bytes] = []
+            while (written := [path.read_bytes() for path in paths.values()]) != before:
+                before = written
+                subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         return paths
 
 
