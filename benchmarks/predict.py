@@ -133,7 +133,7 @@ def memory(run: Path, video: Path, out: Path) -> None:
 def main() -> None:
     """Measure, and print tables."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/featbench"))  # noqa: S108
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir(), "featbench"))
     parser.add_argument("--minutes", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3, help="0 to measure memory only")
     parser.add_argument("--memory-for", type=int, nargs="*", default=[], metavar="MINUTES")

@@ -27,11 +27,11 @@ COMMAND = [sys.executable, "-c", "from pipeline.cli import main; main()", "train
 
 def seconds_of(store: Path, out: Path, recipe: str, epochs: int, *more: str, one: bool) -> float:
     """Return the seconds of a command."""
-    given = ["--store", str(store), "--recipe", recipe, "--set", f"train.epochs={epochs}"]
-    given += ["--set", "train.patience=null", "--device", "cpu", "--out", str(out), *more]
+    flags = ["--store", str(store), "--recipe", recipe, "--set", f"train.epochs={epochs}"]
+    flags += ["--set", "train.patience=null", "--device", "cpu", "--out", str(out), *more]
     environment = os.environ | ({"OMP_NUM_THREADS": "1"} if one else {})
     began = time.perf_counter()
-    subprocess.run([*COMMAND, *given], check=True, stdout=subprocess.DEVNULL, env=environment)
+    subprocess.run([*COMMAND, *flags], check=True, stdout=subprocess.DEVNULL, env=environment)
     return time.perf_counter() - began
 
 
@@ -47,22 +47,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--clips", type=int, default=1600)
-    given = parser.parse_args()
+    options = parser.parse_args()
     print(f"python benchmarks/seeds.py {' '.join(sys.argv[1:])}\n{machine()}; CPU\n")
-    print(f"| recipe | one seed, one thread | one seed | {given.seeds} seeds | of {given.seeds} "
-          "times one, one thread | of one | same weights |")  # fmt: skip
+    count = options.seeds
+    print(f"| recipe | one seed, one thread | one seed | {count} seeds | of {count} times one, "
+          "one thread | of one | same weights |")  # fmt: skip
     print("| --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        store = Path(made_store(folder / "clips", given.clips, 16, 16).path)
-        for recipe in given.recipes:
+        store = Path(made_store(folder / "clips", options.clips, 16, 16).path)
+        for recipe in options.recipes:
             outs = [folder / f"{recipe}-{kind}" for kind in ("thread", "one", "all")]
-            several = ("--seeds", str(given.seeds))
-            thread = seconds_of(store, outs[0], recipe, given.epochs, one=True)
-            one = seconds_of(store, outs[1], recipe, given.epochs, one=False)
-            every = seconds_of(store, outs[2], recipe, given.epochs, *several, one=False)
+            several = ("--seeds", str(count))
+            thread = seconds_of(store, outs[0], recipe, options.epochs, one=True)
+            one = seconds_of(store, outs[1], recipe, options.epochs, one=False)
+            every = seconds_of(store, outs[2], recipe, options.epochs, *several, one=False)
             same = same_weights(outs[0], outs[1]) and same_weights(outs[0], outs[2] / "seed0")
-            shares = (every / given.seeds / alone for alone in (thread, one))
+            shares = (every / count / alone for alone in (thread, one))
             print(f"| `{recipe}` | {thread:.1f} s | {one:.1f} s | {every:.1f} s | "
                   + " | ".join(f"{share:.2f}" for share in shares)
                   + f" | {'yes' if same else 'no'} |", flush=True)  # fmt: skip

@@ -132,18 +132,19 @@ def main() -> None:
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    given = parser.parse_args()
+    options = parser.parse_args()
     print(f"python benchmarks/threads.py {' '.join(sys.argv[1:])}")
-    print(f"{machine()}; CPU, at most {given.threads} threads, {given.steps} steps\n")
+    print(f"{machine()}; CPU, at most {options.threads} threads, {options.steps} steps\n")
     print("| recipe | busy processes | a step with one thread | whole | later | threads at the end "
           "| always all |")  # fmt: skip
     print("| --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:
         store = made_store(Path(name) / "clips", TURN * 32, 16, 16)
-        for count in given.busy:
+        for count in options.busy:
             with busy(count):
-                for recipe in given.recipes:
-                    cells = compare(recipe, Path(store.path), given.threads, given.steps // TURN)
+                for recipe in options.recipes:
+                    rounds = options.steps // TURN
+                    cells = compare(recipe, Path(store.path), options.threads, rounds)
                     print(f"| `{recipe}` | {count} | {cells} |", flush=True)
 
 

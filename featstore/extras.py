@@ -55,11 +55,11 @@ def missing_packages(command: str, error: ModuleNotFoundError) -> str | None:
     extra, missing = EXTRA_OF.get(command, "all"), (error.name or "").partition(".")[0]
     if missing in TRACKERS:
         extra = missing
-    known = EXTRAS["all"] | EXTRAS[extra]
-    if missing not in known:
+    packages_of = EXTRAS["all"] | EXTRAS[extra]
+    if missing not in packages_of:
         return None
     packages = [package for module, package in EXTRAS[extra].items() if not _is_installed(module)]
-    names = " ".join(packages or [known[missing]])
+    names = " ".join(packages or [packages_of[missing]])
     return (
         f"featstore {command} needs packages that are not installed; run: pip install {names} "
         f"(or, in a checkout: pip install '.[{extra}]')"

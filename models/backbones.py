@@ -269,7 +269,7 @@ def _counters(parameters: Mapping[str, Tensor]) -> set[str]:
 
 
 def listed(title: str, names: list[str], most: int = 8) -> str:
-    """Return how many names there are, and the first of them; nothing if there are none."""
+    """Return the number of names and the first of them, or an empty text without names."""
     if not names:
         return ""
     more = f" and {len(names) - most} more" if len(names) > most else ""

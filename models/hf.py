@@ -159,14 +159,14 @@ def load_hf(architecture: str, tensors: Mapping[str, Tensor]) -> Backbone:
     shapes = sorted(str(name) for name, *_ in report["mismatched_keys"])
     missing = sorted(name for name in report["missing_keys"] if _needed(name, prefix, family))
     not_loaded, unused = _compare(model, needed)
-    known = {*missing, *shapes}
+    reported = {*missing, *shapes}
     problems = (
         listed("missing", missing),
         listed("other shape", shapes),
         listed("unknown", unused if not shapes else []),
         listed(
             "not loaded",
-            [name for name in not_loaded if name not in known and _needed(name, prefix, family)],
+            [name for name in not_loaded if name not in reported and _needed(name, prefix, family)],
         ),
     )
     if any(problems):

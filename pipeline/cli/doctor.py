@@ -25,12 +25,12 @@ def doctor(folder: Path, as_json: bool) -> None:
     from pipeline.cli.doctor_advice import advice
     from pipeline.cli.doctor_facts import facts
 
-    found = facts(folder)
-    advised = advice(found)
+    machine = facts(folder)
+    advised = advice(machine)
     if as_json:
-        say_json({**found, "advice": [each._asdict() for each in advised]})
+        say_json({**machine, "advice": [each._asdict() for each in advised]})
     else:
-        for title, text in _rows(found):
+        for title, text in _rows(machine):
             say(f"{title:<13}{text}")
         for each in advised:
             say(f"\n{each.kind}: {each.what}\n  {each.remedy}")
@@ -39,16 +39,17 @@ def doctor(folder: Path, as_json: bool) -> None:
     sys.exit(1 if any(each.kind == "broken" for each in advised) else 0)
 
 
-def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _rows(machine: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield titles and facts."""
     yield (
         "featstore",
-        f"{found['featstore'] or 'not installed'}, Python {found['python']}, {found['system']}",
+        f"{machine['featstore'] or 'not installed'}, Python {machine['python']}, "
+        f"{machine['system']}",
     )
-    for extra, packages in found["extras"].items():
+    for extra, packages in machine["extras"].items():
         shown = [f"{each['name']} {each['version'] or '(missing)'}" for each in packages]
         yield f"  {extra}", ", ".join(shown)
-    processor, gpus = found["processor"], found["gpus"]
+    processor, gpus = machine["processor"], machine["gpus"]
     free = processor["memory_free"]
     yield (
         "processor",
@@ -66,10 +67,10 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for each in gpus["devices"]
     ]
     yield "GPU", ", ".join(devices) or "none"
-    threads = found["threads"]
+    threads = machine["threads"]
     yield "threads", "torch is not installed" if threads["torch"] is None else str(threads["torch"])
-    yield "codecs", _codecs(found["decoders"])
-    yield "disk", f"{human_size(found['disk']['free'])} free in {found['disk']['folder']}"
+    yield "codecs", _codecs(machine["decoders"])
+    yield "disk", f"{human_size(machine['disk']['free'])} free in {machine['disk']['folder']}"
 
 
 def _codecs(decoders: dict[str, Any]) -> str:
