@@ -11,6 +11,7 @@ import os
 import shlex
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, closing
 from fractions import Fraction
 from pathlib import Path
 from threading import Lock
@@ -27,7 +28,7 @@ from pipeline.browse.features import Features
 from pipeline.runs.files import read_metrics, read_predictions
 from pipeline.runs.listing import run_folders
 from pipeline.runs.register import known_runs
-from pipeline.video.cache import Cache
+from pipeline.video.cache import CACHE_FILE, Cache
 from pipeline.video.images import index_images
 from pipeline.video.index import VideoIndex, read_index
 
@@ -140,17 +141,14 @@ class StoreFolder:
         if not 0 <= clip < len(store):
             raise InputError(f"There is no clip {clip} in store {key[:12]}.")
         sha256 = str(store.columns["video_sha256"][store.columns["video"][clip]]).partition("#")[0]
-        cache = Cache(self.root / ".cache.sqlite", read_only=True)
-        try:
+        with self._cache() as cache:
             paths = cache.files_of(sha256)
-            if not paths:
-                raise InputError(
-                    f"No file with the content of {store.videos[clip]} is known to {self.root}; "
-                    "build the store again where the video is."
-                )
             packed = cache.indexes([sha256]).get(sha256)
-        finally:
-            cache.close()
+        if not paths:
+            raise InputError(
+                f"No file with the content of {store.videos[clip]} is known to {self.root}; build "
+                "the store again where the video is."
+            )
         if paths[0].is_dir():
             rate = store.attributes["features"].get("image_fps")
             index = index_images(paths[0], None if rate is None else Fraction(rate))
@@ -212,13 +210,13 @@ class StoreFolder:
         }
 
     def _files(self, store: Store) -> dict[str, Path]:
-        cache = Cache(self.root / ".cache.sqlite", read_only=True)
-        try:
-            hashes = zip(store.columns["video_name"], store.columns["video_sha256"], strict=True)
-            found = {str(name): cache.files_of(text.partition("#")[0]) for name, text in hashes}
-        finally:
-            cache.close()
-        return {name: paths[0] for name, paths in found.items() if paths}
+        hashes = zip(store.columns["video_name"], store.columns["video_sha256"], strict=True)
+        with self._cache() as cache:
+            files = {str(name): cache.files_of(text.partition("#")[0]) for name, text in hashes}
+        return {name: paths[0] for name, paths in files.items() if paths}
+
+    def _cache(self) -> AbstractContextManager[Cache]:
+        return closing(Cache(self.root / CACHE_FILE, read_only=True))
 
     def _by_key(self) -> dict[str, Any]:
         return {entry.key: entry for entry in entries(self.root)}

@@ -22,6 +22,7 @@ from featstore.keys import digest
 from pipeline.video.images import numbered_images
 from pipeline.video.index import VideoIndex
 
+CACHE_FILE = ".cache.sqlite"  # in a folder of stores
 # Raise it when a table, a packed index or the meaning of statistics changes: it empties the cache.
 VERSION = 12
 MOST_ANSWERS = 20

@@ -9,10 +9,9 @@ from functools import cache as memoised
 from pathlib import Path
 
 from pipeline.types import Log
-from pipeline.video.cache import Cache, content_hash
+from pipeline.video.cache import CACHE_FILE, Cache, content_hash
 from pipeline.video.videos import Video, read_videos
 
-CACHE = ".cache.sqlite"
 GONE = "its video has moved or changed since the build"
 
 
@@ -37,9 +36,9 @@ def video_finder(
         Takes the name and the content as a store has them, and returns the video, or a few words
         that say why there is none.
     """
-    caches = [path for place in dict.fromkeys(places) if (path := place / CACHE).is_file()]
+    caches = [path for place in dict.fromkeys(places) if (path := place / CACHE_FILE).is_file()]
     if folder is not None and not caches:
-        caches = [places[0] / CACHE]
+        caches = [places[0] / CACHE_FILE]
 
     @memoised
     def find(name: str, content: str) -> Video | str:

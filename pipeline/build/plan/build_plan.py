@@ -25,7 +25,7 @@ from pipeline.build.plan.steps import check_rate, clip_inputs
 from pipeline.build.plan.weights import Weights, find_weights
 from pipeline.sources.base import Dataset
 from pipeline.types import Log
-from pipeline.video.cache import Cache
+from pipeline.video.cache import CACHE_FILE, Cache
 from pipeline.video.modes import PixelSpec
 from pipeline.video.videos import Video, read_videos
 
@@ -166,7 +166,7 @@ class BuildPlan:
 
 def cache_of(root: Path) -> Cache:
     """Return the cache of a folder of stores."""
-    return Cache(root / ".cache.sqlite")
+    return Cache(root / CACHE_FILE)
 
 
 def plan_build(

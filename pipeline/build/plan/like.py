@@ -17,7 +17,7 @@ from pipeline.build.plan.weights import RANDOM, hub_files
 from pipeline.option_values import flag_of
 from pipeline.runs.files import read_config, read_metrics
 from pipeline.sources.labels import ClassList
-from pipeline.video.cache import Cache, content_hash
+from pipeline.video.cache import CACHE_FILE, Cache, content_hash
 
 # The options that `Like` takes from a run or a store.
 DECIDED = (
@@ -194,7 +194,7 @@ def refuse_decided(like: str, options: Mapping[str, Any]) -> None:
 def _cached(places: Iterable[Path], sha256: str) -> Iterable[Path]:
     """Yield unchanged files with this content that folders of stores know."""
     for folder in places:
-        if (file := folder / ".cache.sqlite").is_file():
+        if (file := folder / CACHE_FILE).is_file():
             cache = Cache(file)
             try:
                 yield from cache.files_of(sha256)
