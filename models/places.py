@@ -52,7 +52,7 @@ class PlacedNetwork(nn.Module):
         Raises
         ------
         ValueError
-            If the network has no class token, or its tokens are no square.
+            If the network has no class token, or its tokens do not form a square.
         """
         cls, places = self.trunk(x)
         if self.kind == CLS:
@@ -134,12 +134,12 @@ def of_tokens(tokens: Tensor, prefix: int, frames: int = 1, *, frames_last: bool
     Raises
     ------
     ValueError
-        If the places of a time are no square.
+        If the places of a time do not form a square.
     """
     batch, count, dim = tokens.shape
     side = math.isqrt((count - prefix) // frames)
     if frames * side**2 != count - prefix:
-        raise ValueError(f"its {count - prefix} tokens are no square of places")
+        raise ValueError(f"its {count - prefix} tokens do not form a square of places")
     order = (side, side, frames) if frames_last else (frames, side, side)
     places = tokens[:, prefix:].reshape(batch, *order, dim)
     if frames_last:

@@ -33,7 +33,7 @@ GREY = 128
 def draw_strips(
     run: Path, clips: Sequence[str], *, videos: Path | None, log: Log
 ) -> dict[str, Strip | str]:
-    """Return the strip of each clip, or a few words that say why there is none.
+    """Return the strip of each clip, or the reason why there is none.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ class Strip:
     attention: Sequence[float]
 
 
-# Takes ids of clips; returns the strip of each, or a few words that say why there is none.
+# Takes ids of clips; returns the strip of each, or the reason why there is none.
 Strips = Callable[[Sequence[str]], Mapping[str, Strip | str]]
 
 

@@ -167,7 +167,7 @@ def read_openlabel(path: Path) -> OpenLabelFile | None:
 
 
 def _part(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return an object in an object; an empty one if there is none."""
+    """Return an object in an object, or an empty one."""
     part = content.get(key)
     return part if isinstance(part, dict) else {}
 

@@ -1,7 +1,7 @@
 """Choose the number of threads of a training step by measuring, without changing its bits.
 
 The threads that share a step wait for each other many times in it. On free processors two of them
-may take two thirds of the time of one; beside other work they take many times as long.
+may take two thirds of the time of one; while other programs compute, they take many times as long.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class Job:
     seed : int
     device : torch.device
     checkpoint : Path
-        Where the training is kept, and goes on.
+        Where the training is kept, and resumes from.
     until : int
         The last epoch.
     """

@@ -39,7 +39,7 @@ class _Tracker(Protocol):
 
 
 class _TensorBoard:
-    """Event files in the run's folder ``tensorboard``, which begin anew after an interruption."""
+    """Event files in the run's folder ``tensorboard``, which start over after an interruption."""
 
     first = 1
 
@@ -95,7 +95,7 @@ class _MLflow:
 
 
 class Tracking:
-    """The trackers of one training. One that fails is given up, and the training continues.
+    """The trackers of one training. One that fails is dropped, and the training continues.
 
     Parameters
     ----------

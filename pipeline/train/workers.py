@@ -1,7 +1,7 @@
 """Train several runs at once, each in a process with one thread.
 
 A training on a CPU has the bits of one thread (see `pipeline.train.threads`), so its run is the
-same alone and beside others.
+same alone and next to others.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def train_runs(runs: Sequence[Run], trainer: Trainer, workers: int, log: Log) ->
     workers : int
         Runs at a time.
     log : callable
-        Takes the lines of all runs; of several at once, each behind the name of its folder.
+        Takes the lines of all runs; of several at once, each after the name of its folder.
 
     Raises
     ------

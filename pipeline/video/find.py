@@ -33,8 +33,8 @@ def video_finder(
     Returns
     -------
     callable
-        Takes the name and the content as a store has them, and returns the video, or a few words
-        that say why there is none.
+        Takes the name and the content as a store has them, and returns the video, or the reason
+        why there is none.
     """
     caches = [path for place in dict.fromkeys(places) if (path := place / CACHE_FILE).is_file()]
     if folder is not None and not caches:

@@ -68,7 +68,7 @@ def test_tokens_are_arranged_by_time_and_place() -> None:
     assert places[0, 1, 2, 0, 0] == 1 + 9 + 6
     _, places = of_tokens(numbers, 1, 2, frames_last=True)
     assert places[0, 1, 2, 0, 0] == 1 + 2 * 6 + 1
-    with pytest.raises(ValueError, match="18 tokens are no square"):
+    with pytest.raises(ValueError, match="18 tokens do not form a square"):
         of_tokens(numbers, 1)
 
 
