@@ -83,7 +83,10 @@ class Files:
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         if "libxvid" in options:  # one file of about eighty has other bytes, and some are damaged
             before: list[bytes] = []
-            while (written := [path.read_bytes() for path in paths.values()]) != before:
+            for _ in range(5):  # until two are the same, but on some machines none may be
+                written = [path.read_bytes() for path in paths.values()]
+                if written == before:
+                    break
                 before = written
                 subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         return paths
