@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from functools import cache
 from pathlib import Path
+from shutil import copyfile
 
 import av
 import imageio_ffmpeg
@@ -30,6 +31,8 @@ FRAMES, HEIGHT, WIDTH, RATE = 30, 48, 64, 25
 TS_PACKET = 188
 FFMPEG = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", "-bitexact"]
 RAW = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{WIDTH}x{HEIGHT}", "-r", f"{RATE}"]
+# What these commands wrote once: libxvid does not always write the same bytes, or intact ones.
+XVID = Path(__file__).with_name("xvid")
 # Asked for apart: the ends, places around key frames, and lower rates.
 SUBSETS = [[29], [0], [13], [11, 12], [4, 23], [7, 8, 26], [*range(0, 30, 2)], [*range(3, 30, 7)]]
 
@@ -80,15 +83,11 @@ class Files:
             name = f"{coding} {container}".replace(",", "").replace(" ", "-")
             paths[container] = self._folder / f"{name}.{suffix}"
             command += [*options.split(), "-threads", "1", *muxing.split(), str(paths[container])]
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-        if "libxvid" in options:  # one file of about eighty has other bytes, and some are damaged
-            before: list[bytes] = []
-            for _ in range(5):  # until two are the same, but on some machines none may be
-                written = [path.read_bytes() for path in paths.values()]
-                if written == before:
-                    break
-                before = written
-                subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        if "libxvid" in options:
+            for path in paths.values():
+                copyfile(XVID / path.name, path)
+        else:
+            subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         return paths
 
 
