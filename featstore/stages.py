@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from featstore.installation import call
 from featstore.reading.fused import fuse
@@ -113,14 +113,39 @@ class Comparison:
         return self.text
 
 
+@overload
 def build(
     source: str = "driveact",
     *,
     store: str | Path = "features",
+    splits: None = None,
     dask: str | None = None,
     log: Log = print,
     **options: Any,
-) -> Store:
+) -> Store: ...
+
+
+@overload
+def build(
+    source: str = "driveact",
+    *,
+    store: str | Path = "features",
+    splits: Sequence[int],
+    dask: str | None = None,
+    log: Log = print,
+    **options: Any,
+) -> list[Store]: ...
+
+
+def build(
+    source: str = "driveact",
+    *,
+    store: str | Path = "features",
+    splits: Sequence[int] | None = None,
+    dask: str | None = None,
+    log: Log = print,
+    **options: Any,
+) -> Store | list[Store]:
     """Extract the features of annotated clips, and return the opened store.
 
     If the store already exists, it is opened and nothing is computed.
@@ -131,6 +156,8 @@ def build(
         The kind of annotations: ``driveact``, ``table``, ``folders`` or ``lists``.
     store : str or Path
         The folder of stores, or a URL such as ``s3://bucket/prefix``.
+    splits : sequence of int, optional
+        Build each of these splits, or of these folds if there is ``folds``, with one decode.
     dask : str, optional
         ``local:N`` for N processes here, the address of a Dask scheduler, or its file.
     log : callable
@@ -142,7 +169,8 @@ def build(
 
     Returns
     -------
-    Store
+    Store, or list of Store
+        With `splits`, the store of each split, in the same order.
 
     Raises
     ------
@@ -159,6 +187,9 @@ def build(
     featstore.errors.InputError: --source is 'tabel' (did you mean 'table'?); there are ...
     """
     asked = {"source": source, "store": store, **options}
+    if splits is not None:
+        several = call("pipeline.api:build_splits", asked, splits, log=log, dask=dask)
+        return [open_store(built.path, check=True) for built in several]
     built = call("pipeline.api:build", asked, log=log, dask=dask)
     return open_store(built.path, check=True)
 

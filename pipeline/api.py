@@ -14,6 +14,7 @@ from pipeline.types import Log
 
 if TYPE_CHECKING:
     from featstore.reading.store import Store
+    from pipeline.build.plan.build_plan import BuildPlan
     from pipeline.build.plan.options import BuildOptions
     from pipeline.build.repeat import Answer
     from pipeline.runs.compare import Difference
@@ -35,6 +36,8 @@ class Built:
     subjects_known, untrained : bool
     dry_run : str
         The table of the planned work; empty after a build.
+    planned_bytes : int
+        The approximate size of the planned store; 0 after a build.
     """
 
     path: Path | str
@@ -43,6 +46,7 @@ class Built:
     subjects_known: bool
     untrained: bool
     dry_run: str = ""
+    planned_bytes: int = 0
 
 
 def build(
@@ -66,12 +70,12 @@ def build(
     ------
     FeatstoreError
     """
-    from featstore.format.opening import read_attributes
     from featstore.manage.catalogue import remember_last
+    from featstore.writing.destinations import store_bytes
     from pipeline.build import build as stage
     from pipeline.build.plan.build_plan import cache_of, plan_build
     from pipeline.build.repeat import find_answer, keep_answer, request_of
-    from pipeline.build.summary import caveats, describe, dry_run_table, failures, timing_table
+    from pipeline.build.summary import caveats, describe, dry_run_table, planned_shape
     from pipeline.build.why import differs_from
     from pipeline.system.dask_cluster import Cluster
     from pipeline.system.memory import keep_freed_memory
@@ -97,15 +101,42 @@ def build(
         for line in caveats(subjects_known=known, untrained=untrained):
             log(line)
         if dry_run:
-            table = dry_run_table(plan)
-            return Built(plan.path, plan.shown_path, plan.key, known, untrained, table)
+            shape = planned_shape(plan)
+            table, size = dry_run_table(plan, *shape), store_bytes(*shape)
+            return Built(plan.path, plan.shown_path, plan.key, known, untrained, table, size)
         seconds = stage.build(plan, cache, log, cluster)
         if request:
             keep_answer(request, plan, cache)
+    return _report(plan, seconds, log)
+
+
+def _report(plan: BuildPlan, seconds: dict[str, float], log: Log) -> Built:
+    """Log how long a build took and which clips failed; return the result."""
+    from featstore.format.opening import read_attributes
+    from pipeline.build.summary import failures, timing_table
+
     log(timing_table(plan, seconds) if seconds else NOTHING_TO_DO)
     for line in failures(read_attributes(plan.path)):
         log(line)
+    known, untrained = plan.dataset.subjects_known, plan.weights.untrained
     return Built(plan.path, plan.shown_path, plan.key, known, untrained)
+
+
+def build_splits(
+    asked: Mapping[str, Any], splits: Sequence[int], *, log: Log, dask: str | None = None
+) -> list[Built]:
+    """Build one store for each split, or for each fold if there are folds; see `build_several`.
+
+    Raises
+    ------
+    FeatstoreError
+    """
+    from featstore.errors import InputError
+    from pipeline.build.plan.request import options_of_split
+
+    if not splits:
+        raise InputError("splits is empty; pass at least one number.")
+    return build_several([options_of_split(asked, one) for one in splits], log=log, dask=dask)
 
 
 def build_several(
@@ -120,7 +151,7 @@ def build_several(
     Parameters
     ----------
     several : sequence of mapping
-        As for `build`; they differ in the backbone.
+        As for `build`; they differ in the backbone and in the split or fold.
     log, dask, dry_run
         See `build`.
 
@@ -128,37 +159,50 @@ def build_several(
     ------
     FeatstoreError
     """
-    if not dask and not dry_run:
-        _build_together(several, log)
-    return [build(asked, log=log, dask=dask, dry_run=dry_run) for asked in several]
+    built = {} if dask or dry_run else _build_together(several, log)
+    return [
+        built[number] if number in built else build(asked, log=log, dask=dask, dry_run=dry_run)
+        for number, asked in enumerate(several)
+    ]
 
 
-def _build_together(several: Sequence[Mapping[str, Any]], log: Log) -> None:
-    """Build those stores that are missing and can share a decode."""
+def _build_together(several: Sequence[Mapping[str, Any]], log: Log) -> dict[int, Built]:
+    """Build those stores that are missing and can share a decode; return them by position."""
     from pipeline.build.plan.build_plan import cache_of, plan_build
-    from pipeline.build.summary import timing_table
-    from pipeline.build.together import build_together, share_decode
+    from pipeline.build.repeat import keep_answer, request_of
+    from pipeline.build.summary import caveats, describe
+    from pipeline.build.together import build_together, group_by_decode, without_copies
     from pipeline.system.memory import keep_freed_memory
     from pipeline.video.journal import keep_journal
 
     keep_freed_memory()
     each = [_options(asked) for asked in several]
     if any(options.repair or options.retry_failed or options.bucket for options in each):
-        return
+        return {}
+    requests = [request_of(options) for options in each]
+    built: dict[int, Built] = {}
     with closing(cache_of(each[0].store)) as cache, keep_journal(cache.journals, log):
-        plans = {
-            plan.key: plan
-            for plan in (plan_build(options, cache, log) for options in each)
-            if plan.existing is None
-        }
-        missing = list(plans.values())
-        if len(missing) < 2:
-            return
-        if not share_decode(missing):
-            log("the backbones take other frames or windows, so each decodes for itself")
-            return
-        for plan, seconds in zip(missing, build_together(missing, cache, log), strict=True):
-            log(f"{plan.options.backbone}: {timing_table(plan, seconds)}")
+        plans = [plan_build(options, cache, log) for options in each]
+        groups = group_by_decode(without_copies([p for p in plans if p.existing is None]))
+        if len(groups) > 1:
+            log(
+                f"{len(groups)} decodes, because not all stores have the same clips, frames and "
+                "windows"
+            )
+        for group in groups:
+            if len(group) < 2:
+                continue
+            for plan in group:
+                known, untrained = plan.dataset.subjects_known, plan.weights.untrained
+                for line in (*describe(plan), *caveats(subjects_known=known, untrained=untrained)):
+                    log(line)
+            for plan, seconds in zip(group, build_together(group, cache, log), strict=True):
+                number = next(n for n, planned in enumerate(plans) if planned is plan)
+                if request := requests[number]:
+                    keep_answer(request, plan, cache)
+                log(f"{plan.slug}:")
+                built[number] = _report(plan, seconds, log)
+    return built
 
 
 def _options(asked: Mapping[str, Any]) -> BuildOptions:

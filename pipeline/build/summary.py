@@ -130,18 +130,22 @@ def failures(attributes: Mapping[str, Any], most: int = 5) -> Iterator[str]:
         yield "  repair the videos and build again, or retry them with --retry-failed"
 
 
-def dry_run_table(plan: BuildPlan) -> str:
-    """Return a table with the size of the planned store."""
+def planned_shape(plan: BuildPlan) -> tuple[int, int]:
+    """Return the number of steps of the planned store, and the length of a step."""
     options = plan.options
     spec = BACKBONES.get(options.backbone)
     inputs, _ = plan.inputs()
     steps = sum(map(len, inputs))
     if spec and options.features == POOLED:
-        dim = spec.dim
-    else:
-        from pipeline.build.extract.backbone import planned_dim
+        return steps, spec.dim
+    from pipeline.build.extract.backbone import planned_dim
 
-        dim = planned_dim(plan.extraction)
+    return steps, planned_dim(plan.extraction)
+
+
+def dry_run_table(plan: BuildPlan, steps: int, dim: int) -> str:
+    """Return a table with the size of the planned store, of `planned_shape`."""
+    options = plan.options
     folder = options.store if options.store.is_dir() else options.store.absolute().parent
     return table(
         [

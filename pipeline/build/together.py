@@ -1,4 +1,4 @@
-"""Several stores of the same clips, by several backbones, with one decode."""
+"""Several stores of the same clips, by several backbones or splits, with one decode."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from featstore.keys import digest
 from featstore.manage.catalogue import remember_last
 from featstore.writing.locks import writer_lock
 from featstore.writing.staging import finish, write_unit
@@ -25,16 +26,53 @@ from pipeline.types import Log
 from pipeline.video.cache import Cache
 
 
+def without_copies(plans: Sequence[BuildPlan]) -> list[BuildPlan]:
+    """Return the plans that cannot copy their rows from a store of an earlier plan.
+
+    Splits with a fixed mean and std have equal features: one is computed, the others copy it.
+    """
+    first: dict[str, BuildPlan] = {}
+    for plan in plans:
+        fixed = not plan.options.normalise.measured
+        first.setdefault(digest(plan.configuration) if fixed else plan.key, plan)
+    return list(first.values())
+
+
+def group_by_decode(plans: Sequence[BuildPlan]) -> list[list[BuildPlan]]:
+    """Group plans with stores that can be built with one decode, in order."""
+    groups: list[list[BuildPlan]] = []
+    for plan in plans:
+        for group in groups:
+            if share_decode([group[0], plan]):
+                group.append(plan)
+                break
+        else:
+            groups.append([plan])
+    return groups
+
+
 def share_decode(plans: Sequence[BuildPlan]) -> bool:
-    """Tell whether stores can be built with one decode: all by frame, or by the same windows."""
+    """Tell whether stores can be built with one decode.
+
+    They need the same frames of the same clips, and all by frame or all by the same windows.
+    """
     first = plans[0]
     return all(
         plan.pixels == first.pixels
+        and _intervals(plan) == _intervals(first)
         and plan.extraction.window == first.extraction.window
         and (not plan.options.takes_windows or plan.options.hop == first.options.hop)
         and plan.options.device == first.options.device
         for plan in plans
     )
+
+
+def _intervals(plan: BuildPlan) -> list[tuple[object, ...]]:
+    """Return what decides the frames of each clip, whatever its part or its label."""
+    return [
+        (plan.videos[clip.video].path, clip.start, clip.stop, clip.shown, clip.lost)
+        for clip in plan.clips
+    ]
 
 
 def build_together(plans: Sequence[BuildPlan], cache: Cache, log: Log) -> list[dict[str, float]]:
@@ -119,9 +157,7 @@ def _extract(builds: Sequence[StoreBuild], log: Log) -> None:
     executors = [build.executor for build in builds]
     extractors = [each.extractor for each in executors if isinstance(each, LocalExecutor)]
     extractor = JointExtractor(extractors)
-    log(
-        f"one decode for {len(builds)} stores: {', '.join(b.plan.options.backbone for b in builds)}"
-    )
+    log(f"one decode for {len(builds)} stores: {', '.join(build.plan.slug for build in builds)}")
     with Progress("extracting", len(clips), "clips", log) as progress:
         done = layout.steps - sum(last - first for first, last in ranges)
         finished = 0

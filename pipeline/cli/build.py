@@ -11,8 +11,9 @@ import click
 
 from featstore.errors import InputError
 from featstore.format.codecs import COMPRESSIONS
+from featstore.text import human_size
 from featstore.writing.destinations import SUFFIX_OF
-from pipeline.build.plan.request import build_options
+from pipeline.build.plan.request import build_options, options_of_split
 from pipeline.cli.flags import (
     BATCH_SIZE,
     DASK,
@@ -24,10 +25,12 @@ from pipeline.cli.flags import (
     STORES,
     feature_flags,
     how_to_run,
+    read,
     text,
     write,
 )
 from pipeline.cli.help import as_json, command
+from pipeline.cli.splits import split_numbers
 from pipeline.cli.terminal import log_for, say, say_json
 
 if TYPE_CHECKING:
@@ -38,9 +41,10 @@ RENAMED = OLD_STORE | OLD_SPLITS
 
 
 @command(
-    renamed=RENAMED,
+    renamed=OLD_STORE,
     examples=(
         "featstore build --split 0",
+        "featstore build --splits 0,1,2",
         "featstore build --source table --data clips.csv --folds 5 --fold 0",
         "featstore build --source folders --data ucf --backbone mobilenet_v2 --fps 15",
         "featstore build --backbone resnet18 --backbone mobilenet_v2",
@@ -48,6 +52,8 @@ RENAMED = OLD_STORE | OLD_SPLITS
     ),
 )
 @partial(feature_flags, several=True)
+@read("--splits", multiple=True, metavar="N,N,...",
+      help="Build each of these splits (with --folds, folds), one store each.")  # fmt: skip
 @PLACE
 @write("--format", type=click.Choice(tuple(SUFFIX_OF)), help=text("Format of the store.", "format"))
 @write(
@@ -74,6 +80,7 @@ def build(
     as_json: bool,
     backbone: tuple[str, ...],
     weights: tuple[str, ...],
+    splits: tuple[str, ...],
     **given: Any,
 ) -> None:
     """Extract the features of annotated clips into a store.
@@ -82,12 +89,16 @@ def build(
     second, resnet18. The last line is the store's path and key. An existing store is not built
     again. An interrupted build resumes when the same command runs again.
 
-    Several backbones, each with its weights, decode videos once, and each gets a store. The last
-    lines are those stores, in the same order.
+    Several backbones, each with its weights, decode videos once, and each gets a store. So do the
+    splits of --splits. The last lines are those stores, in the same order: all splits of the first
+    backbone, then those of the next.
     """
     from pipeline import api
 
+    numbers, given["split_file"] = split_numbers(splits, given["split_file"])
     several = [{**given, **pair} for pair in _backbones(backbone, weights)]
+    if numbers:
+        several = [options_of_split(asked, number) for asked in several for number in numbers]
     log = log_for(as_json)
     if len(several) == 1:
         stores = [api.build(several[0], log=log, dask=dask, dry_run=dry_run)]
@@ -98,16 +109,22 @@ def build(
         say_json(facts[0] if len(facts) == 1 else {"stores": facts})
         return
     for built in stores:
-        say(built.dry_run or f"{built.shown} {built.key}")
+        if not dry_run or len(stores) > 1:
+            say(f"{built.shown} {built.key}")
+        if dry_run:
+            say(built.dry_run)
+    if dry_run and len(stores) > 1:
+        say(f"{len(stores)} stores, {human_size(sum(one.planned_bytes for one in stores))} in all")
 
 
 def _facts(built: Built) -> dict[str, Any]:
-    return {
+    facts = {
         "path": built.shown,
         "key": built.key,
         "subjects_known": built.subjects_known,
         "untrained": built.untrained,
     }
+    return facts | ({"bytes": built.planned_bytes} if built.dry_run else {})
 
 
 def _backbones(backbones: tuple[str, ...], weights: tuple[str, ...]) -> list[dict[str, Any]]:

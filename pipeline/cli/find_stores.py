@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from featstore.manage.catalogue import sibling
-from pipeline.build.plan.request import build_options
-from pipeline.cli.splits import flags_of_split
+from pipeline.build.plan.request import build_options, options_of_split
 from pipeline.cli.terminal import say
 
 
@@ -19,7 +18,8 @@ def _find_splits(
         return {None: find_stores(stores, folder, given)}
     if any(value is not None for value in given.values()):
         return {
-            number: find_stores(stores, folder, flags_of_split(given, number)) for number in numbers
+            number: find_stores(stores, folder, options_of_split(given, number))
+            for number in numbers
         }
     ones = find_stores(stores, folder, given)
     return {number: [sibling(one, number) for one in ones] for number in numbers}

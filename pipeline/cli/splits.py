@@ -1,4 +1,4 @@
-"""``featstore train --seeds N --splits N,N``: which stores these are."""
+"""``--splits N,N,...`` of build and train: its numbers, and a training on each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featstore.errors import InputError
 from pipeline.cli.flags import LAST_SEED
@@ -46,26 +46,6 @@ def split_numbers(values: Sequence[str], split_file: Path | None) -> tuple[list[
         split_file = Path(files[0])
     unique = dict.fromkeys(int(number) for value in numbers for number in value.split(","))
     return list(unique), split_file
-
-
-def flags_of_split(given: dict[str, Any], number: int) -> dict[str, Any]:
-    """Return the flags of build for one split, or for one fold where there are folds.
-
-    In ``--weights`` its number stands for ``{split}``: finetuned ones belong to one split.
-
-    Raises
-    ------
-    InputError
-        If the flags already say which one.
-    """
-    field = "split" if given.get("folds") is None else "fold"
-    if given.get(field) is not None:
-        raise InputError(
-            f"--{field} {given[field]} and --splits both say what to train on; leave one out."
-        )
-    weights = given.get("weights")
-    named = {"weights": weights.replace("{split}", str(number))} if weights else {}
-    return {**given, field: number, **named}
 
 
 def train_splits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -15,6 +16,7 @@ from pipeline.option_values import flag_of
 from pipeline.sources import Source, sources
 
 EVERY_FRAME = "all"
+SPLIT_IN_WEIGHTS = "{split}"
 DEFAULT_SOURCE = "driveact"
 
 
@@ -51,6 +53,44 @@ def build_options(given: dict[str, Any], **more: Any) -> BuildOptions:
     chosen = {key: value for key, value in values.items() if value is not None}
     _check_names(chosen, [field.name for field in fields(BuildOptions)])
     return BuildOptions(source=source, **chosen)
+
+
+def options_of_split(asked: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Return the options of one of several splits, or of one fold if there are folds.
+
+    In ``weights``, the number replaces ``{split}``: finetuned weights belong to one split.
+
+    Parameters
+    ----------
+    asked : mapping
+        Values by parameter name, as for `build_options`.
+    number : int
+        The number of the split.
+
+    Raises
+    ------
+    InputError
+        If the options already choose a split, or the source has no numbered splits.
+
+    Examples
+    --------
+    >>> options_of_split({"source": "table", "folds": 5, "weights": "tuned-{split}.pth"}, 2)
+    {'source': 'table', 'folds': 5, 'weights': 'tuned-2.pth', 'fold': 2}
+    """
+    field = "split" if asked.get("folds") is None else "fold"
+    if asked.get(field) is not None:
+        raise InputError(
+            f"--{field} {asked[field]} and --splits both choose a {field}; leave one out."
+        )
+    name = asked.get("source") or DEFAULT_SOURCE
+    source = sources().get(name)
+    names = [one.name for one in fields(source)] if source else [field]  # type: ignore[arg-type]
+    if field not in names:
+        advice = "pass --folds K" if "folds" in names else "leave out --splits"
+        raise InputError(f"--splits: --source {name} has no numbered splits; {advice}.")
+    weights = asked.get("weights")
+    named = {"weights": str(weights).replace(SPLIT_IN_WEIGHTS, str(number))} if weights else {}
+    return {**asked, field: number, **named}
 
 
 def _like_options(like: str | Path, values: dict[str, Any], source: Source) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Several backbones in one decode: each store as it is when it is built alone."""
+"""Several stores in one decode: each store as it is when it is built alone."""
 
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,13 @@ from featstore.errors import InputError
 from featstore.format import layout
 from featstore.manage.provenance import read_provenance
 from pipeline.build import together
-from pipeline.build.extract import extractor
 from pipeline.build.plan.build_plan import cache_of
-from pipeline.build.together import build_together, share_decode
+from pipeline.build.together import (
+    build_together,
+    group_by_decode,
+    share_decode,
+    without_copies,
+)
 from pipeline.cli import main
 from tests.builds import ROWS, build, options_of, plan_of, silent, write_dataset
 
@@ -33,20 +37,6 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many frames each call decoded."""
-    counts: list[int] = []
-    decode_all = extractor.decode_all
-
-    def counted(path: Any, index: Any, numbers: Any, *more: Any) -> Any:
-        counts.append(len(numbers))
-        return decode_all(path, index, numbers, *more)
-
-    monkeypatch.setattr(extractor, "decode_all", counted)
-    return counts
 
 
 def together_in(folder: Path, data: Path, several: tuple[dict[str, Any], ...] = BACKBONES) -> Any:
@@ -101,8 +91,24 @@ def test_what_was_interrupted_resumes(
 
 
 def test_windows_and_frames_share_no_decode(data: Path, tmp_path: Path) -> None:
-    several = ({"backbone": "r3d_18"}, {"backbone": "squeezenet1_1"})
-    assert not share_decode([plan_of(options_of(data, tmp_path, **more)) for more in several])
+    several = ({"backbone": "r3d_18"}, {"backbone": "squeezenet1_1"}, {"backbone": "r3d_18"})
+    plans = [plan_of(options_of(data, tmp_path, **more)) for more in several]
+    assert not share_decode(plans[:2])
+    assert group_by_decode(plans) == [[plans[0], plans[2]], [plans[1]]]
+
+
+def test_other_clips_share_no_decode(data: Path, tmp_path: Path) -> None:
+    fewer = write_dataset(tmp_path / "data", ROWS[1:])
+    assert not share_decode([plan_of(options_of(one, tmp_path)) for one in (data, fewer)])
+
+
+def test_plans_with_equal_features_are_computed_once(data: Path, tmp_path: Path) -> None:
+    relabelled = write_dataset(tmp_path / "data", [*ROWS[:-1], {**ROWS[-1], "label": "b"}])
+    for normalise, count in (("0.4,0.2", 1), ("split", 2)):
+        plans = [
+            plan_of(options_of(one, tmp_path, normalise=normalise)) for one in (data, relabelled)
+        ]
+        assert without_copies(plans) == plans[:count]
 
 
 def test_rows_that_are_copied_are_not_decoded(

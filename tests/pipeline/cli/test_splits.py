@@ -9,8 +9,9 @@ from click.testing import CliRunner, Result
 import featstore
 from featstore.errors import InputError
 from featstore.manage.catalogue import sibling
+from pipeline.build.plan.request import options_of_split
 from pipeline.cli import main
-from pipeline.cli.splits import flags_of_split, split_numbers
+from pipeline.cli.splits import split_numbers
 from pipeline.runs.files import read_metrics
 from pipeline.train.seeds import read_summary
 from tests.builds import build, options_of, row, write_videos
@@ -144,10 +145,10 @@ def test_a_split_named_twice_over() -> None:
 
 
 def test_with_folds_the_numbers_are_folds() -> None:
-    given = {"folds": 5, "fold": None, "split": None}
-    assert flags_of_split(given, 3) == {"folds": 5, "fold": 3, "split": None}
+    asked = {"source": "folders", "folds": 5, "fold": None, "split": None}
+    assert options_of_split(asked, 3) == {**asked, "fold": 3}
     with pytest.raises(InputError, match="--fold 1 and --splits"):
-        flags_of_split({**given, "fold": 1}, 3)
+        options_of_split({**asked, "fold": 1}, 3)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from featstore.errors import InputError
 from pipeline.build.plan.leakage import read_training
+from pipeline.build.plan.request import options_of_split
 from pipeline.cli import main
-from pipeline.cli.splits import flags_of_split
 from pipeline.finetune import Tuning, finetune
 from pipeline.finetune.options import MOST_LR, MOST_SEED
 from tests.builds import silent
@@ -91,7 +91,7 @@ def test_on_the_command_line(data: Path, tmp_path: Path, monkeypatch) -> None:
 
 def test_every_split_has_its_own_weights() -> None:
     given = {"folds": None, "split": None, "weights": "tuned-{split}.safetensors"}
-    assert flags_of_split(given, 2) == given | {"split": 2, "weights": "tuned-2.safetensors"}
+    assert options_of_split(given, 2) == given | {"split": 2, "weights": "tuned-2.safetensors"}
 
 
 def test_examples_of_the_documentation(data: Path, tmp_path: Path, monkeypatch, capsys) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import featstore
 from featstore.errors import InputError
-from pipeline.build.summary import dry_run_table
+from pipeline.build.summary import dry_run_table, planned_shape
 from tests.builds import build, options_of, plan_of, row, silent, write_dataset
 
 ROWS = [
@@ -29,7 +29,7 @@ def test_a_grid_is_built_trained_on_and_predicted_with(data: Path, tmp_path: Pat
     plan = plan_of(options_of(data, tmp_path, features="grid:3", **options))
     pooled = plan_of(options_of(data, tmp_path, **options))
     assert plan.configuration == {**pooled.configuration, "features": "grid:3"}
-    assert "4608" in dry_run_table(plan)
+    assert "4608" in dry_run_table(plan, *planned_shape(plan))
     store = build(plan.options)
     assert store.dim == 9 * 512
     assert store.attributes["places"] == 9
