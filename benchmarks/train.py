@@ -67,15 +67,15 @@ OURS = {"GOMP_SPINCOUNT": "30000"}  # as `pipeline.cli` sets it
 CONTEXT = get_context("spawn")
 FIRST_STEP = """
 import sys, time
-from pipeline import train
-plain = train.Learner._step
+from pipeline.train import learner
+plain = learner.Learner._step
 def first(self, batch):
     plain(self, batch)
     print(time.time() - float(sys.argv.pop()))
     sys.stdout.flush()
     import os
     os._exit(0)
-train.Learner._step = first
+learner.Learner._step = first
 """
 
 
@@ -255,8 +255,8 @@ def first_step(store: Store, folder: Path) -> float:
     code = (
         f"{FIRST_STEP}\nfrom pipeline.cli import main\nmain(sys.argv[1:-1], standalone_mode=False)"
     )
-    command = [sys.executable, "-c", code, "train", "--store", str(store.path)]
-    command += ["--out", str(folder / "run"), str(time.time())]
+    command = [sys.executable, "-c", code, "train", "--recipe", "tcn"]
+    command += ["--store", str(store.path), "--out", str(folder / "run"), str(time.time())]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return float(said.splitlines()[-1])
 

@@ -99,6 +99,12 @@ def observations(metrics: dict[str, Any]) -> list[str]:
         f"The best epoch was {metrics['best_epoch']} of {metrics['epochs']}; training ended "
         f"because {metrics['why_stopped']}."
     ]
+    if (folds := metrics.get("folds", 1)) > 1:
+        lines.append(
+            f"The run is the mean of {folds} heads. Each learned from train and val without one "
+            "fold. A val clip is scored by the head that did not learn from it, a test clip by the "
+            "mean."
+        )
     if metrics["mixup"]:
         lines.append(
             "Trained with mixup: the training score in the history is the mean target mass of the "

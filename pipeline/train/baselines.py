@@ -12,6 +12,9 @@ features here.
     nearest neighbours    the vote of the k nearest training clips, with the k that has the best
                           mean class accuracy on val
 
+A recipe with several folds learns from val too, so its test clips are compared with the clips of
+train and val.
+
 Distances are Euclidean. Clips have length 1, so cosine distances give the same order.
 """
 
@@ -20,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +35,7 @@ from pipeline.system.device import choose_device
 from pipeline.train.data.checks import Parts, checked_parts
 from pipeline.train.data.feed import Feed
 from pipeline.train.data.standardise import standardiser
+from pipeline.train.folds import learnt_clips
 from pipeline.train.predict import means_of
 from pipeline.train.recipes.load import Recipe
 from pipeline.types import Ints
@@ -64,7 +69,8 @@ def baselines(store: Store, recipe: Recipe, *, device: str = "auto") -> dict[str
         See `pipeline.train.data.checks.checked_parts`.
     """
     parts, where = checked_parts(store, recipe), choose_device(device)
-    standardise = standardiser(store, recipe.data.standardise, parts["train"], device=where)
+    learnt = learnt_clips(parts, recipe)
+    standardise = standardiser(store, recipe.data.standardise, learnt, device=where)
     feed = Feed(store, where, steps=recipe.data.steps, standardise=standardise)
     return baselines_of(feed, parts, recipe)
 
@@ -87,19 +93,24 @@ def baselines_of(feed: Feed, parts: Parts, recipe: Recipe) -> dict[str, Any]:
     clips = {part: means_of(feed, positions) for part, positions in parts.items()}
     if not all(bool(torch.isfinite(means).all()) for means in clips.values()):
         return _skipped("some features are not finite")
-    train_labels = torch.from_numpy(labels[parts["train"]]).to(feed.device)
+    learnt = {"val": ["train"], "test": ["train", "val"] if recipe.train.folds > 1 else ["train"]}
     classes = len(feed.store.classes)
 
     def scores(neighbours: int | None) -> dict[str, Metrics]:
-        head = NearestHead(feed.store.dim, classes, neighbours=neighbours).to(feed.device)
-        head.remember(clips["train"], train_labels)
-        return {
-            part: metrics_of_predictions(labels[parts[part]], classify(head, clips[part]), classes)
-            for part in PARTS
-        }
+        metrics = {}
+        for part in PARTS:
+            head = NearestHead(feed.store.dim, classes, neighbours=neighbours).to(feed.device)
+            known_labels = np.concatenate([labels[parts[name]] for name in learnt[part]])
+            head.remember(
+                torch.cat([clips[name] for name in learnt[part]]),
+                torch.from_numpy(known_labels).to(feed.device),
+            )
+            predicted = classify(head, clips[part])
+            metrics[part] = metrics_of_predictions(labels[parts[part]], predicted, classes)
+        return metrics
 
     means = scores(None)
-    votes = {k: scores(k) for k in NEIGHBOURS if k <= len(train_labels)}
+    votes = {k: scores(k) for k in NEIGHBOURS if k <= len(parts["train"])}
     # Ties go to the smallest k.
     best = max(votes, key=lambda k: (votes[k]["val"].mean_class_accuracy, -k))
     return {

@@ -19,7 +19,8 @@ from featstore import InputError, Store
 from pipeline.runs.folder import CHECKPOINT
 from pipeline.system.distributed import processes
 from pipeline.train.data.checks import Parts
-from pipeline.train.folds import Fold, folds_of
+from pipeline.train.ensemble import fold_checkpoint
+from pipeline.train.folds import Fold, folds_of, train_and_val
 from pipeline.train.recipes.load import Recipe
 from pipeline.train.recipes.portfolio import Portfolio
 from pipeline.train.tournament import Tournament, learns
@@ -79,12 +80,15 @@ def choose(
     folds, why = folds_of(store, parts)
     log(why)
     recipes = fitting(store, portfolio, parts)
-    tournament = Tournament(store, recipes, folds, seed, device, unfinished, log, workers)
+    measured = parts["train"] if len(folds) == 1 else train_and_val(parts)
+    tournament = Tournament(store, recipes, folds, measured, seed, device, unfinished, log, workers)
     first = max(FIRST_RUNG, math.ceil(FIRST_STEPS / _steps_an_epoch(folds, recipes)))
     winner, reason = tournament.run(first)
-    if len(folds) == 1:
-        shutil.copyfile(tournament.checkpoint(winner, 0), unfinished / "copy.part")
-        (unfinished / "copy.part").replace(unfinished / CHECKPOINT)
+    for number in range(len(folds)):
+        several = len(folds) > 1
+        path = fold_checkpoint(unfinished, number) if several else unfinished / CHECKPOINT
+        shutil.copyfile(tournament.checkpoint(winner, number), unfinished / "copy.part")
+        (unfinished / "copy.part").replace(path)
     log(reason)
     about = {
         "name": portfolio.name,
@@ -95,7 +99,8 @@ def choose(
         "seconds": round(time.perf_counter() - started, 3),
         "candidates": tournament.rows(winner),
     }
-    return winner.recipe, about
+    options = winner.recipe.train.model_copy(update={"folds": len(folds)})
+    return winner.recipe.model_copy(update={"train": options}), about
 
 
 def fitting(store: Store, portfolio: Portfolio, parts: Parts) -> list[Recipe]:

@@ -26,7 +26,8 @@ from pipeline.system.device import choose_device
 from pipeline.train.data.feed import Feed
 from pipeline.train.data.standardise import Standardiser, read_training, standardiser
 from pipeline.train.data.stores import moments, named_stores, open_stores
-from pipeline.train.learner import make_head
+from pipeline.train.folds import learnt_clips
+from pipeline.train.learner import make_heads
 from pipeline.train.predict import predict, refuse_non_finite
 from pipeline.train.recipes.load import Recipe, recipe_of
 from pipeline.types import Clips
@@ -55,7 +56,13 @@ def rescore(run: Path, store: Store, part: str, *, device: str = "auto") -> Pred
         the store's features or classes differ from the training's. The message names the clips or
         the field.
     """
-    refuse_other_features(store, read_metrics(run)["features"], read_config(run)["store"])
+    trained = read_config(run)["store"]
+    refuse_other_features(store, read_metrics(run)["features"], trained)
+    if part == "val" and store.key == trained["key"] and recipe_in(run).train.folds > 1:
+        raise InputError(
+            f"{run} learned from train and val, so it cannot score val; its metrics.json has the "
+            "scores of val by cross-validation; pass --part test"
+        )
     return classify(run, store, labelled(store, part), device=device)
 
 
@@ -79,7 +86,7 @@ def classify(run: Path, store: Store, clips: Clips, *, device: str = "auto") -> 
     metrics, config = read_metrics(run), read_config(run)
     refuse_other_features(store, metrics["features"], config["store"])
     where = choose_device(device)
-    recipe = recipe_of(config["recipe"], str(run / "config.yaml"))
+    recipe = recipe_in(run)
     head = load_head(run, recipe, store).to(where)
     standardise = _standardise(run, recipe, store, config["store"], where)
     feed = Feed(store, where, steps=recipe.data.steps, standardise=standardise)
@@ -261,6 +268,11 @@ def _refuse_other_order(store: Store, trained: Mapping[str, Any]) -> None:
             )
 
 
+def recipe_in(run: Path) -> Recipe:
+    """Return the recipe of a run."""
+    return recipe_of(read_config(run)["recipe"], str(run / "config.yaml"))
+
+
 def load_head(run: Path, recipe: Recipe, store: Store) -> Head:
     """Return the head of a run with its weights, for the features and classes of a store.
 
@@ -271,7 +283,7 @@ def load_head(run: Path, recipe: Recipe, store: Store) -> Head:
     """
     path = run / "weights.safetensors"
     with torch.random.fork_rng([]):  # initial weights are drawn, then replaced
-        head = make_head(store, recipe)
+        head = make_heads(store, recipe)
     try:
         head.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -285,5 +297,6 @@ def _standardise(
     """Return the standardiser of the training for the clips of a store."""
     how = recipe.data.standardise
     if how == "none" or store.key == trained["key"]:
-        return standardiser(store, how, store.split("train"), device=device)
+        clips = learnt_clips({part: store.split(part) for part in ("train", "val")}, recipe)
+        return standardiser(store, how, clips, device=device)
     return standardiser(store, how, read_training(run), device=device)

@@ -35,6 +35,20 @@ if TYPE_CHECKING:
     from pipeline.train.recipes.load import Recipe
 
 
+def make_heads(store: Store, recipe: Recipe) -> Head:
+    """Return the head of a run: that of the recipe, or an `Ensemble` of one for each fold.
+
+    Parameters
+    ----------
+    store : Store
+    recipe : Recipe
+    """
+    from models.ensemble import Ensemble
+
+    heads = [make_head(store, recipe) for _ in range(recipe.train.folds)]
+    return Ensemble(heads) if len(heads) > 1 else heads[0]
+
+
 def make_head(store: Store, recipe: Recipe) -> Head:
     """Return the recipe's head; with ``data.fusion: logits``, one head per store.
 
@@ -87,6 +101,8 @@ class Learner:
     seed : int
     val_clips : int64 array (n,), optional
         Positions of the clips to classify after every epoch.
+    measured : int64 array (n,), optional
+        Positions of the clips whose mean and std standardise features, if not `clips`.
     threads : int
         The most threads of a step on a CPU, see `pipeline.train.threads`; torch has one thread.
     """
@@ -100,6 +116,7 @@ class Learner:
         *,
         seed: int,
         val_clips: Clips | None = None,
+        measured: Clips | None = None,
         threads: int = 1,
     ) -> None:
         keep_freed_memory()  # without it, clearing pages takes a fifth of each step
@@ -117,7 +134,8 @@ class Learner:
         self.probabilities = draw_by(recipe.train, labels, classes)
         self.loss = make_loss(recipe.train, of_classes(recipe.train, labels, classes), self.device)
         how, steps = recipe.data.standardise, recipe.data.steps
-        self.standardise = standardiser(store, how, clips, device=self.device)
+        measured = clips if measured is None else measured
+        self.standardise = standardiser(store, how, measured, device=self.device)
         held = clips if val_clips is None else np.concatenate([clips, val_clips])
         self.feed = Feed(store, self.device, steps=steps, standardise=self.standardise, held=held)
         self.optimizer = make_optimizer(recipe.train, head)

@@ -151,6 +151,7 @@ def _metrics(
         "features": store.attributes.get("features", {}),
         "recipe": recipe.name,
         **training,
+        "folds": recipe.train.folds,
         "monitor": recipe.train.monitor,
         "imbalance": recipe.train.imbalance,
         "mixup": recipe.augment.mixup > 0,

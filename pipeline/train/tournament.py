@@ -96,8 +96,8 @@ class Job:
         Of the candidate.
     store : Store
     recipe : Recipe
-    train, val : int64 array (n,)
-        Positions of the clips.
+    train, val, measured : int64 array (n,)
+        Positions of the clips to learn from, to score, and to standardise features by.
     seed : int
     device : torch.device
     checkpoint : Path
@@ -111,6 +111,7 @@ class Job:
     recipe: Recipe
     train: Clips
     val: Clips
+    measured: Clips
     seed: int
     device: torch.device
     checkpoint: Path
@@ -133,7 +134,13 @@ def train_until(job: Job) -> list[dict[str, Any]]:
 
     if len(rows) < job.until:
         begun = learner_of(
-            job.store, job.recipe, job.train, job.val, seed=job.seed, device=job.device
+            job.store,
+            job.recipe,
+            job.train,
+            job.val,
+            seed=job.seed,
+            device=job.device,
+            measured=job.measured,
         )
         with begun as learner, suppress(PausedError):
             fit(learner, job.val, log=_silent, checkpoint=path, after_epoch=pause)
@@ -163,6 +170,7 @@ class Tournament:
     store: Store
     recipes: Sequence[Recipe]
     folds: Sequence[Fold]
+    measured: Clips
     seed: int
     device: torch.device
     unfinished: Path
@@ -247,6 +255,7 @@ class Tournament:
             recipe=one.recipe,
             train=train,
             val=val,
+            measured=self.measured,
             seed=self.seed,
             device=self.device,
             checkpoint=self.checkpoint(one, number),

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from featstore import InputError, Store
+from featstore.text import listed
 from pipeline.metrics.predictions import Predictions
 from pipeline.report.baselines import baseline_log, no_better
 from pipeline.report.fonts import labels_of
@@ -21,8 +22,10 @@ from pipeline.train.baselines import baselines_of
 from pipeline.train.choose import choose
 from pipeline.train.data.checks import Parts, checked_parts, concerns, other_store
 from pipeline.train.data.standardise import write_training
+from pipeline.train.ensemble import fit_folds, fold_checkpoint
 from pipeline.train.epochs import Fitted, fit
-from pipeline.train.learner import Learner, device_of, make_head, reproducible
+from pipeline.train.folds import learnt_clips
+from pipeline.train.learner import Learner, device_of, make_heads, reproducible
 from pipeline.train.log import conclusion, introduction, why_stopped
 from pipeline.train.predict import refuse_non_finite
 from pipeline.train.recipes.load import Recipe
@@ -140,34 +143,55 @@ def _train(
     log: Log,
 ) -> None:
     """Train one recipe and write its run."""
-    group = processes()
-    head = make_head(store, recipe).to(where)
+    group, folds = processes(), recipe.train.folds
+    head = make_heads(store, recipe).to(where)
     size = sum(tensor.numel() for tensor in head.parameters())
     worries = concerns(store, parts, recipe) if group.first else []
     said = [*introduction(store, recipe, parts, size=size), *worries]
     said += labels_of(store.classes).notes
     for line in said + other_store(given["baseline"], store):
         log(line)
-    learner = Learner(
-        head,
-        store,
-        recipe,
-        parts["train"],
-        seed=given["seed"],
-        val_clips=parts["val"],
-        threads=threads,
-    )
-    checkpoint = folder.with_name(CHECKPOINT)
-    fitted = fit(learner, parts["val"], log=log, checkpoint=checkpoint, after_epoch=tracked.epoch)
+    if folds > 1:
+        checkpoints = [fold_checkpoint(folder.parent, number) for number in range(folds)]
+        learner, fitted, best_epochs = fit_folds(
+            store,
+            recipe,
+            parts,
+            checkpoints,
+            seed=given["seed"],
+            device=where,
+            threads=threads,
+            log=log,
+            after_epoch=tracked.epoch,
+        )
+        head = learner.head
+    else:
+        learner = Learner(
+            head,
+            store,
+            recipe,
+            parts["train"],
+            seed=given["seed"],
+            val_clips=parts["val"],
+            threads=threads,
+        )
+        checkpoints = [folder.with_name(CHECKPOINT)]
+        fitted = fit(
+            learner, parts["val"], log=log, checkpoint=checkpoints[0], after_epoch=tracked.epoch
+        )
     # The one look at the test part, by the weights that val chose.
-    test = _predict_test(learner, parts["test"], checkpoint)
+    test = _predict_test(learner, parts["test"], checkpoints)
     predictions = {"val": fitted.val, "test": test}
     tracked.scores("test", test.metrics.scores if len(test.clips) else {}, fitted.best_epoch)
     # A head that needs no training is a baseline itself.
+    learnt = learnt_clips(parts, recipe)
     plain = baselines_of(learner.feed, parts, recipe) if group.first and head.learns else {}
     training = training_of(fitted, recipe, time.perf_counter() - started)
     if not head.learns:
         training["why_stopped"] = "this recipe needs one pass over the training clips"
+    elif folds > 1:
+        best = listed([str(epoch) for epoch in best_epochs])
+        training["why_stopped"] = f"the heads of all {folds} folds had ended (best epochs {best})"
     part, scored = ("test", test) if len(test.clips) else ("val", fitted.val)
     worse = no_better(scored.metrics.scores, plain, part)
     for line in [*baseline_log(plain), *worse, conclusion(training, test.metrics)]:
@@ -177,18 +201,20 @@ def _train(
     if group.first and standardise is not None:
         write_training(folder, standardise.training)
     if group.first:
+        parts = parts | {"train": learnt}
         write_run(
             folder, config, store, recipe, parts, training, predictions, fitted.history, weights
         )
 
 
-def _predict_test(learner: Learner, clips: Clips, checkpoint: Path) -> Predictions:
-    """Return predictions on the test part; delete the checkpoint if they are not finite."""
+def _predict_test(learner: Learner, clips: Clips, checkpoints: Sequence[Path]) -> Predictions:
+    """Return predictions on the test part; delete the checkpoints if they are not finite."""
     predictions = learner.predict(clips)
     try:
         refuse_non_finite(predictions, learner.store)
     except InputError:  # resuming would hit the same error
-        checkpoint.unlink(missing_ok=True)
+        for path in checkpoints:
+            path.unlink(missing_ok=True)
         raise
     return predictions
 

@@ -192,12 +192,28 @@ def _train(store: Store, recipe: Recipe, task: Task, watch: _Watch, *, shared: b
 
 @contextmanager
 def learner_of(
-    store: Store, recipe: Recipe, train: Clips, val: Clips, *, seed: int, device: torch.device
+    store: Store,
+    recipe: Recipe,
+    train: Clips,
+    val: Clips,
+    *,
+    seed: int,
+    device: torch.device,
+    measured: Clips | None = None,
 ) -> Iterator[Learner]:
-    """Give a learner as every training of this recipe and seed begins with."""
+    """Give a learner as every training of this recipe and seed begins with; see `Learner`."""
     with reproducible(seed, device) as threads:
         head = make_head(store, recipe).to(device)
-        yield Learner(head, store, recipe, train, seed=seed, val_clips=val, threads=threads)
+        yield Learner(
+            head,
+            store,
+            recipe,
+            train,
+            seed=seed,
+            val_clips=val,
+            measured=measured,
+            threads=threads,
+        )
 
 
 # Dropout draws from torch's generator, which the whole process shares.

@@ -168,11 +168,16 @@ class Train(_Section):
         Used only by logit_adjustment; 1 equals balanced_softmax.
     monitor : str
         The val score that chooses the best epoch.
+    folds : int
+        Number of heads. With several, train and val are divided into as many folds by subject (by
+        video if subjects are unknown). Each head learns from all folds but one, which chooses its
+        epoch. The run is the mean of their probabilities, see `pipeline.train.folds`.
     precision : {"float32", "bf16"}
         Precision of products in training steps; weights, losses and scores are float32.
     """
 
     epochs: PositiveInt = 60
+    folds: PositiveInt = 1
     min_epochs: Annotated[int, Field(ge=0)] = 10
     patience: PositiveInt | None = 15
     batch_size: PositiveInt = 32

@@ -13,7 +13,7 @@ from pipeline.train import folds as folds_module
 from pipeline.train.evaluate import rescore
 from pipeline.train.folds import FEW_CLIPS, FOLDS, folds_of
 from pipeline.train.learner import Learner
-from pipeline.train.recipes.load import load_recipe
+from pipeline.train.recipes.load import load_recipe, recipe_of
 from pipeline.train.recipes.portfolio import Portfolio, load_recipes
 from pipeline.train.train import train
 from tests.fakes import FakeStore, ordered_store
@@ -167,7 +167,8 @@ def test_the_winner_has_the_weights_of_its_recipe_alone_also_after_a_kill(
         assert unfinished_of(tmp_path / "run").is_dir()
     run = train(store, several, out=tmp_path / "run", device="cpu", log=quiet)
     assert not unfinished_of(run).exists()
-    winner = next(r for r in several.recipes if r.name == read_metrics(run)["recipe"])
+    winner = recipe_of(read_config(run)["recipe"], "the winner")
+    assert winner.train.folds == (FOLDS if few else 1)
     alone = train(store, winner, out=tmp_path / "alone", device="cpu", log=quiet)
     weights = [(one / "weights.safetensors").read_bytes() for one in (run, alone)]
     assert weights[0] == weights[1]

@@ -1,0 +1,54 @@
+"""An ensemble: several heads, and the mean of their probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from models.heads.base import Head, HeadOutput
+
+
+class Ensemble(Head):
+    """Average the probabilities of heads that were trained separately.
+
+    Breiman, "Bagging predictors", Machine Learning 24, 1996. The logits are the logarithm of the
+    mean. Attention is averaged too, if the heads return it.
+
+    Parameters
+    ----------
+    heads : sequence of Head
+
+    Examples
+    --------
+    >>> from models.heads import build_head
+    >>> ensemble = Ensemble([build_head("linear", 5, 2) for _ in range(3)])
+    >>> output = ensemble(torch.zeros(4, 6, 5), torch.ones(4, 6, dtype=torch.bool))
+    >>> output.logits.shape
+    torch.Size([4, 2])
+    """
+
+    def __init__(self, heads: Sequence[Head]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+        self.learns = all(head.learns for head in heads)
+
+    def read(self, steps: Tensor, mask: Tensor, lengths: Tensor) -> HeadOutput:
+        """Classify clips with zeros as padding."""
+        return _mean([cast(Head, head).read(steps, mask, lengths) for head in self.heads])
+
+    def read_whole(self, steps: Tensor) -> HeadOutput:
+        """Classify clips without padding."""
+        return _mean([cast(Head, head).read_whole(steps) for head in self.heads])
+
+
+def _mean(outputs: Sequence[HeadOutput]) -> HeadOutput:
+    logs = torch.stack([output.logits.log_softmax(dim=1) for output in outputs])
+    weights = [output.attention for output in outputs if output.attention is not None]
+    return HeadOutput(
+        logs.logsumexp(dim=0) - math.log(len(outputs)),
+        torch.stack(weights).mean(dim=0) if weights else None,
+    )
