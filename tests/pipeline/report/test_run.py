@@ -93,6 +93,11 @@ def test_attention_is_judged_by_its_entropy(entropy: float, verdict: str) -> Non
     )
 
 
+def test_how_far_one_seed_can_be_trusted() -> None:
+    assert "--seeds 5" in said("one seed")
+    assert "one seed" not in " ".join(observations(metrics(epochs=1)))
+
+
 def test_observations_on_data() -> None:
     assert "people" in said("Subjects", subjects_known=False)
     assert "random" in said("untrained", untrained=True)
