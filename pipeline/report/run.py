@@ -22,8 +22,8 @@ NEAR_UNIFORM = 0.95
 # From docs/results.md: the standard deviations over seeds of both tables of lips and of thermal.
 ONE_SEED = (
     "The scores are of one seed. Seeds of one recipe had a standard deviation of 0.3 to 2.5 points "
-    "on 1,800 test clips of lips, and of 1.4 to 11 points on 86 thermal clips. `featstore train "
-    "--seeds 5` measures it for these data."
+    "on 1,800 test clips of lips, and of 1.4 to 11 points on 86 thermal clips. Training with "
+    "--seeds 5 measures it for these data."
 )
 FIGURES = {
     "curves": "Loss and scores by epoch",
