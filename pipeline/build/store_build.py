@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from pipeline.build.executors import DaskExecutor, Executor, LocalExecutor
 from pipeline.build.extract.statistics import Statistics, measure
 from pipeline.build.plan.build_plan import BuildPlan
 from pipeline.build.plan.clips import counts
+from pipeline.build.plan.extraction import TrainingPixels
 from pipeline.build.plan.steps import columns
 from pipeline.build.repair import Damaged
 from pipeline.build.reuse import criteria_of, find_copies
@@ -39,6 +40,8 @@ class StoreBuild:
     cache : Cache
     log : callable
     cluster : Cluster, optional
+    also : sequence of TrainingPixels
+        Of stores that are built at the same time; see `measure`.
 
     Attributes
     ----------
@@ -63,6 +66,8 @@ class StoreBuild:
         cache: Cache,
         log: Log,
         cluster: Cluster | None = None,
+        *,
+        also: Sequence[TrainingPixels] = (),
     ) -> None:
         since = time.perf_counter()
         self.plan, self._damaged, self._cache, self._log = plan, damaged, cache, log
@@ -79,7 +84,7 @@ class StoreBuild:
         layout = Layout(sizes, dim, default_chunk_rows(dim, int(sizes.sum())))
         loading = time.perf_counter() - since
         since = time.perf_counter()
-        self._statistics = measure(plan.training_pixels, cache, log, cluster)
+        self._statistics = measure(plan.training_pixels, cache, log, cluster, also=also)
         self._seconds = {"load": loading, "statistics": time.perf_counter() - since}
 
         self.numerics = self.executor.begin(self._statistics)

@@ -105,7 +105,8 @@ def build_together(plans: Sequence[BuildPlan], cache: Cache, log: Log) -> list[d
         for plan in plans:
             if isinstance(plan.path, Path):
                 finish(plan.path)
-            builds.append(StoreBuild(plan, None, cache, log))
+            pixels = [other.training_pixels for other in plans]
+            builds.append(StoreBuild(plan, None, cache, log, also=pixels))
             stack.enter_context(builds[-1].kept())
             builds[-1].find_works()
         joint = [build for build in builds if _joins(build, builds)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -59,7 +59,12 @@ class Statistics:
 
 
 def measure(
-    training: TrainingPixels, cache: Cache, log: Log, cluster: Cluster | None = None
+    training: TrainingPixels,
+    cache: Cache,
+    log: Log,
+    cluster: Cluster | None = None,
+    *,
+    also: Sequence[TrainingPixels] = (),
 ) -> Statistics:
     """Return mean and std of the pixels of the training clips, measured at most once.
 
@@ -71,6 +76,9 @@ def measure(
     log : callable
     cluster : Cluster, optional
         Whose workers decode; by default this process does.
+    also : sequence of TrainingPixels
+        Measured and kept as well, such as those of other splits. A video with the same frames in
+        several of them is decoded once.
 
     Raises
     ------
@@ -80,11 +88,22 @@ def measure(
     stored = known_statistics(training, cache)
     if stored is not None:
         return stored
-    clips, videos = _training_clips(training.clips), training.videos
-    measured = _measure(_sampled(training, clips), len(clips), training.workers, log, cluster)
-    check_unchanged([videos[number] for number in sorted({clip.video for clip in clips})], cache)
-    cache.keep_statistics(_key(training, clips), measured.as_json())
-    return measured
+    missing = {
+        _key(one, clips): (one, clips)
+        for one in (training, *also)
+        if known_statistics(one, cache) is None
+        for clips in [_training_clips(one.clips)]
+    }
+    works_of = [_sampled(one, clips) for one, clips in missing.values()]
+    totals = _count(works_of, training.workers, log, cluster)
+    results = []
+    for (key, (one, clips)), parts in zip(missing.items(), totals, strict=True):
+        measured = _statistics(parts, len(clips))
+        videos = sorted({clip.video for clip in clips})
+        check_unchanged([one.videos[number] for number in videos], cache)
+        cache.keep_statistics(key, measured.as_json())
+        results.append(measured)
+    return results[0]
 
 
 def known_statistics(training: TrainingPixels, cache: Cache) -> Statistics | None:
@@ -125,25 +144,48 @@ def _key(training: TrainingPixels, clips: Sequence[Clip]) -> str:
     )
 
 
-def _measure(
-    works: Sequence[Sampled],
-    clips: int,
-    workers: int,
-    log: Callable[[str], None],
-    cluster: Cluster | None,
-) -> Statistics:
-    """Decode the training clips' frames once and count their values."""
-    histograms: dict[Scale, Ints] = {}
-    frames, count = 0, sum(len(work.frames) for work in works)
+def _count(
+    works_of: Sequence[Sequence[Sampled]], workers: int, log: Log, cluster: Cluster | None
+) -> list[list[Total]]:
+    """Decode the frames of every work once and count their values; return the parts of each list.
+
+    Works of the same lists are added up at once, so that memory does not grow with the videos.
+    """
+    once: dict[tuple[str, bytes], Sampled] = {}
+    lists: dict[tuple[str, bytes], tuple[int, ...]] = {}
+    for number, works in enumerate(works_of):
+        for work in works:
+            name = str(work.video.path), work.frames.tobytes()
+            once[name], lists[name] = work, (*lists.get(name, ()), number)
+    lists_of, count = list(lists.values()), sum(len(work.frames) for work in once.values())
+    sums: dict[tuple[int, ...], Total] = {}
     with (
         Progress("statistics", count, "frames", log) as progress,
-        _totals(works, workers, cluster) as totals,
+        _totals(list(once.values()), workers, cluster) as totals,
     ):
-        for histogram, decoded in totals:
-            for scale, counts in histogram.items():
-                histograms[scale] = histograms.get(scale, 0) + counts
-            frames += decoded
-            progress.advance(decoded, frames=decoded)
+        for number, part in totals:
+            several = lists_of[number]
+            sums[several] = _sum([sums.get(several, ({}, 0)), part])
+            progress.advance(part[1], frames=part[1])
+    return [
+        [part for several, part in sums.items() if number in several]
+        for number in range(len(works_of))
+    ]
+
+
+def _sum(parts: Iterable[Total]) -> Total:
+    histograms: dict[Scale, Ints] = {}
+    frames = 0
+    for histogram, decoded in parts:
+        for scale, counts in histogram.items():
+            histograms[scale] = histograms.get(scale, 0) + counts
+        frames += decoded
+    return histograms, frames
+
+
+def _statistics(parts: Sequence[Total], clips: int) -> Statistics:
+    """Return mean and std of counted values."""
+    histograms, frames = _sum(parts)
     if not histograms:
         raise InputError("No frame of the training clips decodes; look at the videos.")
     mean, std, pixels = moments(histograms)
@@ -158,18 +200,16 @@ def _measure(
 @contextmanager
 def _totals(
     works: Sequence[Sampled], workers: int, cluster: Cluster | None
-) -> Iterator[Iterator[Total]]:
-    """Give the totals of all works, or of pieces of them, in any order."""
+) -> Iterator[Iterator[tuple[int, Total]]]:
+    """Give the totals of all works, or of pieces of them, in any order, with the work's number."""
     if cluster is not None:
-        yield (
-            counted for _, counted in cluster.map("pipeline.build.extract.histograms:total", works)
-        )
+        yield cluster.map("pipeline.build.extract.histograms:total", works)
         return
     for work in works:
         decoding(work.pixels.decoder)  # refuses what cannot be used here before any thread starts
     streams = (
-        _counted(replace(work, frames=frames))
-        for work in works
+        _counted(number, replace(work, frames=frames))
+        for number, work in enumerate(works)
         for frames in pieces(work.video.index, work.frames, work.pixels.decoder)
     )
     largest = max((w.video.index.width * w.video.index.height for w in works), default=0)
@@ -177,8 +217,8 @@ def _totals(
         yield counted
 
 
-def _counted(work: Sampled) -> Iterator[Total]:
-    yield total(work)
+def _counted(number: int, work: Sampled) -> Iterator[tuple[int, Total]]:
+    yield number, total(work)
 
 
 def _sampled(training: TrainingPixels, clips: Sequence[Clip]) -> list[Sampled]:

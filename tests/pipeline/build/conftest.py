@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.build.extract import extractor
+from pipeline.build.extract import extractor, statistics
+from pipeline.build.extract.histograms import Sampled, Total
 
 
 @pytest.fixture
@@ -18,4 +19,18 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return decode_all(path, index, numbers, *more)
 
     monkeypatch.setattr(extractor, "decode_all", counted)
+    return counts
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many frames each call decoded for statistics."""
+    counts: list[int] = []
+    total = statistics.total
+
+    def counting(work: Sampled) -> Total:
+        counts.append(len(work.frames))
+        return total(work)
+
+    monkeypatch.setattr(statistics, "total", counting)
     return counts

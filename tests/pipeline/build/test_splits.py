@@ -72,9 +72,10 @@ def alone(folder: str, *more: str, flag: str = "--split") -> dict[str, bytes]:
     return contents(folder)
 
 
-def test_each_split_has_the_bytes_that_it_has_alone(decoded: list[int]) -> None:
+def test_each_split_has_the_bytes_that_it_has_alone(decoded: list[int], counted: list[int]) -> None:
     result = done(build("together", *SPLITS))
     once = sum(decoded)
+    assert sum(counted) == 3 * 22  # each video once
     assert "one decode for 3 stores" in result.stdout
     assert "already built" not in result.stdout
     decoded.clear()

@@ -153,6 +153,33 @@ def test_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             measured(data, tmp_path / "features", **other)
 
 
+def test_frames_that_splits_share_are_decoded_once(tmp_path: Path, counted: list[int]) -> None:
+    data = write_dataset(tmp_path)
+    swap = {"val": "train", "train": "val", "test": "test"}
+    swapped = [{**one, "split": swap[one["split"]]} for one in ROWS]
+    more = [{**one, "split": "train", "subject": "of both"} for one in ROWS[:-1]]
+    more += [ROWS[-1], row("test.avi", 0, 8, "val")]
+    tables = (
+        data,
+        write_table(tmp_path / "swapped.csv", swapped),
+        write_table(tmp_path / "more.csv", more),
+    )
+    alone = [measured(one, tmp_path / str(number)) for number, one in enumerate(tables)]
+    assert sum(counted) == 16 + 17 + (16 + 17)
+    counted.clear()
+    cache = cache_of(tmp_path / "together")
+    try:
+        pixels = [
+            plan_build(options_of(one, tmp_path / "together"), cache, silent).training_pixels
+            for one in tables
+        ]
+        first = statistics.measure(pixels[0], cache, silent, also=pixels)
+        assert sum(counted) == 16 + 17
+        assert [first, *(statistics.known_statistics(one, cache) for one in pixels[1:])] == alone
+    finally:
+        cache.close()
+
+
 def test_threads_do_not_matter(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "data")
     assert measured(data, tmp_path / "one", workers=1) == measured(
