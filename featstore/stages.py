@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
+from featstore.errors import InputError
 from featstore.installation import call
 from featstore.reading.fused import fuse
 from featstore.reading.store import Store, open_store
@@ -120,6 +121,8 @@ def build(
     store: str | Path = "features",
     splits: None = None,
     dask: str | None = None,
+    views: int = 1,
+    view_flip: bool = False,
     log: Log = print,
     **options: Any,
 ) -> Store: ...
@@ -143,6 +146,8 @@ def build(
     store: str | Path = "features",
     splits: Sequence[int] | None = None,
     dask: str | None = None,
+    views: int = 1,
+    view_flip: bool = False,
     log: Log = print,
     **options: Any,
 ) -> Store | list[Store]:
@@ -160,6 +165,10 @@ def build(
         Build each of these splits, or of these folds if there is ``folds``, with one decode.
     dask : str, optional
         ``local:N`` for N processes here, the address of a Dask scheduler, or its file.
+    views : int
+        With more than 1, also augmented views of every clip; the stores of all views are fused.
+    view_flip : bool
+        Flip half of the clips of an augmented view.
     log : callable
         Called with one line at a time.
     **options : Any
@@ -187,11 +196,20 @@ def build(
     featstore.errors.InputError: --source is 'tabel' (did you mean 'table'?); there are ...
     """
     asked = {"source": source, "store": store, **options}
+    count = None if views == 1 else views
+    each = call("pipeline.build.plan.request:each_view", count, view_flip, like=options.get("like"))
     if splits is not None:
+        if len(each) > 1:
+            raise InputError(f"views is {views}, and splits are passed; build one split at a time.")
         several = call("pipeline.api:build_splits", asked, splits, log=log, dask=dask)
         return [open_store(built.path, check=True) for built in several]
-    built = call("pipeline.api:build", asked, log=log, dask=dask)
-    return open_store(built.path, check=True)
+    if len(each) == 1:
+        built = call("pipeline.api:build", asked, log=log, dask=dask)
+        return open_store(built.path, check=True)
+    several = call(
+        "pipeline.api:build_several", [asked | view for view in each], log=log, dask=dask
+    )
+    return _opened([built.path for built in several])
 
 
 def train(

@@ -151,7 +151,7 @@ def build_several(
     Parameters
     ----------
     several : sequence of mapping
-        As for `build`; they differ in the backbone and in the split or fold.
+        As for `build`; they differ in the backbone, the split or fold, and the view.
     log, dask, dry_run
         See `build`.
 
@@ -159,11 +159,17 @@ def build_several(
     ------
     FeatstoreError
     """
+    from featstore.manage.catalogue import remember_last
+
     built = {} if dask or dry_run else _build_together(several, log)
-    return [
+    stores = [
         built[number] if number in built else build(asked, log=log, dask=dask, dry_run=dry_run)
         for number, asked in enumerate(several)
     ]
+    plain = [number for number, asked in enumerate(several) if asked.get("view_number") is None]
+    if plain and not dry_run:  # the default of later commands
+        remember_last(_folder(several[0].get("store")), stores[plain[-1]].path)
+    return stores
 
 
 def _build_together(several: Sequence[Mapping[str, Any]], log: Log) -> dict[int, Built]:
@@ -203,6 +209,14 @@ def _build_together(several: Sequence[Mapping[str, Any]], log: Log) -> dict[int,
                 log(f"{plan.slug}:")
                 built[number] = _report(plan, seconds, log)
     return built
+
+
+def _folder(place: str | Path | None) -> Path:
+    """Return the folder that keeps what is known of stores; of a bucket, the default one."""
+    from featstore.format.files import is_remote
+    from featstore.manage.catalogue import DEFAULT_STORE_ROOT
+
+    return DEFAULT_STORE_ROOT if not place or is_remote(place) else Path(place)
 
 
 def _options(asked: Mapping[str, Any]) -> BuildOptions:

@@ -8,10 +8,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pytest
 
 import featstore
 from featstore import Store
 from pipeline.build import build as stage
+from pipeline.build import together
 from pipeline.build.plan.build_plan import BuildPlan, cache_of, plan_build
 from pipeline.build.plan.options import BuildOptions
 from pipeline.sources.table import Table
@@ -105,6 +107,19 @@ def build(options: BuildOptions, log: Callable[[str], None] = silent) -> Store:
     finally:
         cache.close()
     return featstore.open(plan.path)
+
+
+def stop_after(units: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt builds of several stores after some units."""
+    write_unit, written = together.write_unit, []
+
+    def stop(*arguments: Any) -> Any:
+        written.append(arguments[1])
+        if len(written) > units:
+            raise KeyboardInterrupt
+        return write_unit(*arguments)
+
+    monkeypatch.setattr(together, "write_unit", stop)
 
 
 def fraction(value: str | None) -> Fraction | None:

@@ -134,7 +134,9 @@ class StoreBuild:
             self._log(line)
         if changed := copies.changed(self.numerics):
             writer.mix_numerics(self.numerics, changed)
-        self.works = list(unit_works(plan.clips, self.inputs, self.layout, writer.missing, copies))
+        missing, apart = writer.missing, plan.extraction.view is not None
+        works = unit_works(plan.clips, self.inputs, self.layout, missing, copies, apart=apart)
+        self.works = list(works)
 
     def commit(self, work: UnitWork, written: Written) -> None:
         """Commit a written unit, after comparing its videos with the plan's.
@@ -167,7 +169,7 @@ def _attributes(plan: BuildPlan, statistics: Statistics, repeated: int) -> dict[
     return {
         schema.SCHEMA_ATTRIBUTE: schema.VERSION,
         "key": plan.key,
-        "title": plan.dataset.title,
+        "title": plan.title,
         "features": plan.configuration,
         "statistics": statistics.as_json(),
         "subjects_known": plan.dataset.subjects_known,

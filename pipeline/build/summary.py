@@ -85,6 +85,9 @@ def describe(plan: BuildPlan, *, weights: bool = True) -> Iterator[str]:
     if weights:
         kind = "" if options.features == POOLED else f", features {options.features}"
         yield f"backbone {options.backbone}, {plan.weights}{kind}"
+        if options.view:
+            flip = "with" if options.view.flip else "without"
+            yield f"augmented view {options.view.number}, {flip} flips"
     seen = next(video for video in plan.videos if not video.unreadable)
     if pixels.mode == "rgb" and looks_grey(seen.path, seen.index):
         yield f"{seen.path} has no colour; --pixels luma reads infrared as it is."

@@ -1,4 +1,4 @@
-"""Several stores of the same clips, by several backbones or splits, with one decode."""
+"""Several stores of the same clips, by several backbones, splits or views, with one decode."""
 
 from __future__ import annotations
 
@@ -133,7 +133,10 @@ def _joins(build: StoreBuild, builds: Sequence[StoreBuild]) -> bool:
     have to be those of the store's own units.
     """
     widest = max(other.layout.chunk_rows for other in builds)
-    same_batches = not build.numerics.get(DEPENDS) or build.layout.chunk_rows == widest
+    same_segments = _apart([build]) == _apart(builds)
+    same_batches = not build.numerics.get(DEPENDS) or (
+        build.layout.chunk_rows == widest and same_segments
+    )
     return same_batches and not any(work.copies for work in build.works)
 
 
@@ -154,7 +157,10 @@ def _extract(builds: Sequence[StoreBuild], log: Log) -> None:
             for build, works in zip(builds, missing, strict=True)
         )
     ]
-    todo = [segments(clips, lead.inputs, layout, first, last) for first, last in ranges]
+    apart = _apart(builds)
+    todo = [
+        segments(clips, lead.inputs, layout, first, last, apart=apart) for first, last in ranges
+    ]
     executors = [build.executor for build in builds]
     extractors = [each.extractor for each in executors if isinstance(each, LocalExecutor)]
     extractor = JointExtractor(extractors)
@@ -186,6 +192,11 @@ def _extract(builds: Sequence[StoreBuild], log: Log) -> None:
             tick(last - first - sum(len(segment.inputs) for segment in unit), 0)
     for build, each in zip(builds, extractors, strict=True):
         build.executor.facts = each.facts()
+
+
+def _apart(builds: Sequence[StoreBuild]) -> bool:
+    """Tell whether overlapping clips need segments of their own; see `segments`."""
+    return any(build.plan.extraction.view is not None for build in builds)
 
 
 def _units(build: StoreBuild, first: int, last: int) -> set[int]:

@@ -91,10 +91,12 @@ def unit_works(
     layout: Layout,
     numbers: Sequence[int],
     copies: Copies,
+    *,
+    apart: bool = False,
 ) -> Iterator[UnitWork]:
-    """Yield the work of units."""
+    """Yield the work of units; see `segments` for `apart`."""
     units = layout.units()
     for number in numbers:
         first, last = units[number]
-        work = segments(clips, inputs, layout, first, last, without=copies.found)
+        work = segments(clips, inputs, layout, first, last, without=copies.found, apart=apart)
         yield UnitWork(number, first, last, work, copies.of_rows(layout, first, last))

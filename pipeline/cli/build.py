@@ -13,7 +13,7 @@ from featstore.errors import InputError
 from featstore.format.codecs import COMPRESSIONS
 from featstore.text import human_size
 from featstore.writing.destinations import SUFFIX_OF
-from pipeline.build.plan.request import build_options, options_of_split
+from pipeline.build.plan.request import build_options, each_view, options_of_split
 from pipeline.cli.flags import (
     BATCH_SIZE,
     DASK,
@@ -25,6 +25,7 @@ from pipeline.cli.flags import (
     STORES,
     feature_flags,
     how_to_run,
+    pixels,
     read,
     text,
     write,
@@ -48,12 +49,17 @@ RENAMED = OLD_STORE | OLD_SPLITS
         "featstore build --source table --data clips.csv --folds 5 --fold 0",
         "featstore build --source folders --data ucf --backbone mobilenet_v2 --fps 15",
         "featstore build --backbone resnet18 --backbone mobilenet_v2",
+        "featstore build --views 4 --view-flip",
         "featstore build --source table --help",
     ),
 )
 @partial(feature_flags, several=True)
 @read("--splits", multiple=True, metavar="N,N,...",
       help="Build each of these splits (with --folds, folds), one store each.")  # fmt: skip
+@pixels("--views", type=int, metavar="N",
+        help="Also build N - 1 augmented views of every clip, one store each: random crops, "
+        "brightness and contrast, the same for all frames of a clip.  [default: 1]")  # fmt: skip
+@pixels("--view-flip", is_flag=True, help="Flip half of the clips of an augmented view.")
 @PLACE
 @write("--format", type=click.Choice(tuple(SUFFIX_OF)), help=text("Format of the store.", "format"))
 @write(
@@ -81,6 +87,8 @@ def build(
     backbone: tuple[str, ...],
     weights: tuple[str, ...],
     splits: tuple[str, ...],
+    views: int | None,
+    view_flip: bool,
     **given: Any,
 ) -> None:
     """Extract the features of annotated clips into a store.
@@ -90,8 +98,8 @@ def build(
     again. An interrupted build resumes when the same command runs again.
 
     Several backbones, each with its weights, decode videos once, and each gets a store. So do the
-    splits of --splits. The last lines are those stores, in the same order: all splits of the first
-    backbone, then those of the next.
+    splits of --splits and the views of --views. The last lines are those stores, in the same order:
+    all splits of the first backbone, then those of the next; of each, the plain picture first.
     """
     from pipeline import api
 
@@ -99,6 +107,8 @@ def build(
     several = [{**given, **pair} for pair in _backbones(backbone, weights)]
     if numbers:
         several = [options_of_split(asked, number) for asked in several for number in numbers]
+    each = each_view(views, view_flip, like=given["like"])
+    several = [{**asked, **view} for asked in several for view in each]
     log = log_for(as_json)
     if len(several) == 1:
         stores = [api.build(several[0], log=log, dask=dask, dry_run=dry_run)]

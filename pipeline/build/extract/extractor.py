@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,9 @@ BLOCK_BYTES = 16 * 2**20
 BLOCKS_WAITING = {device: PIECE_FRAMES // frames for device, frames in BLOCK_FRAMES.items()}
 # A CPU decodes for as long as it computes a batch.
 BLOCKS_A_TURN = {"cpu": 16, "cuda": 1}
+
+
+Interval = tuple[int, int]  # of a clip, in frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +211,12 @@ class Extractor:
         video = self.videos[segment.video]
         numbers = np.unique(segment.inputs)
         parts = pieces(video.index, numbers, self._extraction.pixels.decoder)
-        return (self._decode(video, frames) for frames in parts)
+        clip_of = segment.clip_of_frame()
+        return (self._decode(video, frames, clip_of) for frames in parts)
 
-    def _decode(self, video: Video, numbers: NDArray[np.int64]) -> Iterator[Block | Lost]:
+    def _decode(
+        self, video: Video, numbers: NDArray[np.int64], clip_of: Mapping[int, Interval]
+    ) -> Iterator[Block | Lost]:
         """Yield frames of one video, prepared."""
         reader = decoding(self._extraction.pixels.decoder)
         if reader is decode:  # it also decodes frames that are not asked for
@@ -219,7 +225,9 @@ class Extractor:
         blocks = (
             decoded
             if isinstance(decoded, Lost)
-            else Block(decoded[0], self._prepare(decoded[1], video))
+            else Block(
+                decoded[0], self._prepare(decoded[1], video, [*map(clip_of.get, decoded[0])])
+            )
             for decoded in self._gathered(frames)
         )
         while turn := self._in_turn(blocks):
@@ -254,25 +262,44 @@ class Extractor:
                 pictures.append(picture)
 
     @torch.inference_mode()
-    def _prepare(self, pictures: Picture | Tensor, video: Video) -> Tensor:
+    def _prepare(
+        self, pictures: Picture | Tensor, video: Video, clips: Sequence[Interval | None]
+    ) -> Tensor:
+        """Return frames as the backbone takes them; `clips` has the clip of each, for views."""
         since = time.perf_counter()
         with self._uploads.beside():
-            prepared = prepare(
-                pictures,
-                video.index,
-                size=self._extraction.size,
-                fit=self._extraction.fit,
-                resample=self._extraction.resample,
-                mean=self._statistics.mean,
-                std=self._statistics.std,
-                channels=self._shape[1],
-                device=self._device,
-            )
+            prepared = self._views_of(pictures, video, clips)
         if self._device.type == "cpu":
             prepared = self._blocks.take(prepared.shape).copy_(prepared)
         self.timings.add("preprocess", since)
         self.timings.count("frames_used", len(prepared))
         return prepared
+
+    def _views_of(
+        self, pictures: Picture | Tensor, video: Video, clips: Sequence[Interval | None]
+    ) -> Tensor:
+        prepared = partial(
+            prepare,
+            index=video.index,
+            size=self._extraction.size,
+            fit=self._extraction.fit,
+            resample=self._extraction.resample,
+            mean=self._statistics.mean,
+            std=self._statistics.std,
+            channels=self._shape[1],
+            device=self._device,
+        )
+        view = self._extraction.view
+        if view is None:
+            return prepared(pictures)
+        parts, first = [], 0
+        for clip, frames in groupby(clips):
+            last = first + len(list(frames))
+            assert clip is not None  # noqa: S101 - units of views are made with `apart`
+            change = view.change(video.content, *clip)
+            parts.append(prepared(pictures[first:last], change=change))
+            first = last
+        return torch.cat(parts)
 
     def _inputs(
         self, segment: Segment, blocks: Iterator[Block | Lost], tick: Tick

@@ -17,6 +17,7 @@ from pipeline.build.extract.extractor import (
     BLOCKS_WAITING,
     Block,
     Extractor,
+    Interval,
     UnitRows,
     rows_of_unit,
     too_large,
@@ -91,9 +92,11 @@ class JointExtractor(Extractor):
         while begun:
             yield [rows_of_unit(unit_begun, own) for unit_begun, own in _each(*begun.popleft())]
 
-    def _prepare(self, pictures: Picture | Tensor, video: Video) -> Any:
+    def _prepare(
+        self, pictures: Picture | Tensor, video: Video, clips: Sequence[Interval | None]
+    ) -> Any:
         """Return, for each frame, what every member takes."""
-        prepared = [member._prepare(pictures, video) for member in self.members]
+        prepared = [member._prepare(pictures, video, clips) for member in self.members]
         return list(zip(*prepared, strict=True))
 
     def _joined(self, window: list[Any]) -> Any:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.build.extract.augment import cropped, recoloured
 from pipeline.build.extract.resize import resize
+from pipeline.build.plan.augmented_view import Change
 from pipeline.build.plan.fit import fitted_size
 from pipeline.build.plan.options import Resample
 from pipeline.video.index import VideoIndex
@@ -91,6 +93,7 @@ def prepare(
     std: Sequence[float],
     channels: int = 3,
     device: torch.device,
+    change: Change | None = None,
 ) -> Tensor:
     """Return frames as a backbone takes them.
 
@@ -107,6 +110,8 @@ def prepare(
     channels : int
         How many the backbone takes.
     device : torch.device
+    change : Change, optional
+        Of an augmented view; the crop is fitted like a whole picture.
 
     Returns
     -------
@@ -116,9 +121,13 @@ def prepare(
     # Resizing averages, so scale and statistics may follow it, on fewer pixels.
     centre = offset + span * torch.tensor(mean, dtype=torch.float64, device=device).view(-1, 1, 1)
     spread = span * torch.tensor(std, dtype=torch.float64, device=device).view(-1, 1, 1)
+    if change:
+        values = cropped(values, change)
     values = fit_square(values, size, fit, resample)
     if resample == "bicubic":
         values = values.clamp(offset, offset + span)
+    if change:
+        values = recoloured(values, change, centre.float(), offset, span)
     normalised = (values - centre.float()).div_(spread.float())
     if fit == "pad":
         normalised = normalised.nan_to_num(0.0)

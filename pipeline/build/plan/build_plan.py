@@ -101,6 +101,11 @@ class BuildPlan:
         return None
 
     @property
+    def title(self) -> str:
+        """The title of the store."""
+        return _title(self.dataset, self.options)
+
+    @property
     def extraction(self) -> Extraction:
         """How features are computed."""
         options = self.options
@@ -119,6 +124,7 @@ class BuildPlan:
             device=options.device,
             batch_size=options.batch_size,
             workers=options.workers,
+            view=options.view,
         )
 
     @property
@@ -162,6 +168,10 @@ class BuildPlan:
 
     def _path(self, suffix: str) -> Path:
         return store_path(self.options.store, self.slug, self.key, suffix)
+
+
+def _title(dataset: Dataset, options: BuildOptions) -> str:
+    return f"{dataset.title} view {options.view.number}" if options.view else dataset.title
 
 
 def cache_of(root: Path) -> Cache:
@@ -224,7 +234,8 @@ def plan_build(
         (clip.key(videos, pixels.mode) for clip in clips),
         subjects_known=dataset.subjects_known,
     )
-    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", f"{dataset.title} {options.backbone}").strip("-")
+    slug = f"{_title(dataset, options)} {options.backbone}"
+    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", slug).strip("-")
     return BuildPlan(
         options=options,
         dataset=dataset,

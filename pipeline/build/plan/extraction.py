@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.build.plan.augmented_view import AugmentedView
 from pipeline.build.plan.clips import Clip
 from pipeline.build.plan.normalisation import Normalisation
 from pipeline.build.plan.options import Resample
@@ -39,6 +40,8 @@ class Extraction:
         None takes the default of the device, or on a GPU what fits.
     workers : int
         Pieces of videos decoded at once.
+    view : AugmentedView or None
+        None for the plain picture.
     """
 
     backbone: str
@@ -55,6 +58,7 @@ class Extraction:
     device: str
     batch_size: int | None
     workers: int
+    view: AugmentedView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

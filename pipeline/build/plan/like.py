@@ -23,6 +23,7 @@ from pipeline.video.cache import CACHE_FILE, Cache, content_hash
 DECIDED = (
     *("pixels", "decoder", "size", "fit", "fps", "window", "hop", "normalise", "backbone"),
     *("precision", "dtype", "image_fps", "every_frame", "resample", "features"),
+    *("view_number", "view_flip"),
 )
 # Absent from the configuration of features where they change nothing.
 RARE_FIELDS = {"precision": "float32", "resample": "bilinear", "features": "pooled"}
@@ -61,7 +62,7 @@ class Like:
         features = self.features
         moments = features["normalise"]
         every_frame = features["fps"] == "every frame"
-        window = features["window"]
+        window, view = features["window"], features.get("view")
         return {
             **{name: features[name] for name in ("pixels", "decoder", "size", "fit", "backbone")},
             **{name: features.get(name, default) for name, default in RARE_FIELDS.items()},
@@ -74,6 +75,7 @@ class Like:
             "every_frame": every_frame,
             "normalise": ",".join(map(repr, [*moments["mean"], *moments["std"]])),
             **({} if window is None else {"window": window[0], "hop": window[1]}),
+            **({} if view is None else {"view_number": view["number"], "view_flip": view["flip"]}),
         }
 
     def find_weights(self) -> str:

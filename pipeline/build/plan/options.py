@@ -17,6 +17,7 @@ from featstore.writing.destinations import SUFFIX_OF
 from models.catalogue import BACKBONES, TIMM
 from models.families import HF, family_of
 from models.feature_kinds import POOLED, is_feature_kind
+from pipeline.build.plan.augmented_view import AugmentedView
 from pipeline.build.plan.failure_limit import NO_FAILURE, FailureLimit
 from pipeline.build.plan.fit import check_edge, fit_of
 from pipeline.build.plan.normalisation import SPLIT, Normalisation
@@ -46,7 +47,7 @@ EXTRACTION = 2
 BATCH_SIZES = {("cpu", False): 8, ("cpu", True): 4, ("cuda", False): 256, ("cuda", True): 32}
 
 
-OPTIONAL = ("pixels", "fps", "min_frames", "image_fps", "batch_size")
+OPTIONAL = ("pixels", "fps", "min_frames", "image_fps", "batch_size", "view_number")
 CHOICES: dict[str, tuple[str, ...]] = {
     "pixels": get_args(PixelMode),
     "decoder": DECODERS,
@@ -70,11 +71,20 @@ def _feature_kind(name: str, value: Any) -> str:
 CHECKS: tuple[tuple[Iterable[str], Callable[[str, Any], Any]], ...] = (
     (("store",), folder),
     (
-        ("size", "window", "hop", "workers", "batch_size", "min_frames", "max_pixels"),
+        (
+            "size",
+            "window",
+            "hop",
+            "workers",
+            "batch_size",
+            "min_frames",
+            "max_pixels",
+            "view_number",
+        ),
         whole_number,
     ),
     (("fps", "image_fps"), rate),
-    (("every_frame", "repair", "retry_failed", "allow_mixed_numerics"), yes_or_no),
+    (("every_frame", "repair", "retry_failed", "allow_mixed_numerics", "view_flip"), yes_or_no),
     (("bucket", "backbone", "architecture", "weights", "device"), text),
     (("normalise",), lambda name, value: _parsed(Normalisation, name, value)),
     (("max_failures",), lambda name, value: _parsed(FailureLimit, name, value)),
@@ -136,6 +146,10 @@ class BuildOptions:
         Or its text: ``split``, ``imagenet`` or ``MEAN,STD``.
     image_fps : Fraction or None
         Rate of folders of numbered images.
+    view_number : int or None
+        Which augmented view the store holds; None for the plain picture.
+    view_flip : bool
+        Whether half of the clips of the augmented view are flipped.
     precision : {"float32", "tf32", "bf16", "fp16"}
         That the backbone computes in; what it costs is measured. Features stay float32.
     dtype : {"float32", "float16"}
@@ -178,6 +192,8 @@ class BuildOptions:
     min_frames: int | None = None
     normalise: Normalisation = SPLIT
     image_fps: Fraction | None = None
+    view_number: int | None = None
+    view_flip: bool = False
     precision: Precision = "float32"
     dtype: str = "float32"
     format: str = "zarr"
@@ -206,6 +222,8 @@ class BuildOptions:
             raise InputError(
                 f"--fps is {self.fps}, and every frame is asked for; give one of both."
             )
+        if self.view_flip and self.view_number is None:
+            raise InputError("view_flip flips an augmented view; give view_number, too.")
         check_backbone(self.backbone, self.size, self.window, self.architecture)
         check_edge(self.fit, self.size)
         check_decoder(self.decoder, self.pixels)
@@ -215,6 +233,11 @@ class BuildOptions:
                 f"--stores is {self.bucket}, where --format hdf5, --repair and --retry-failed have "
                 "no place to work; build in a folder, and `featstore export` the store."
             )
+
+    @property
+    def view(self) -> AugmentedView | None:
+        """The augmented view; None for the plain picture."""
+        return AugmentedView(self.view_number, self.view_flip) if self.view_number else None
 
     @property
     def codec(self) -> Codec:
@@ -292,5 +315,6 @@ def feature_configuration(options: BuildOptions, pixels: PixelSpec, weights: str
         **({} if options.features == POOLED else {"features": options.features}),
         # Absent where it changes nothing: float32 is what there was first.
         **({} if options.precision == "float32" else {"precision": options.precision}),
+        **({"view": options.view.configuration()} if options.view else {}),
         "dtype": options.dtype,
     }

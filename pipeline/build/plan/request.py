@@ -12,7 +12,7 @@ from featstore.text import did_you_mean
 from models.families import HF
 from pipeline.build.plan.hub_folder import folder_options
 from pipeline.build.plan.options import BuildOptions
-from pipeline.option_values import flag_of
+from pipeline.option_values import flag_of, whole_number
 from pipeline.sources import Source, sources
 
 EVERY_FRAME = "all"
@@ -91,6 +91,40 @@ def options_of_split(asked: Mapping[str, Any], number: int) -> dict[str, Any]:
     weights = asked.get("weights")
     named = {"weights": str(weights).replace(SPLIT_IN_WEIGHTS, str(number))} if weights else {}
     return {**asked, field: number, **named}
+
+
+def each_view(
+    views: int | None, flip: bool = False, *, like: str | Path | None = None
+) -> list[dict[str, Any]]:
+    """Return the options in which the views of one build differ, those of the plain picture first.
+
+    Parameters
+    ----------
+    views : int or None
+        How many views there are, with the plain picture; None is 1.
+    flip : bool
+    like : str, Path or None
+        The run or store that decides features.
+
+    Raises
+    ------
+    InputError
+        If the number is not 1 or more, there is nothing to flip, or `like` decides the view.
+
+    Examples
+    --------
+    >>> each_view(3)
+    [{}, {'view_number': 1, 'view_flip': False}, {'view_number': 2, 'view_flip': False}]
+    """
+    count = 1 if views is None else whole_number("views", views)
+    if like is not None and (views is not None or flip):
+        raise InputError(
+            f"--like {like} decides the view; leave out --views and --view-flip, and name the "
+            "store of each view with --like."
+        )
+    if flip and count == 1:
+        raise InputError("--view-flip flips augmented views, and there are none; give --views 2.")
+    return [{}, *({"view_number": number, "view_flip": flip} for number in range(1, count))]
 
 
 def _like_options(like: str | Path, values: dict[str, Any], source: Source) -> dict[str, Any]:

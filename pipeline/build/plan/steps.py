@@ -36,11 +36,25 @@ class Segment:
         Frames of every distinct input of the backbone, in ascending order.
     rows : ndarray of int64, shape (m,)
         The input of each of the unit's next m rows: a frame that clips share is computed once.
+    clips : ndarray of int64, shape (n, 2), or None
+        The interval of the clip that each input belongs to, for augmented views; then clips of a
+        segment share no frame.
     """
 
     video: int
     inputs: Frames
     rows: NDArray[np.int64]
+    clips: NDArray[np.int64] | None = None
+
+    def clip_of_frame(self) -> dict[int, tuple[int, int]]:
+        """Return the interval of the clip that each frame belongs to; empty without `clips`."""
+        if self.clips is None:
+            return {}
+        return {
+            frame: (start, stop)
+            for frames, (start, stop) in zip(self.inputs.tolist(), self.clips.tolist(), strict=True)
+            for frame in frames
+        }
 
 
 def check_rate(videos: Sequence[Video], fps: Fraction | None) -> None:
@@ -98,12 +112,15 @@ def segments(
     last: int,
     *,
     without: Container[int] = (),
+    apart: bool = False,
 ) -> list[Segment]:
     """Return the work of the unit that holds rows `first` to `last`, a video after the other.
 
-    The rows of the clips in `without` are no work.
+    The rows of the clips in `without` are no work. With `apart`, a clip that overlaps the one
+    before it begins another segment, because an augmented view changes its frames in another way.
     """
-    by_video: dict[int, list[Frames]] = {}
+    parts_of: dict[tuple[int, int], list[tuple[Frames, Clip]]] = {}
+    layer, ends = 0, dict[int, int]()
     for number in layout.clips_of(first, last):
         if number in without:
             continue
@@ -111,11 +128,18 @@ def segments(
         frames = inputs[number][max(0, first - offset) : last - offset]
         if not len(frames):
             continue
-        by_video.setdefault(clips[number].video, []).append(frames)
+        clip = clips[number]
+        layer += apart and int(frames.min()) <= ends.get(clip.video, -1)
+        ends[clip.video] = int(frames.max())
+        parts_of.setdefault((clip.video, layer), []).append((frames, clip))
     result = []
-    for video, parts in by_video.items():
-        distinct, rows = np.unique(np.concatenate(parts), axis=0, return_inverse=True)
-        result.append(Segment(video, distinct, rows.reshape(-1)))
+    for (video, _), parts in parts_of.items():
+        every = np.concatenate([frames for frames, _ in parts])
+        distinct, at, rows = np.unique(every, axis=0, return_index=True, return_inverse=True)
+        intervals = np.repeat(
+            [(clip.start, clip.stop) for _, clip in parts], [len(part) for part, _ in parts], axis=0
+        )
+        result.append(Segment(video, distinct, rows.reshape(-1), intervals[at] if apart else None))
     return result
 
 

@@ -1,11 +1,14 @@
 """What tests of builds share."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from featstore.format import layout
 from pipeline.build.extract import extractor, statistics
 from pipeline.build.extract.histograms import Sampled, Total
+from tests.builds import write_dataset
 
 
 @pytest.fixture
@@ -34,3 +37,15 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(statistics, "total", counting)
     return counts
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units of few rows."""
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 8 * 4 * 512)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of a few clips."""
+    return write_dataset(tmp_path_factory.mktemp("data"))

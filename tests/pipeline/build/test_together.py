@@ -8,9 +8,7 @@ from click.testing import CliRunner
 
 import featstore
 from featstore.errors import InputError
-from featstore.format import layout
 from featstore.manage.provenance import read_provenance
-from pipeline.build import together
 from pipeline.build.plan.build_plan import cache_of
 from pipeline.build.together import (
     build_together,
@@ -19,7 +17,7 @@ from pipeline.build.together import (
     without_copies,
 )
 from pipeline.cli import main
-from tests.builds import ROWS, build, options_of, plan_of, silent, write_dataset
+from tests.builds import ROWS, build, options_of, plan_of, silent, stop_after, write_dataset
 
 # Units of 8 and of 4 rows; frames of another size.
 BACKBONES: tuple[dict[str, Any], ...] = (
@@ -29,14 +27,7 @@ BACKBONES: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "CHUNK_BYTES", 8 * 4 * 512)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dataset(tmp_path_factory.mktemp("data"))
+pytestmark = pytest.mark.usefixtures("small_chunks")
 
 
 def together_in(folder: Path, data: Path, several: tuple[dict[str, Any], ...] = BACKBONES) -> Any:
@@ -73,18 +64,10 @@ def test_each_store_has_the_bytes_that_it_has_alone(
 def test_what_was_interrupted_resumes(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_unit, written = together.write_unit, []
-
-    def stop(*arguments: Any) -> Any:
-        written.append(arguments[1])
-        if len(written) == 4:
-            raise KeyboardInterrupt
-        return write_unit(*arguments)
-
-    monkeypatch.setattr(together, "write_unit", stop)
-    with pytest.raises(KeyboardInterrupt):
-        together_in(tmp_path / "a", data, BACKBONES[:2])
-    monkeypatch.setattr(together, "write_unit", write_unit)
+    with monkeypatch.context() as interrupted:
+        stop_after(3, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            together_in(tmp_path / "a", data, BACKBONES[:2])
     resumed = together_in(tmp_path / "a", data, BACKBONES[:2])
     whole = together_in(tmp_path / "b", data, BACKBONES[:2])
     assert [files(store) for store in resumed] == [files(store) for store in whole]
