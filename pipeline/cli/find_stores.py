@@ -11,30 +11,49 @@ from pipeline.cli.terminal import say
 
 
 def _find_splits(
-    stores: tuple[str, ...], folder: Path, given: dict[str, Any], numbers: list[int]
+    stores: tuple[str, ...],
+    folder: Path,
+    given: dict[str, Any],
+    numbers: list[int],
+    views: int = 1,
 ) -> dict[int | None, list[Path | str]]:
     """Return the stores of every split, or of none in particular."""
     if not numbers:
-        return {None: find_stores(stores, folder, given)}
+        return {None: find_stores(stores, folder, given, views)}
     if any(value is not None for value in given.values()):
         return {
-            number: find_stores(stores, folder, options_of_split(given, number))
+            number: find_stores(stores, folder, options_of_split(given, number), views)
             for number in numbers
         }
-    ones = find_stores(stores, folder, given)
+    ones = find_stores(stores, folder, given, views)
     return {number: [sibling(one, number) for one in ones] for number in numbers}
 
 
-def find_stores(stores: tuple[str, ...], folder: Path, given: dict[str, Any]) -> list[Path | str]:
-    """Return every store that --store names, or the one that the flags of build name."""
+def find_stores(
+    stores: tuple[str, ...], folder: Path, given: dict[str, Any], views: int = 1
+) -> list[Path | str]:
+    """Return every store that --store names, or the one that the flags of build name.
+
+    With several `views`, also the augmented views of the one store.
+    """
     from featstore.errors import InputError
 
+    if views != 1 and len(stores) > 1:
+        raise InputError(
+            f"--store is given {len(stores)} times, and --views {views} takes the views of one "
+            "store; name the plain store alone, or leave out --views."
+        )
     if len(stores) > 1 and any(value is not None for value in given.values()):
         raise InputError(
             f"--store is given {len(stores)} times, and flags of build name one store; give "
             "every store with --store."
         )
-    return [_find(store, folder, given) for store in stores or (None,)]
+    paths = [_find(store, folder, given) for store in stores or (None,)]
+    if views == 1:
+        return paths
+    from pipeline.train.data.views import view_paths
+
+    return view_paths(paths[0], views)
 
 
 def _find(store: str | None, folder: Path, given: dict[str, Any]) -> Path | str:

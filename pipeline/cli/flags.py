@@ -203,6 +203,14 @@ FOLDER = read(
     show_default=True,
     help="Folder of stores, where keys and names are looked up.",
 )
+VIEWS = read(
+    "--views",
+    type=int,
+    default=1,
+    metavar="N",
+    help="Read the store and its N - 1 augmented views, which `featstore build --views N` made.  "
+    "[default: 1]",
+)
 ALLOW_MISSING = read(
     "--allow-missing", is_flag=True, help="Leave out clips that some of the stores lack."
 )

@@ -17,6 +17,7 @@ from pipeline.cli.flags import (
     NO_CHECK,
     SEED,
     STORE,
+    VIEWS,
     how_to_run,
     write,
 )
@@ -39,6 +40,7 @@ searched = heading("What to search")
 @click.argument("space", type=click.Path(path_type=Path))
 @STORE
 @FOLDER
+@VIEWS
 @ALLOW_MISSING
 @NO_CHECK
 @searched("--trials", type=click.IntRange(1),
@@ -58,6 +60,7 @@ def sweep(
     space: Path,
     stores: tuple[str, ...],
     folder: Path,
+    views: int,
     allow_missing: bool,
     trials: int | None,
     workers: int,
@@ -79,7 +82,7 @@ def sweep(
 
     searched = stage.load_space(space)
     store = open_stores(
-        find_stores(stores, folder, {}), allow_missing=allow_missing, check=not no_check
+        find_stores(stores, folder, {}, views), allow_missing=allow_missing, check=not no_check
     )
     log = log_for(as_json)
     for each in store.stores:

@@ -18,6 +18,7 @@ from pipeline.cli.flags import (
     NO_CHECK,
     SEED,
     STORE,
+    VIEWS,
     feature_flags,
     how_to_run,
     read,
@@ -45,6 +46,7 @@ recipe_flag = heading("What to train")
 )
 @STORE
 @FOLDER
+@VIEWS
 @ALLOW_MISSING
 @NO_CHECK
 @recipe_flag("--recipe", default=DEFAULT, show_default=True, metavar="NAME|FILE.yaml",
@@ -72,6 +74,7 @@ recipe_flag = heading("What to train")
 def train(
     stores: tuple[str, ...],
     folder: Path,
+    views: int,
     allow_missing: bool,
     recipe: str,
     overrides: tuple[str, ...],
@@ -107,7 +110,7 @@ def train(
         loaded = load_recipes(recipe, overrides)
         opened = {
             split: open_stores(paths, allow_missing=allow_missing, check=check)
-            for split, paths in _find_splits(stores, folder, given, numbers).items()
+            for split, paths in _find_splits(stores, folder, given, numbers, views).items()
         }
         every = range(seed, seed + (seeds or 1))
         text = train_splits(
@@ -124,7 +127,7 @@ def train(
         return
     load_recipes(recipe, overrides)  # a mistake there is said before a store is looked for
     store = open_stores(
-        find_stores(stores, folder, given), allow_missing=allow_missing, check=check
+        find_stores(stores, folder, given, views), allow_missing=allow_missing, check=check
     )
     for one in store.stores:
         say(f"store  {one.path} ({one.title})")

@@ -14,7 +14,8 @@ from pipeline.build.plan.like import Like, read_like
 from pipeline.build.plan.normalisation import Normalisation
 from pipeline.build.plan.weights import find_weights
 from pipeline.option_values import rate
-from pipeline.runs.files import read_config
+from pipeline.runs.files import read_config, read_metrics
+from pipeline.train.data.views import VIEW
 from pipeline.train.evaluate import own_store
 from pipeline.types import Log
 from pipeline.video.cache import Cache
@@ -46,13 +47,31 @@ class Member:
 
 
 def likes_of(run: Path) -> list[Like]:
-    """Return what decides the features of each store of a run.
+    """Return what decides the features of each store of a run; of views, those of the plain store.
 
     Raises
     ------
     InputError
-        If features were imported, or several stores are gone or are of different videos.
+        If features were imported or are those of an augmented view, or several stores are gone or
+        are of different videos.
     """
+    likes = _every_like(run)
+    plain = likes[:1] if is_of_views(run) else likes
+    for like in plain:
+        if VIEW in like.features:
+            raise InputError(
+                f"{run} was trained on an augmented view, {like.origin}, and predictions take the "
+                "plain picture; train on the plain store, or with --views."
+            )
+    return plain
+
+
+def is_of_views(run: Path) -> bool:
+    """Tell whether a run was trained on augmented views; its head takes the features of one."""
+    return read_metrics(run).get("fusion") == "views"
+
+
+def _every_like(run: Path) -> list[Like]:
     paths = read_config(run)["store"]["path"]
     if isinstance(paths, str):
         return [read_like(run)]

@@ -17,7 +17,13 @@ from featstore.text import count_of
 from models.heads import Head
 from pipeline.build.plan.options import default_workers
 from pipeline.metrics.predictions import Predictions
-from pipeline.predict.members import Member, check_same_frames, likes_of, load_member
+from pipeline.predict.members import (
+    Member,
+    check_same_frames,
+    is_of_views,
+    likes_of,
+    load_member,
+)
 from pipeline.predict.window_store import Rows, WindowStore
 from pipeline.predict.windows import check_lengths, default_hop
 from pipeline.runs.files import read_config, read_metrics
@@ -152,7 +158,8 @@ def load_trained(
     )
     check_same_frames(run, members)
     dims = tuple(member.forward.dim for member in members)
-    if sum(dims) != config["store"]["features"]:
+    views = len(config["store"]["path"]) if is_of_views(run) else 1
+    if views * sum(dims) != config["store"]["features"]:
         raise InputError(
             f"{run} was trained on features of length {config['store']['features']}, and its "
             f"backbone gives {sum(dims)}; name the weights that it was made with by --weights."
@@ -167,8 +174,13 @@ def load_trained(
         classes=classes,
         head=load_head(run, recipe, empty).to(members[0].forward.device),
         members=members,
-        training=read_training(run) if standardised else None,
+        training=_of_plain(read_training(run), sum(dims)) if standardised else None,
     )
+
+
+def _of_plain(training: Training, dim: int) -> Training:
+    """Return the statistics of the first view, the plain picture; without views, all of them."""
+    return Training(training.mean[:dim], training.std[:dim])
 
 
 def lengths(

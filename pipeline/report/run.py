@@ -25,6 +25,12 @@ ONE_SEED = (
     "on 1,800 test clips of lips, and of 1.4 to 11 points on 86 thermal clips. Training with "
     "--seeds 5 measures it for these data."
 )
+FUSIONS = {
+    "concat": "concatenated",
+    "logits": "one head per store, logits averaged",
+    "views": "augmented views: one is drawn per clip in training, and the mean of the "
+    "probabilities of all is scored",
+}
 FIGURES = {
     "curves": "Loss and scores by epoch",
     "confusion": "Confusion matrix",
@@ -202,7 +208,7 @@ def _sources(metrics: dict[str, Any]) -> list[str]:
     features = metrics.get("features", {})
     if not (stores := metrics.get("stores")):
         return [plain(_features(features))] if features else []
-    how = "one head per store, logits averaged" if metrics["fusion"] == "logits" else "concatenated"
+    how = FUSIONS[metrics["fusion"]]
     lines = [f"Features of {len(stores)} stores, {how}; steps aligned by time."]
     for number, source in enumerate(stores, start=1):
         features_text = plain(_features(features["fused"][str(number)]))

@@ -35,6 +35,7 @@ from pipeline.system.device import choose_device
 from pipeline.train.data.checks import Parts, checked_parts
 from pipeline.train.data.feed import Feed
 from pipeline.train.data.standardise import standardiser
+from pipeline.train.data.views import views_of
 from pipeline.train.folds import learnt_clips
 from pipeline.train.predict import means_of
 from pipeline.train.recipes.load import Recipe
@@ -71,7 +72,8 @@ def baselines(store: Store, recipe: Recipe, *, device: str = "auto") -> dict[str
     parts, where = checked_parts(store, recipe), choose_device(device)
     learnt = learnt_clips(parts, recipe)
     standardise = standardiser(store, recipe.data.standardise, learnt, device=where)
-    feed = Feed(store, where, steps=recipe.data.steps, standardise=standardise)
+    steps, views = recipe.data.steps, views_of(store, recipe)
+    feed = Feed(store, where, steps=steps, standardise=standardise, views=views)
     return baselines_of(feed, parts, recipe)
 
 
@@ -86,7 +88,7 @@ def baselines_of(feed: Feed, parts: Parts, recipe: Recipe) -> dict[str, Any]:
     recipe : Recipe
     """
     if recipe.data.standardise == "clip":
-        feed = Feed(feed.store, feed.device, steps=recipe.data.steps)
+        feed = Feed(feed.store, feed.device, steps=recipe.data.steps, views=feed.views)
     labels, total = feed.store.labels, sum(map(len, parts.values()))
     if total > MOST_CLIPS:
         return _skipped(f"there are {total:,} clips, more than the limit of {MOST_CLIPS:,}")
@@ -94,12 +96,12 @@ def baselines_of(feed: Feed, parts: Parts, recipe: Recipe) -> dict[str, Any]:
     if not all(bool(torch.isfinite(means).all()) for means in clips.values()):
         return _skipped("some features are not finite")
     learnt = {"val": ["train"], "test": ["train", "val"] if recipe.train.folds > 1 else ["train"]}
-    classes = len(feed.store.classes)
+    dim, classes = clips["train"].shape[1], len(feed.store.classes)
 
     def scores(neighbours: int | None) -> dict[str, Metrics]:
         metrics = {}
         for part in PARTS:
-            head = NearestHead(feed.store.dim, classes, neighbours=neighbours).to(feed.device)
+            head = NearestHead(dim, classes, neighbours=neighbours).to(feed.device)
             known_labels = np.concatenate([labels[parts[name]] for name in learnt[part]])
             head.remember(
                 torch.cat([clips[name] for name in learnt[part]]),

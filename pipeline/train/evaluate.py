@@ -26,6 +26,7 @@ from pipeline.system.device import choose_device
 from pipeline.train.data.feed import Feed
 from pipeline.train.data.standardise import Standardiser, read_training, standardiser
 from pipeline.train.data.stores import moments, named_stores, open_stores
+from pipeline.train.data.views import views_of
 from pipeline.train.folds import learnt_clips
 from pipeline.train.learner import make_heads
 from pipeline.train.predict import predict, refuse_non_finite
@@ -89,7 +90,8 @@ def classify(run: Path, store: Store, clips: Clips, *, device: str = "auto") -> 
     recipe = recipe_in(run)
     head = load_head(run, recipe, store).to(where)
     standardise = _standardise(run, recipe, store, config["store"], where)
-    feed = Feed(store, where, steps=recipe.data.steps, standardise=standardise)
+    views = views_of(store, recipe)
+    feed = Feed(store, where, steps=recipe.data.steps, standardise=standardise, views=views)
     predictions = predict(head, feed, clips, batch_size=recipe.train.batch_size)
     refuse_non_finite(predictions, store)
     return predictions

@@ -23,6 +23,7 @@ from pipeline.system.threads import one_thread
 from pipeline.train.data.augment import add_noise, change_time, mixup
 from pipeline.train.data.feed import Feed, TensorBatch
 from pipeline.train.data.standardise import standardiser
+from pipeline.train.data.views import draw_views, fusion_of, views_of
 from pipeline.train.imbalance import draw_by, of_classes
 from pipeline.train.optimizer import make_optimizer
 from pipeline.train.predict import means_of, predict
@@ -50,7 +51,7 @@ def make_heads(store: Store, recipe: Recipe) -> Head:
 
 
 def make_head(store: Store, recipe: Recipe) -> Head:
-    """Return the recipe's head; with ``data.fusion: logits``, one head per store.
+    """Return the recipe's head: for one view of several, or one head per store to fuse logits.
 
     Parameters
     ----------
@@ -62,9 +63,13 @@ def make_head(store: Store, recipe: Recipe) -> Head:
 
     options = recipe.head.model_dump(exclude={"num_classes"})
     classes = len(store.classes)
-    if recipe.data.fusion != "logits" or len(store.stores) == 1:
-        places = store.attributes.get("places", 1) if len(store.stores) == 1 else 1
-        return build_head(features=store.dim, classes=classes, places=places, **options)
+    fusion = fusion_of(store, recipe)
+    if fusion in (None, "views"):  # all views have the same features
+        one = store.stores[0]
+        places = one.attributes.get("places", 1)
+        return build_head(features=one.dim, classes=classes, places=places, **options)
+    if fusion == "concat":
+        return build_head(features=store.dim, classes=classes, places=1, **options)
     heads = [
         build_head(
             features=member.dim,
@@ -127,8 +132,11 @@ class Learner:
         half = recipe.train.precision == "bf16"
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
         # One generator per purpose, so that their draws are independent.
-        seeds = np.random.SeedSequence(seed).spawn(3)
+        *seeds, of_views = np.random.SeedSequence(seed).spawn(4)
         self.order_rng, self.mixup_rng, self.time_rng = map(np.random.default_rng, seeds)
+        views = views_of(store, recipe)
+        # None without views, so that checkpoints stay the same.
+        self.view_rng = np.random.default_rng(of_views) if views > 1 else None
         self.noise = torch.Generator(self.device).manual_seed(seed)
         labels, classes = store.labels[clips], len(store.classes)
         self.probabilities = draw_by(recipe.train, labels, classes)
@@ -137,7 +145,14 @@ class Learner:
         measured = clips if measured is None else measured
         self.standardise = standardiser(store, how, measured, device=self.device)
         held = clips if val_clips is None else np.concatenate([clips, val_clips])
-        self.feed = Feed(store, self.device, steps=steps, standardise=self.standardise, held=held)
+        self.feed = Feed(
+            store,
+            self.device,
+            steps=steps,
+            standardise=self.standardise,
+            held=held,
+            views=views,
+        )
         self.optimizer = make_optimizer(recipe.train, head)
         alone = self.device.type == "cpu" and self.processes.count == 1
         self.threads = StepThreads(head, threads if alone else 1)
@@ -174,6 +189,8 @@ class Learner:
     def _step(self, batch: TensorBatch) -> Tensor:
         """Learn from one batch; return the loss and the target mass of this process's clips."""
         features, mask = batch.features, batch.mask
+        if self.view_rng is not None:
+            features = draw_views(features, self.feed.views, self.view_rng)
         targets = soft_targets(batch.labels, len(self.store.classes))
         augment, spread = self.recipe.augment, self.recipe.data.steps is not None
         features, mask = change_time(features, mask, augment, spread=spread, rng=self.time_rng)

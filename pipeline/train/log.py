@@ -10,6 +10,7 @@ from featstore.text import listed
 from pipeline.metrics.classification import Metrics, score_name
 from pipeline.system.progress import human_time
 from pipeline.train.data.checks import Parts
+from pipeline.train.data.views import views_of
 from pipeline.train.imbalance import classes_without_clips
 from pipeline.train.recipes.load import Recipe, Train
 
@@ -26,9 +27,11 @@ def introduction(store: Store, recipe: Recipe, parts: Parts, *, size: int) -> li
     size : int
         Number of weights of the head.
     """
+    views = views_of(store, recipe)
     counts = ", ".join(f"{len(clips)} {part}" for part, clips in parts.items())
     lines = [
-        f"clips: {counts}; {len(store.classes)} classes, {store.dim} features a step",
+        f"clips: {counts}; {len(store.classes)} classes, {store.dim // views} features a step"
+        + (f", {views} views of every clip" if views > 1 else ""),
         f"recipe {recipe.name}: {size:,} weights",
     ]
     if absent := classes_without_clips(store.labels[parts["train"]], store.classes):

@@ -13,6 +13,7 @@ from models.heads import Head
 from models.heads.pooling import MeanPool
 from pipeline.metrics.predictions import Predictions
 from pipeline.train.data.feed import Feed
+from pipeline.train.data.views import mean_of, mean_probabilities, split_views
 from pipeline.types import Ints
 
 NAMED = 3  # clips in a message
@@ -20,7 +21,7 @@ NAMED = 3  # clips in a message
 
 @torch.inference_mode()
 def predict(head: Head, feed: Feed, clips: Ints, *, batch_size: int) -> Predictions:
-    """Return predictions on clips, in the order of `clips`.
+    """Return predictions on clips, in the order of `clips`: of augmented views, the mean.
 
     Parameters
     ----------
@@ -35,10 +36,12 @@ def predict(head: Head, feed: Feed, clips: Ints, *, batch_size: int) -> Predicti
     head.eval()
     logs, attention = [np.zeros((0, len(feed.store.classes)))], []
     for batch in feed.batches(clips, batch_size):
-        output = head(batch.features, batch.mask)
-        logs.append(output.logits.double().log_softmax(dim=1).cpu().numpy())
-        if output.attention is not None:
-            rows, mask = output.attention.cpu().numpy(), batch.mask.numpy()
+        outputs = [head(view, batch.mask) for view in split_views(batch.features, feed.views)]
+        each = [output.logits.double().log_softmax(dim=1) for output in outputs]
+        logs.append(mean_probabilities(each).cpu().numpy())
+        weights = [output.attention for output in outputs if output.attention is not None]
+        if weights:
+            rows, mask = mean_of(weights).cpu().numpy(), batch.mask.numpy()
             attention += [row[valid] for row, valid in zip(rows, mask, strict=True)]
     return Predictions(
         clips=clips,
@@ -49,10 +52,11 @@ def predict(head: Head, feed: Feed, clips: Ints, *, batch_size: int) -> Predicti
 
 
 def means_of(feed: Feed, clips: Ints, *, batch_size: int = 256) -> Tensor:
-    """Return each clip's mean over its steps, in the order of `clips`; float tensor (n, dim)."""
-    means = [torch.zeros((0, feed.store.dim), device=feed.device)]
+    """Return each clip's mean over its steps and views; float tensor (n, dim of one view)."""
+    means = [torch.zeros((0, feed.store.dim // feed.views), device=feed.device)]
     for batch in feed.batches(clips, batch_size):
-        means.append(MeanPool()(batch.features, batch.mask.to(feed.device))[0])
+        pooled = MeanPool()(batch.features, batch.mask.to(feed.device))[0]
+        means.append(mean_of(split_views(pooled, feed.views)))
     return torch.cat(means)
 
 

@@ -23,6 +23,7 @@ from pipeline.runs.files import PARTS, write_csv, write_json, write_yaml
 from pipeline.system.distributed import processes
 from pipeline.train.data.checks import Parts
 from pipeline.train.data.stores import clip_seconds, moments, named_stores
+from pipeline.train.data.views import fusion_of
 from pipeline.train.imbalance import classes_without_clips
 from pipeline.train.recipes.load import Recipe
 from pipeline.train.recipes.portfolio import Portfolio
@@ -147,7 +148,7 @@ def _metrics(
         "title": store.title,
         "store_key": store.key,
         **named_stores(store),
-        **({"fusion": recipe.data.fusion or "concat"} if len(store.stores) > 1 else {}),
+        **({"fusion": fusion} if (fusion := fusion_of(store, recipe)) else {}),
         "features": store.attributes.get("features", {}),
         "recipe": recipe.name,
         **training,

@@ -186,7 +186,8 @@ def _train(store: Store, recipe: Recipe, task: Task, watch: _Watch, *, shared: b
         mapped = all(isinstance(member.rows, MappedRows) for member in store.stores)
         if shared and mapped and device.type == "cpu":  # the batches stay the same
             steps, standardise = recipe.data.steps, learner.standardise
-            learner.feed = Feed(store, device, steps=steps, standardise=standardise)
+            views = learner.feed.views
+            learner.feed = Feed(store, device, steps=steps, standardise=standardise, views=views)
         fit(learner, parts[1], log=lambda line: None, after_epoch=watch)
 
 

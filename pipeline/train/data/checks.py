@@ -16,6 +16,7 @@ from featstore.manage.catalogue import entries
 from featstore.reading.store import open_store
 from pipeline.train.data.duplicates import MOST_BYTES, MOST_CLIPS, Duplicates, near_duplicates
 from pipeline.train.data.stores import missing_clips
+from pipeline.train.data.views import fusion_of
 from pipeline.train.recipes.load import Recipe
 
 Parts = dict[str, npt.NDArray[np.int64]]
@@ -35,9 +36,11 @@ def checked_parts(store: Store, recipe: Recipe) -> Parts:
     InputError
         If the recipe's number of classes differs from the store's, train or val is empty, or parts
         share a subject (a video if subjects are unknown). Also if the pixels' statistics were
-        measured on another number of clips than train has, or standardising each clip by itself
-        leaves only zeros, or a clip has no label. An empty test part is allowed.
+        measured on another number of clips than train has, standardising each clip by itself
+        leaves only zeros, or a clip has no label, or ``data.fusion`` is views for stores that are
+        no views of one build. An empty test part is allowed.
     """
+    fusion_of(store, recipe)  # refuses stores that are not views
     num_classes, store_classes = recipe.head.num_classes, len(store.classes)
     if num_classes is not None and num_classes != store_classes:
         raise InputError(

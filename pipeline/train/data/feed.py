@@ -64,6 +64,8 @@ class Feed:
         Positions of the clips that are used repeatedly. They are read at the first batch and held
         on the device if they fit into half of its free memory; on a CPU at most `MOST_MAPPED`
         bytes of a mapped store. Other clips are streamed.
+    views : int
+        Augmented views whose features are side by side in a step; see `pipeline.train.data.views`.
 
     Attributes
     ----------
@@ -79,8 +81,9 @@ class Feed:
         steps: int | None = None,
         standardise: Standardiser | None = None,
         held: Clips | None = None,
+        views: int = 1,
     ) -> None:
-        self.store, self.device, self.waited = store, device, 0.0
+        self.store, self.device, self.waited, self.views = store, device, 0.0, views
         self._steps, self._standardise = steps, standardise
         self._wanted: Clips = np.unique(np.zeros(0, np.int64) if held is None else held)
         self._held: _Held | None = None

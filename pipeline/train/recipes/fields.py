@@ -49,13 +49,14 @@ class Data(_Section):
         Resample every clip to this many steps; None keeps each clip's own length.
     standardise : {"none", "train", "clip", "recording", "subject", "causal"}
         The steps whose mean and std standardise features; see `pipeline.train.data.standardise`.
-    fusion : {"concat", "logits"} or None
-        How several stores are combined: concatenated features with one head, or one head per store
-        and the mean of their logits. None means concat. A single store ignores it.
+    fusion : {"concat", "logits", "views"} or None
+        How several stores are combined: concatenated features with one head, one head per store and
+        the mean of their logits, or one head for augmented views of the same clips. None means
+        views for those, else concat. A single store ignores it.
     """
 
     steps: PositiveInt | None = None
-    fusion: Literal["concat", "logits"] | None = None
+    fusion: Literal["concat", "logits", "views"] | None = None
     standardise: Literal["none", "train", "clip", "recording", "subject", "causal"] = "none"
 
 
