@@ -169,7 +169,7 @@ def _attributes(plan: BuildPlan, statistics: Statistics, repeated: int) -> dict[
     return {
         schema.SCHEMA_ATTRIBUTE: schema.VERSION,
         "key": plan.key,
-        "title": plan.title,
+        "title": plan.dataset.title,
         "features": plan.configuration,
         "statistics": statistics.as_json(),
         "subjects_known": plan.dataset.subjects_known,

@@ -20,7 +20,7 @@ from pipeline.video.cache import Cache
 
 def most_similar(plan: BuildPlan) -> Path | None:
     """Return the store of the same folder that differs in the fewest fields; None without any."""
-    configuration = {**plan.configuration, "data": plan.title}
+    configuration = {**plan.configuration, "data": plan.dataset.title}
 
     def distance(attributes: dict[str, Any]) -> int:
         return len(

@@ -196,10 +196,11 @@ def _features(features: dict[str, Any]) -> str:
     if "imported" in features:
         return f"Features: imported as {features['dtype']}; their extraction is unknown."
     normalise = features["normalise"]
+    view = f"; augmented view {features['view']['number']}" if "view" in features else ""
     return (
         f"Features: {features['backbone']} ({features['weights'][:19]}), {features['pixels']}, "
         f"{features['size']} x {features['size']} ({features['fit']}), fps {features['fps']}, "
-        f"normalised by {normalise.get('from') or normalise}."
+        f"normalised by {normalise.get('from') or normalise}{view}."
     )
 
 

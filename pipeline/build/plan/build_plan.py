@@ -101,11 +101,6 @@ class BuildPlan:
         return None
 
     @property
-    def title(self) -> str:
-        """The title of the store."""
-        return _title(self.dataset, self.options)
-
-    @property
     def extraction(self) -> Extraction:
         """How features are computed."""
         options = self.options
@@ -170,10 +165,6 @@ class BuildPlan:
         return store_path(self.options.store, self.slug, self.key, suffix)
 
 
-def _title(dataset: Dataset, options: BuildOptions) -> str:
-    return f"{dataset.title} view {options.view.number}" if options.view else dataset.title
-
-
 def cache_of(root: Path) -> Cache:
     """Return the cache of a folder of stores."""
     return Cache(root / CACHE_FILE)
@@ -234,7 +225,8 @@ def plan_build(
         (clip.key(videos, pixels.mode) for clip in clips),
         subjects_known=dataset.subjects_known,
     )
-    slug = f"{_title(dataset, options)} {options.backbone}"
+    view = f"view {options.view.number} " if options.view else ""
+    slug = f"{dataset.title} {view}{options.backbone}"
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", slug).strip("-")
     return BuildPlan(
         options=options,
