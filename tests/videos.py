@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,15 @@ def write_video(
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path
+
+
+def write_classes(folder: Path, classes: Sequence[str] = ("wave", "clap"), people: int = 5) -> Path:
+    """Write a folder for each class, with a short video of each person."""
+    for number, (label, who) in enumerate(product(classes, range(people))):
+        path = folder / f"{label}/person{who}_{label}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, textured(12, seed=number))
+    return folder
 
 
 def write_late(path: Path, pictures: np.ndarray, delay: float, *, rate: int = 25) -> Path:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,10 @@ from featstore import Store
 from featstore.keys import store_key
 from pipeline.cli import main
 from tests.builds import build, options_of, plan_of, write_dataset
-from tests.folders import DOCS
+from tests.pages import fences, lines
+from tests.pages import run as run_commands
+from tests.pipeline.ingest.test_activitynet import write_features, write_labels
+from tests.pipeline.ingest.test_mstcn import write_gtea
 
 
 def run(*args: str | Path) -> Result:
@@ -53,15 +55,15 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
     said: dict[str, list[str]] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        page = (DOCS / "convert.md").read_text("utf-8")
-        for language, code in re.findall(r"```(python|sh)\n(.*?)```", page, re.DOTALL):
+        write_gtea(folder / "gtea")
+        write_features(folder / "tsp_features")
+        write_labels(folder / "activity_net.v1-3.min.json")
+        for language, code in fences("docs/convert.md"):
             if language == "python":
                 exec(compile(code, "convert.md", "exec"), {})  # noqa: S102
-                continue
-            for command in code.splitlines():
-                name, *args = shlex.split(command)
-                assert name == "featstore"
-                said[command] = printed(*args)
+            elif language == "sh":
+                output = run_commands(list(lines(code)))
+                said |= {command: text.splitlines() for command, text in output.items()}
     return folder, said
 
 

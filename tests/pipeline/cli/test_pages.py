@@ -1,65 +1,13 @@
 """The pages for newcomers: their commands run, and their pictures are what the script draws."""
 
 import importlib.util
-import re
-import shlex
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from pipeline.cli import main
-from pipeline.demo import draw
-from pipeline.demo.film import film_all
 from tests.folders import DOCS
-from tests.videos import textured, write_video
-
-# What makes the commands of the pages quick; the flags on the pages come first.
-QUICK = {
-    "FEATSTORE_BUILD_DEVICE": "cpu",
-    "FEATSTORE_BUILD_WORKERS": "1",
-    "FEATSTORE_TRAIN_DEVICE": "cpu",
-    "FEATSTORE_TRAIN_SET": "train.epochs=1",
-    "FEATSTORE_DEMO_DATA_WORKERS": "1",
-}
-# In place of the weights that are downloaded by default.
-TINY = {
-    "FEATSTORE_BUILD_BACKBONE": "squeezenet1_1",
-    "FEATSTORE_BUILD_WEIGHTS": "random",
-    "FEATSTORE_BUILD_SIZE": "32",
-    "FEATSTORE_BUILD_NORMALISE": "0.5,0.25",
-}
-
-
-def blocks(page: str, language: str) -> list[str]:
-    text = (DOCS / page).read_text("utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-
-
-def run(page: str, **environment: str) -> dict[str, str]:
-    """Run the commands of a page; return what each printed."""
-    printed = {}
-    runner = CliRunner(env=QUICK | environment)
-    for command in "".join(blocks(page, "sh")).splitlines():
-        name, *words = shlex.split(command, comments=True)
-        assert name == "featstore"
-        result = runner.invoke(main, words)
-        assert result.exit_code == 0, f"{command}\n{result.output}"
-        printed[" ".join([name, *words])] = result.output
-    return printed
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder in which the tutorial ran, with a data set whose pictures stand still."""
-    folder = tmp_path_factory.mktemp("tutorial")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(draw, "film_all", partial(film_all, hold=90))
-        run("tutorial.md")
-        yield folder
+from tests.pages import TINY, blocks, run, runnable
+from tests.videos import textured, write_classes, write_video
 
 
 def test_tutorial(demo: Path) -> None:
@@ -68,8 +16,11 @@ def test_tutorial(demo: Path) -> None:
     assert len(list((demo / "features").glob("*.zarr"))) == 1
 
 
-def test_python_of_the_tutorial(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = blocks("tutorial.md", "python")
+def test_python_of_the_tutorial(
+    demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(demo)
+    (code,) = blocks("docs/tutorial.md", "python")
     exec(compile(code, "tutorial.md", "exec"), {})  # noqa: S102
     assert len(list((demo / "features").glob("*.zarr"))) == 1, "it built another store"
     assert "report.html" in capsys.readouterr().out
@@ -77,22 +28,28 @@ def test_python_of_the_tutorial(demo: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_drive_and_act(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/driveact").symlink_to(demo / "data")
-    printed = run("driveact.md", FEATSTORE_TRAIN_RECIPE="nearest_class_mean", **TINY)
+    for folder in ("data/driveact", "demo/data"):
+        (tmp_path / folder).parent.mkdir()
+        (tmp_path / folder).symlink_to(demo / "data")
+    printed = run(runnable("docs/driveact.md"), FEATSTORE_TRAIN_RECIPE="nearest_class_mean", **TINY)
     assert "5 frames a second" in printed["featstore build"]
     assert (tmp_path / "runs/driveact/report.md").is_file()
 
 
 def test_your_own_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for number, name in enumerate(f"{c}/person{p}_{c}" for c in ("wave", "clap") for p in range(5)):
-        path = tmp_path / f"videos/{name}.mp4"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_video(path, textured(12, seed=number))
-    printed = run("videos.md", FEATSTORE_TRAIN_RECIPE="nearest_class_mean", **TINY)
+    write_classes(tmp_path / "videos")
+    *commands, last = runnable("docs/videos.md")
+    printed = run(commands, FEATSTORE_TRAIN_RECIPE="nearest_class_mean", **TINY)
     assert "5 subjects" in printed["featstore init videos"]
     assert "file featstore.yaml" in printed["featstore config build"]
+    (tmp_path / "featstore.yaml").unlink()
+    table = next(block for block in blocks("docs/videos.md", "") if block.startswith("video,"))
+    (tmp_path / "clips.csv").write_text(table)
+    for number in (1, 2, 3):
+        write_video(tmp_path / f"drive{number}.mp4", textured(240, seed=number), rate=24)
+    assert "4 clips of 2 classes in 3 videos" in run([last])[last]
+    assert "unit: seconds" in (tmp_path / "featstore.yaml").read_text()
 
 
 def test_pictures_are_what_the_script_draws() -> None:

@@ -46,20 +46,26 @@ def features(name: str, steps: int = 10) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(steps, DIM)).astype(np.float32)
 
 
-@pytest.fixture
-def labels(tmp_path: Path) -> Path:
-    path = tmp_path / "activity_net.v1-3.min.json"
+def write_labels(path: Path) -> Path:
     path.write_text(json.dumps(annotations()))
     return path
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "tsp"
+def write_features(folder: Path) -> Path:
     folder.mkdir()
     for name in SEGMENTS:
         np.save(folder / f"v_{name}.npy", features(name))
     return folder
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    return write_labels(tmp_path / "activity_net.v1-3.min.json")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_features(tmp_path / "tsp")
 
 
 def test_segments(source: Path, labels: Path) -> None:

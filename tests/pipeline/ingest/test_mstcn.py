@@ -26,9 +26,7 @@ def features(video: str) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(DIM, STEPS)).astype(np.float32)
 
 
-@pytest.fixture
-def gtea(tmp_path: Path) -> Path:
-    folder = tmp_path / "gtea"
+def write_gtea(folder: Path) -> Path:
     for name in ("features", "groundTruth", "splits"):
         (folder / name).mkdir(parents=True)
     labels = "".join(f"{label}\n" * length for label, length in RUNS)
@@ -42,6 +40,11 @@ def gtea(tmp_path: Path) -> Path:
             lines = [f"{v}.txt\n" for v in VIDEOS if v.startswith(held_out) == (part == "test")]
             (folder / f"splits/{part}.split{split}.bundle").write_text("".join(lines))
     return folder
+
+
+@pytest.fixture
+def gtea(tmp_path: Path) -> Path:
+    return write_gtea(tmp_path / "gtea")
 
 
 def test_segments(gtea: Path) -> None:

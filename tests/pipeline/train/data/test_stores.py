@@ -25,6 +25,7 @@ from pipeline.train.train import train
 from tests.builds import build, options_of, row, write_dataset, write_videos
 from tests.featstore.test_docs import run as run_page
 from tests.folders import DOCS
+from tests.pages import runnable
 from tests.videos import textured, write_table, write_video
 from tests.views import LENGTHS, write_view
 
@@ -308,8 +309,7 @@ def test_first_commands_of_the_page_work(tmp_path: Path, monkeypatch: pytest.Mon
         "build": ("--backbone", "squeezenet1_1", "--weights", "random", "--size", "32"),
         "train": ("--set", "train.epochs=1", "--out", "run"),
     }
-    block = (DOCS / "fusion.md").read_text("utf-8").split("```")[1]
-    for line in block.strip().splitlines():
+    for line in runnable("docs/fusion.md"):
         _, command, *arguments = line.split()
         result = featstore_(command, *arguments, *small[command])
         assert result.exit_code == 0, result.output
