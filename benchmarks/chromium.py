@@ -24,12 +24,15 @@ class Chromium:
     ----------
     messages : list of str
         What the console said.
+    requests : list of str
+        Addresses that the page asked for, once ``Network.enable`` was called; without data URLs.
     """
 
     def __init__(self, profile: Path, *, dark: bool = False, size: str = "1400,900") -> None:
         there, here = os.pipe(), os.pipe()
         flags = f"--headless=new --no-sandbox --disable-gpu --remote-debugging-pipe --mute-audio \
-            --user-data-dir={profile} --window-size={size} \
+            --disable-quic --no-first-run --disable-background-networking --disable-sync \
+            --disable-component-update --user-data-dir={profile} --window-size={size} \
             --blink-settings=preferredColorScheme={int(not dark)}"
         # The browser reads file descriptor 3 and writes to 4.
         shell = f"exec {PROGRAM} {flags} about:blank 3<&{there[0]} 4>&{here[1]} 2>/dev/null"
@@ -39,6 +42,7 @@ class Chromium:
         self._out, self._in = os.fdopen(there[1], "wb", 0), os.fdopen(here[0], "rb")
         self._number, self._session = 0, ""
         self.messages: list[str] = []
+        self.requests: list[str] = []
         targets = self.call("Target.getTargets")["targetInfos"]
         page = next(target for target in targets if target["type"] == "page")
         attached = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)
@@ -79,6 +83,10 @@ class Chromium:
                 return result
             if answer.get("method") in SAID:
                 self.messages.append(json.dumps(answer["params"]))
+            elif answer.get("method") == "Network.requestWillBeSent":
+                address = answer["params"]["request"]["url"]
+                if not address.startswith("data:"):
+                    self.requests.append(address)
 
     def run(self, code: str) -> Any:
         """Return the value of an expression of JavaScript; of a promise, what it becomes."""

@@ -8,11 +8,12 @@ import pytest
 from werkzeug.serving import make_server
 
 import featstore
-from benchmarks.chromium import PROGRAM, Chromium
+from benchmarks.chromium import Chromium
 from pipeline.browse.server import make_app
+from tests.browsing import needs_chromium
 from tests.pipeline.browse.conftest import CLIPS, PLANTED, TOKEN, write_clips, write_run
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs Chromium")
+pytestmark = needs_chromium
 
 
 @pytest.fixture

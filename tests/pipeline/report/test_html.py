@@ -1,13 +1,9 @@
 """The page of a run: its content, that it loads nothing, and that a browser shows it."""
 
-import base64
-import hashlib
 import html
 import io
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +21,9 @@ from pipeline.report.html_text import blocks, inline
 from pipeline.report.markdown import percent, plain, table
 from pipeline.report.run import report
 from pipeline.runs.files import write_csv, write_json, write_yaml
+from tests.browsing import browse, needs_chromium
 from tests.pipeline.report.test_run import INTERVALS, metrics
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 BAD = ('<img src="x" onerror="alert(1)">', "</script><b>", 'a "quoted" & `odd` name', "two\nlines")
 
 
@@ -196,70 +192,39 @@ def test_reliability_of_probabilities() -> None:
 
 
 PROBE = """
-const said = [];
-const cells = () => [...document.querySelectorAll("#matrix tbody tr")]
-  .map((row) => row.cells[0].textContent).join();
-said.push(cells());
-const order = document.getElementById("order");
-order.value = "recall";
-order.dispatchEvent(new Event("change"));
-said.push(cells());
-const wrong = document.querySelector("#matrix td.wrong button");
-said.push(wrong.title);
-wrong.click();
-said.push(document.querySelector("dialog[open] ol").textContent);
-said.push(document.querySelectorAll("dialog[open] img").length);
-document.querySelector("dialog").close();
-const start = document.querySelector("#matrix button");
-start.focus();
-start.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
-said.push(document.activeElement.title, document.querySelectorAll("#matrix [tabindex='0']").length);
-document.querySelectorAll("#classes-on-test thead button")[3].click();
-said.push(document.querySelector("#classes-on-test tbody th").textContent);
-const seen = [...document.querySelectorAll("#matrix td button")].map((button) => {
-  const numbers = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
-  const style = getComputedStyle(button);
-  const light = (colour) => numbers(colour)
-    .map((value) => (colour.startsWith("color(") ? value : value / 255))
-    .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at], 0.05);
-  const [one, two] = [light(style.color), light(style.backgroundColor)];
-  return Math.max(one, two) / Math.min(one, two);
-});
-said.push(Math.min(...seen) > 4.5, document.documentElement.scrollWidth <= innerWidth);
-document.title = JSON.stringify(said);
+(() => {
+  const said = [];
+  const cells = () => [...document.querySelectorAll("#matrix tbody tr")]
+    .map((row) => row.cells[0].textContent).join();
+  said.push(cells());
+  const order = document.getElementById("order");
+  order.value = "recall";
+  order.dispatchEvent(new Event("change"));
+  said.push(cells());
+  const wrong = document.querySelector("#matrix td.wrong button");
+  said.push(wrong.title);
+  wrong.click();
+  said.push(document.querySelector("dialog[open] ol").textContent);
+  said.push(document.querySelectorAll("dialog[open] img").length);
+  document.querySelector("dialog").close();
+  const start = document.querySelector("#matrix button");
+  start.focus();
+  start.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
+  said.push(document.activeElement.title);
+  said.push(document.querySelectorAll("#matrix [tabindex='0']").length);
+  document.querySelectorAll("#classes-on-test thead button")[3].click();
+  said.push(document.querySelector("#classes-on-test tbody th").textContent);
+  return said;
+})()
 """
 
 
-def browse(page: str, probe: str, folder: Path, *, width: int, scheme: str) -> Any:
-    """What a probe says of a page in a browser, which has nothing to complain about."""
-    digest = base64.b64encode(hashlib.sha256(probe.encode()).digest()).decode()
-    page = page.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
-    probed = folder / "probed.html"
-    probed.write_text(page.replace("</body>", f"<script>{probe}</script></body>"), "utf-8")
-    done = subprocess.run(
-        [
-            *(str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-            *("--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}"),
-            *(f"--window-size={width},900", f"--blink-settings=preferredColorScheme={scheme}"),
-            probed.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr
-    title = re.search(r"<title>(.*?)</title>", done.stdout)
-    assert title is not None
-    return json.loads(html.unescape(title[1]))
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-@pytest.mark.parametrize(("scheme", "width"), [("1", 1300), ("0", 500)])
-def test_a_browser_shows_it_without_complaint(tmp_path: Path, scheme: str, width: int) -> None:
-    """Light on a desk, dark on a phone: sorting, clips, keys, contrast, and no sideways scroll."""
+@needs_chromium
+@pytest.mark.parametrize(("dark", "width"), [(False, 1300), (True, 500)])
+def test_a_browser_shows_it_without_complaint(tmp_path: Path, dark: bool, width: int) -> None:
+    """Light on a desk, dark on a phone: sorting, clips, keys; frames are part of the page."""
     page = written(tmp_path, ("walking", "b" * 90, "c_" * 40, "none"), strips)
-    said = browse(page, PROBE, tmp_path, width=width, scheme=scheme)
+    said = browse(page, PROBE, tmp_path, width=width, dark=dark)
     names = ["walking", "b" * 90, "c_" * 40, "none"]
     recall = {"walking": 6 / 8, "b" * 90: 6 / 8, "c_" * 40: 6 / 7, "none": 6 / 7}
     assert said == [
@@ -271,6 +236,4 @@ def test_a_browser_shows_it_without_complaint(tmp_path: Path, scheme: str, width
         f"walking: 2 of 8 clips taken for {'b' * 90}",
         1,
         "c_" * 40,
-        True,
-        True,
     ]

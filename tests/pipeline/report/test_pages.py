@@ -7,21 +7,23 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.chromium import Chromium
 from pipeline.cli import main
 from pipeline.report.html_comparison import MOST_MOVED, page
 from pipeline.report.html_page import sections_of
 from pipeline.report.markdown import Markup, table
 from pipeline.runs.compare import compare, read_group
-from tests.pipeline.report.test_html import CHROMIUM, browse, text_of
+from tests.browsing import CONTRAST, browse, load, needs_chromium
+from tests.pipeline.report.test_html import text_of
 from tests.runs import rights, write_run
 
 PROBE = """
-const table = document.querySelector(".words table");
-table.querySelectorAll("button")[5].click();
-const points = [...table.tBodies[0].rows].map((row) => parseFloat(row.cells[5].textContent));
-const sorted = points.every((value, at) => !at || value <= points[at - 1]);
-const fits = document.documentElement.scrollWidth <= innerWidth;
-document.title = JSON.stringify([points.length, sorted, fits]);
+(() => {
+  const table = document.querySelector(".words table");
+  table.querySelectorAll("button")[5].click();
+  const points = [...table.tBodies[0].rows].map((row) => parseFloat(row.cells[5].textContent));
+  return [points.length, points.every((value, at) => !at || value <= points[at - 1])];
+})()
 """
 
 
@@ -79,12 +81,26 @@ def test_sections_keep_names_literal_and_link_to_other_pages() -> None:
     assert '<a href="run/report.html">run</a>' in sections["x: <i>"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@needs_chromium
 def test_a_browser_sorts_it_on_a_phone_in_the_dark(tmp_path: Path) -> None:
     a, b = (
         write_run(tmp_path / (name * 30), rights(30, share=0.5, seed=seed))
         for seed, name in enumerate("ab")
     )
-    said = browse(compared(str(a), str(b)), PROBE, tmp_path, width=500, scheme="0")
+    said = browse(compared(str(a), str(b)), PROBE, tmp_path, width=500, dark=True)
     moved = int((rights(30, share=0.5, seed=0) != rights(30, share=0.5, seed=1)).sum())
-    assert said == [moved, True, True]
+    assert said == [moved, True]
+
+
+@needs_chromium
+def test_the_browser_notices_what_a_page_loads(tmp_path: Path) -> None:
+    """Or the tests of pages would see nothing."""
+    (tmp_path / "page.html").write_text("<p style='color: #999'>text</p><img src='picture.png'>")
+    with Chromium(tmp_path / "profile") as browser:
+        load(browser, (tmp_path / "page.html").as_uri())
+        names = [address.rpartition("/")[2] for address in browser.requests]
+        assert names == ["page.html", "picture.png"]
+        assert len(browser.messages) == 1
+        contrast, text = browser.run(CONTRAST)
+        assert contrast == pytest.approx(2.85, abs=0.01)
+        assert text == "text"

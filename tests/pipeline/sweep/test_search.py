@@ -17,6 +17,7 @@ from pipeline.sweep import Space, final, sweep
 from pipeline.train import results
 from pipeline.train.recipes.load import load_recipe
 from pipeline.train.trial import FIRST_RUNG, REDUCTION
+from tests.browsing import browse, needs_chromium
 from tests.drawing import figures
 from tests.fakes import ordered_store
 from tests.featstore.test_docs import run as run_examples
@@ -60,6 +61,28 @@ def test_outputs_name_the_best_trial(tmp_path: Path, space: Space) -> None:
     assert all(name in page for name in ("Importance", "head.hidden", "4 trials: 4 complete"))
     assert lines[-1].startswith("trial 3: val mean class accuracy ")
     assert lines[-1].endswith(f"best {100 * winner.score:.1f} % of trial {winner.trial} (4 of 4)")
+
+
+PROBE = """
+(() => {
+  const table = [...document.querySelectorAll("table.sortable")].at(-1);
+  table.querySelectorAll("thead button")[2].click();
+  const scores = [...table.tBodies[0].rows].map((row) => parseFloat(row.cells[2].textContent));
+  return [document.querySelectorAll("circle").length, scores.length,
+    scores.every((value, at) => !at || value <= scores[at - 1])];
+})()
+"""
+
+
+@needs_chromium
+def test_a_browser_sorts_the_trials(tmp_path: Path, space: Space) -> None:
+    """In the light on a desk, in the dark on a phone."""
+    sweep(ordered_store(), space, out=tmp_path / "out", log=quiet)
+    page = (tmp_path / "out/report.html").read_text("utf-8")
+    for dark, width in ((False, 1300), (True, 500)):
+        folder = tmp_path / f"{width}"
+        folder.mkdir()
+        assert browse(page, PROBE, folder, width=width, dark=dark) == [4, 4, True]
 
 
 def test_the_winner_is_trained_once_on_test_and_then_the_sweep_is_over(

@@ -15,6 +15,7 @@ from pipeline.train.recipes.load import Recipe, load_recipe
 from pipeline.train.seeds import folder_of, is_summary, read_summary, summarise, train_all
 from pipeline.train.train import train
 from pipeline.types import Log
+from tests.browsing import browse, needs_chromium
 from tests.fakes import FakeStore, ordered_store
 from tests.pipeline.report.test_html import text_of
 
@@ -163,6 +164,24 @@ def test_the_page_and_the_tables_have_the_numbers_of_the_report(out: Path) -> No
     ]  # fmt: skip
     assert float(over_all["mean"]) == mean
     assert f"mean & {100 * mean:.1f} $\\pm$ " in runs_latex(summary)
+
+
+PROBE = """
+(() => {
+  const table = document.querySelector("#classes-on-test table.sortable");
+  table.querySelectorAll("thead button")[1].click();
+  const values = [...table.tBodies[0].rows].map((row) => parseFloat(row.cells[1].textContent));
+  return [document.querySelectorAll(".point").length, values.length,
+    values.every((value, at) => !at || value <= values[at - 1])];
+})()
+"""
+
+
+@needs_chromium
+@pytest.mark.parametrize(("dark", "width"), [(False, 1300), (True, 500)])
+def test_a_browser_shows_the_page(out: Path, tmp_path: Path, dark: bool, width: int) -> None:
+    page = (out / "report.html").read_text("utf-8")
+    assert browse(page, PROBE, tmp_path, width=width, dark=dark) == [2 * 4, 2, True]
 
 
 def test_report_says_the_protocol(out: Path) -> None:
