@@ -29,7 +29,8 @@ class Built:
     Attributes
     ----------
     path : Path or str
-        The path of the sealed store; in a dry run, the path that it would have.
+        The path of the sealed store; in a dry run, the path that it would have. Empty, as are
+        `shown` and `key`, if a build first has to download the weights.
     shown : str
         The path as it is printed, without a password.
     key : str
@@ -93,7 +94,7 @@ def build(
         if answer is not None:
             remember_last(options.store, answer.path)
             return _already_built(answer, log)
-        plan = plan_build(options, cache, log, cluster)
+        plan = plan_build(options, cache, log, cluster, download=not dry_run)
         if options.repair or not plan.built or dry_run:
             for line in (*describe(plan), *differs_from(plan, None, cache)):
                 log(line)
@@ -103,6 +104,8 @@ def build(
         if dry_run:
             shape = planned_shape(plan)
             table, size = dry_run_table(plan, *shape), store_bytes(*shape)
+            if plan.weights.absent:
+                return Built("", "", "", known, untrained, table, size)
             return Built(plan.path, plan.shown_path, plan.key, known, untrained, table, size)
         seconds = stage.build(plan, cache, log, cluster)
         if request:

@@ -157,7 +157,9 @@ def dry_run_table(plan: BuildPlan, steps: int, dim: int) -> str:
             ["features", f"{steps} x {dim}"],
             ["size", human_size(store_bytes(steps, dim))],
             ["free", human_size(shutil.disk_usage(folder).free)],
-            ["built", "yes" if plan.built else "no"],
+            ["key", "known after the download"]
+            if plan.weights.absent
+            else ["built", "yes" if plan.built else "no"],
         ]
     )
 

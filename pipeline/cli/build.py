@@ -120,7 +120,7 @@ def build(
         return
     for built in stores:
         if not dry_run or len(stores) > 1:
-            say(f"{built.shown} {built.key}")
+            say(f"{built.shown} {built.key}" if built.key else "named after the download")
         if dry_run:
             say(built.dry_run)
     if dry_run and len(stores) > 1:
@@ -129,8 +129,8 @@ def build(
 
 def _facts(built: Built) -> dict[str, Any]:
     facts = {
-        "path": built.shown,
-        "key": built.key,
+        "path": built.shown or None,
+        "key": built.key or None,
         "subjects_known": built.subjects_known,
         "untrained": built.untrained,
     }

@@ -171,7 +171,12 @@ def cache_of(root: Path) -> Cache:
 
 
 def plan_build(
-    options: BuildOptions, cache: Cache, log: Log, cluster: Cluster | None = None
+    options: BuildOptions,
+    cache: Cache,
+    log: Log,
+    cluster: Cluster | None = None,
+    *,
+    download: bool = True,
 ) -> BuildPlan:
     """Read annotations and videos and compute the store key; nothing is decoded.
 
@@ -182,6 +187,8 @@ def plan_build(
     log : callable
     cluster : Cluster, optional
         Whose workers read the videos; by default this process does.
+    download : bool
+        Download weights that are not here. If not, the plan has no true key; see `Weights.absent`.
 
     Raises
     ------
@@ -192,7 +199,7 @@ def plan_build(
     like = options.like
     # First, for weights may have to be downloaded.
     dataset = options.source.read(like.class_list if like else None)
-    weights = find_weights(options.weights, options.backbone, cache, log)
+    weights = find_weights(options.weights, options.backbone, cache, log, download=download)
     if like:
         like.check_weights(options.weights, weights.identity)
     keep_lost = bool(options.max_failures)

@@ -33,30 +33,42 @@ class Weights:
     identity : str
         ``sha256:...`` of the file, or ``random:SEED``: what a key covers.
     path : Path or None
-        The file; None for random weights.
+        The file; None for random weights, and for those that are not downloaded.
     seed : int
         Seed of random weights.
     trained_on : str
         The split that they were finetuned on; empty where they were not.
+    absent : str
+        Name of the file that a build would download. Its hash is unknown, and so is every key.
     """
 
     identity: str
     path: Path | None = None
     seed: int = 0
     trained_on: str = ""
+    absent: str = ""
 
     @property
     def untrained(self) -> bool:
         """Whether the weights are random."""
-        return self.path is None
+        return self.path is None and not self.absent
 
     def __str__(self) -> str:
+        if self.absent:
+            return f"{self.absent}, which the build downloads first"
         if self.path is None:
             return f"random weights, seed {self.seed} (UNTRAINED)"
         return self.path.name + (f", finetuned on {self.trained_on}" if self.trained_on else "")
 
 
-def find_weights(text: str, backbone: str, cache: Cache, log: Callable[[str], None]) -> Weights:
+def find_weights(
+    text: str,
+    backbone: str,
+    cache: Cache,
+    log: Callable[[str], None],
+    *,
+    download: bool = True,
+) -> Weights:
     """Return the weights that ``--weights`` names, downloading torchvision's if need be.
 
     Parameters
@@ -67,6 +79,8 @@ def find_weights(text: str, backbone: str, cache: Cache, log: Callable[[str], No
     cache : Cache
         Knows the hashes of files that have not changed.
     log : callable
+    download : bool
+        If not, weights that are not here are `absent`.
 
     Raises
     ------
@@ -82,7 +96,15 @@ def find_weights(text: str, backbone: str, cache: Cache, log: Callable[[str], No
         return Weights(f"random:{int(seed or 0)}", seed=int(seed or 0))
     path = Path(text)
     if not path.is_file():
-        path = _torchvision_file(text, backbone, log)
+        if text == "default" and backbone in PACKAGED:
+            path = _packaged_file(backbone)
+        else:
+            name = _torchvision_name(text, backbone)
+            path = _hub_folder() / BACKBONES[backbone].weights[name]
+            if not path.is_file():
+                if not download:
+                    return Weights(f"not downloaded: {path.name}", absent=path.name)
+                _download(backbone, name, path, log)
     elif path.suffix not in SUFFIXES:
         raise InputError(f"--weights is {text!r}; a weights file ends in {', '.join(SUFFIXES)}.")
     hashes = cache.known_hashes([path])
@@ -108,9 +130,8 @@ def _check_finite(path: Path, backbone: Backbone) -> None:
             )
 
 
-def _torchvision_file(text: str, backbone: str, log: Callable[[str], None]) -> Path:
-    if text == "default" and backbone in PACKAGED:
-        return _packaged_file(backbone)
+def _torchvision_name(text: str, backbone: str) -> str:
+    """Return the name of torchvision's weights that a text stands for."""
     spec = BACKBONES.get(backbone)
     names = dict(spec.weights) if spec else {}
     if names and text == "default":
@@ -121,10 +142,7 @@ def _torchvision_file(text: str, backbone: str, log: Callable[[str], None]) -> P
             f"--weights is {text!r}{did_you_mean(text, names)}, and there is no such file; "
             f"{backbone} takes a FILE ({', '.join(SUFFIXES)}), {offered}or random."
         )
-    path = _hub_folder() / names[text]
-    if not path.is_file():
-        _download(backbone, text, path, log)
-    return path
+    return text
 
 
 def _packaged_file(backbone: str) -> Path:

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -32,9 +33,12 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
     write_dataset(tmp_path / "data")
     built()
-    monkeypatch.setattr(
-        build_plan, "plan_build", lambda *given: calls.append("") or original(*given)
-    )
+
+    def noted(*args: Any, **more: Any) -> Any:
+        calls.append("")
+        return original(*args, **more)
+
+    monkeypatch.setattr(build_plan, "plan_build", noted)
     return calls
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import featstore
 from featstore.keys import store_key
+from pipeline.build.plan import weights
 from pipeline.build.plan.options import BATCH_SIZES, BuildOptions
 from pipeline.cli import main
 from tests.builds import ROWS
@@ -81,6 +82,23 @@ def test_dry_run_writes_no_store(data: Path) -> None:
     assert list(Path("features").glob("*zarr*")) == []
     assert build().exit_code == 0
     assert "yes" in build("--dry-run").stdout
+
+
+def test_dry_run_downloads_no_weights(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(weights, "_download", None)
+    result = build("--weights", "default", "--dry-run")
+    assert result.exit_code == 0, result.output
+    file = "squeezenet1_1-b8a52dc0.pth"
+    assert f"backbone squeezenet1_1, {file}, which the build downloads first" in result.stdout
+    assert "UNTRAINED" not in result.stdout
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["key", "known", "after", "the", "download"] in lines
+    facts = json.loads(build("--weights", "default", "--dry-run", "--json").stdout)
+    assert facts.pop("bytes") > 0
+    assert facts == {"path": None, "key": None, "subjects_known": True, "untrained": False}
 
 
 def test_another_setting_says_what_changed(data: Path) -> None:
