@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 import click
 from click.core import ParameterSource
 
+from pipeline.cli.precedence import leave_out
 from pipeline.cli.terminal import say
 
 SOURCE = "--source"
@@ -96,13 +97,15 @@ class Command(click.Command):
         """Parse the command line under the present names of flags."""
         ctx.meta[SOURCE] = _value_of(SOURCE, args)
         try:
-            return super().parse_args(ctx, [self._present_name(arg) for arg in args])
+            rest = super().parse_args(ctx, [self._present_name(arg) for arg in args])
         except click.BadParameter as error:
             source = ctx.get_parameter_source(error.param.name or "") if error.param else None
             if source is not ParameterSource.DEFAULT_MAP:
                 raise
             message = f"{error.message} The value is in {ctx.find_root().obj}."
             raise click.BadParameter(message, ctx, error.param) from None
+        leave_out(ctx, [str(o.name) for o in self.params if isinstance(o, SourceOption)])
+        return rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, in the order in which they are declared."""

@@ -15,6 +15,7 @@ from featstore.keys import store_key
 from pipeline.build.plan import weights
 from pipeline.build.plan.options import BATCH_SIZES, BuildOptions
 from pipeline.cli import main
+from pipeline.cli.config_file import FILE
 from tests.builds import ROWS
 from tests.commands import arguments, build, run
 from tests.videos import GOP_8, textured, write_late, write_table, write_video
@@ -99,6 +100,23 @@ def test_dry_run_downloads_no_weights(
     facts = json.loads(build("--weights", "default", "--dry-run", "--json").stdout)
     assert facts.pop("bytes") > 0
     assert facts == {"path": None, "key": None, "subjects_known": True, "untrained": False}
+
+
+def test_like_comes_before_the_file(data: Path) -> None:
+    path = Path(build().stdout.splitlines()[-1].split()[0])
+    others = "size: 64, fps: 5, backbone: resnet18, weights: none.pth, classes: none.txt"
+    FILE.write_text(f"build: {{source: table, data: data/clips.csv, {others}}}")
+    result = run("build", "--like", str(path), "--device", "cpu", "--workers", "1")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stderr.splitlines() if "--like" in line]
+    assert line == (
+        "featstore.yaml: --size, --fps, --backbone, --weights, --classes left out, because --like "
+        "decides that."
+    )
+    other = featstore.open(result.stdout.splitlines()[-1].split()[0])
+    assert (other.classes, len(other), other.dim) == (("a", "b"), len(ROWS), 512)
+    both = run("build", "--like", str(path), "--size", "64")
+    assert "decides --size; leave out one of the two" in both.stderr
 
 
 def test_another_setting_says_what_changed(data: Path) -> None:

@@ -129,6 +129,16 @@ def test_a_wrong_value_names_the_file() -> None:
     assert "featstore.yaml" not in run("build", "--fps", "-2").stderr
 
 
+def test_flags_of_another_source_in_the_file_are_left_out() -> None:
+    FILE.write_text("build: {source: folders, data: videos, subject: 'p(1)', folds: 5, fold: 0}")
+    result = run("build", "--source", "table", "--data", "none.csv")
+    assert "featstore.yaml: --folds, --fold, --subject left out, because --source" in result.stderr
+    assert "none.csv" in result.stderr.splitlines()[-2]
+    found = values("build", "--source", "table")
+    assert found.keys() & {"--folds", "--subject", "--data"} == set()
+    assert values("build", "--source", "folders")["--folds"] == (5, "file featstore.yaml")
+
+
 def test_an_error_says_that_the_file_had_a_part_in_it() -> None:
     refused("build: {source: folders, data: nowhere}", "nowhere", "config", command=("build",))
 
