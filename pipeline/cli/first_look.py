@@ -10,6 +10,13 @@ from typing import Any
 
 from featstore.errors import InputError
 from featstore.text import count_of, listed
+from pipeline.cli.look_at_files import (
+    boris_clips,
+    boris_in,
+    lists_in,
+    openlabel_clips,
+    openlabel_in,
+)
 from pipeline.sources import sources
 from pipeline.sources.base import SPLITS, Dataset
 from pipeline.sources.driveact import LAYOUTS
@@ -25,6 +32,7 @@ PERSON = re.compile(
     r"(person|people|subject|subj|speaker|actor|signer|participant|driver|user|vp)([-_ ]?)\d", re.I
 )
 NTU = r"P(\d{3})"
+PATHS = ("data", "train-list", "val-list", "test-list", "classes")
 DEMO_WEIGHTS = "weights/tf_efficientnet_lite0.safetensors"
 
 
@@ -76,11 +84,17 @@ def look_at(path: Path) -> Look:
 
 
 def _source(path: Path) -> Look:
+    if flags := boris_in(path):
+        return _by_subject("boris", flags, boris_clips(flags))
+    if path.suffix.casefold() == ".json" and path.is_file() and (flags := openlabel_in(path)):
+        return _by_subject("openlabel", flags, openlabel_clips(flags))
     if path.is_file():
         return _table(path)
     if any((path / layout).is_dir() for layout in LAYOUTS):
         data = {"data": (str(path), "")}
         return _read("driveact", data | {"split": (0, "the official splits: 0, 1, 2")})
+    if flags := lists_in(path):
+        return _read("lists", flags)
     entries = visible_entries(path)
     if any(entry.name in SPLITS and entry.is_dir() for entry in entries):
         return _read("folders", {"data": (str(path), "")})
@@ -90,6 +104,8 @@ def _source(path: Path) -> Look:
     if tables:
         names = listed([table.name for table in tables])
         raise InputError(f"{path} has several tables ({names}); name one of them.")
+    if flags := openlabel_in(path):
+        return _by_subject("openlabel", flags, openlabel_clips(flags))
     classes = [entry for entry in entries if entry.is_dir() and any(_videos(entry))]
     if len(classes) > 1:
         return _with_folds("folders", path, [video for each in classes for video in _videos(each)])
@@ -108,6 +124,12 @@ def _table(path: Path) -> Look:
     if "subject" in columns:
         return _folds("table", flags, len({row.text("subject") for row in rows}), known=True)
     return _folds("table", flags, len({row.text("video") for row in rows}), known=False)
+
+
+def _by_subject(source: str, flags: dict[str, tuple[Any, str]], clips: Dataset) -> Look:
+    """Return the look at clips that folds by subject split."""
+    subjects = {each.subject or each.video for each in clips.annotations}
+    return _folds(source, flags, len(subjects), known=clips.subjects_known)
 
 
 def _with_folds(source: str, path: Path, videos: Sequence[Path]) -> Look:
@@ -142,7 +164,10 @@ def _folds(source: str, flags: dict[str, tuple[Any, str]], count: int, *, known:
 
 def _read(name: str, flags: dict[str, tuple[Any, str]]) -> Look:
     """Return a look whose flags the source accepts."""
-    values = {key: Path(value) if key == "data" else value for key, (value, _) in flags.items()}
+    values = {
+        name.replace("-", "_"): Path(value) if name in PATHS else value
+        for name, (value, _) in flags.items()
+    }
     return Look({"source": (name, "")} | flags, sources()[name](**values).read())
 
 

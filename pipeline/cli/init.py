@@ -42,6 +42,8 @@ predict:
 def init(data: Path) -> None:
     """Look at a folder of videos, or a table, and write featstore.yaml: defaults for flags.
 
+    It recognises class folders, tables, Drive&Act, lists, OpenLABEL and projects of BORIS.
+
     The file is commented, and lies in the current folder; commands that run there read it. An
     existing file is never overwritten.
     """

@@ -90,6 +90,11 @@ class OpenLabelFile:
                 where = f"{action_where} interval {number}"
                 yield Interval(where, level, label, *_frames(interval, where))
 
+    def stream_names(self) -> list[str]:
+        """Return the names of the streams; none if the file names its video alone."""
+        metadata = _part(self.content, "metadata")
+        return list(_part(self.content, "streams") or _part(metadata, "streams"))
+
     def stream(self, name: str | None) -> Stream:
         """Return a stream; without a name, the only one.
 

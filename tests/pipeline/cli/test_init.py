@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from pipeline.cli import main
 from pipeline.cli.config_file import FILE, read_defaults
+from tests.annotated import PEOPLE, write_dmd, write_hens
 from tests.videos import textured, write_video
 
 HEADER = "video,start,end,label,subject\n"
@@ -108,6 +109,62 @@ def test_table_with_a_split(grey: Path) -> None:
     ]
     Path("videos/clips.csv").write_text("video,label,split\n" + "\n".join(rows))
     assert "folds" not in written("videos")
+
+
+def test_lists_of_ucf101(grey: Path) -> None:
+    names = [f"{label}/v_{label}_g{n:02}_c01.avi" for label in ("Archery", "Bow") for n in range(4)]
+    folders(grey, names)
+    Path("videos").rename("UCF-101")
+    Path("lists").mkdir()
+    Path("lists/classInd.txt").write_text("1 Archery\n2 Bow\n")
+    for number in ("01", "02"):
+        parts = {"train": lambda n: "g00" not in n, "test": lambda n: "g00" in n}
+        for part, chosen in parts.items():
+            lines = [f"{n} {1 + ('Bow' in n)}" for n in names if chosen(n)]
+            Path(f"lists/{part}list{number}.txt").write_text("\n".join(lines))
+    assert (
+        written(".").items()
+        >= {
+            "source": "lists",
+            "data": "UCF-101",
+            "train_list": "lists/trainlist01.txt",
+            "test_list": "lists/testlist01.txt",
+            "classes": "lists/classInd.txt",
+        }.items()
+    )
+    assert "one of trainlist01.txt, trainlist02.txt" in FILE.read_text()
+
+
+def test_lists_without_their_videos_are_not_guessed(grey: Path) -> None:
+    folders(grey, [f"{label}/{n}.mp4" for label in "ab" for n in range(3)])
+    for part in ("train", "test"):
+        Path(f"videos/{part}.txt").write_text("a/9.mp4 a\nb/9.mp4 b\n")
+    assert written("videos")["source"] == "folders"
+
+
+def test_project_of_boris(tmp_path: Path) -> None:
+    write_hens(tmp_path, media=".")
+    for data in ("hens.boris", "."):
+        assert (
+            written(data).items() >= {"source": "boris", "data": "hens.boris", "folds": 5}.items()
+        )
+        FILE.unlink()
+
+
+def test_openlabel_with_levels_and_streams(tmp_path: Path) -> None:
+    for number in PEOPLE:
+        write_dmd(tmp_path / "dmd", number, channel="rgb")
+    assert (
+        written("dmd").items()
+        >= {
+            "source": "openlabel",
+            "data": "dmd",
+            "actions": "driver_actions",
+            "stream": "body_camera",
+            "folds": 5,
+        }.items()
+    )
+    assert "one of driver_actions, gaze_on_road" in FILE.read_text()
 
 
 def test_nothing_is_overwritten(grey: Path) -> None:
