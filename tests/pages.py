@@ -37,6 +37,7 @@ INSTALLS = "installs packages"
 PROCESSES = "starts processes that import torch"
 CAMERA = "needs a camera"
 CHECKSUMS = "is of other programs"
+VIEWS = "would replace the store of the next commands; tests of --views build small ones"
 SERVES = "runs until it is interrupted"
 # Commands that no test of the pages runs, and why.
 NOT_RUN = {
@@ -72,6 +73,8 @@ NOT_RUN = {
     "docs/training.md": {
         "pip install tensorboard": INSTALLS,
         "tensorboard --logdir runs": SERVES,
+        "featstore build --views 4": VIEWS,
+        "featstore train --views 4 --recipe bilstm": VIEWS,
         "pip install mlflow-skinny": INSTALLS,
         "MLFLOW_TRACKING_URI=http://127.0.0.1:5000 featstore train --log mlflow": "needs a server",
         "torchrun --standalone --nproc-per-node 2 --no-python featstore train "

@@ -91,6 +91,7 @@ def test_commands_in_sentences(page: str) -> None:
             continue
         # `[--part train|val]` is an optional flag with a choice.
         words = [word.strip("[]").split("|")[0] for word in words]
+        words = ["1" if word == "N" else word for word in words]
         if words[-1].startswith("--") and words[-1] != "--help":
             name, flag = words[0], words.pop()
             assert flag in flags_of(main.commands[name]), code
