@@ -40,7 +40,7 @@ def test_a_grid_is_built_trained_on_and_predicted_with(data: Path, tmp_path: Pat
 
     small = {"train.epochs": 1, "head.hidden": 8, "head.feedforward": 8}
     run = featstore.train(store, "attentive", out=tmp_path / "run", set=small, log=silent)
-    found = featstore.predict(run, data.parent / "test.avi", log=silent)
+    found = featstore.predict(run, data.parent / "test.avi", out=tmp_path / "out", log=silent)
     assert len(found.segments()) > 0
 
 
