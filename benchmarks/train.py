@@ -257,8 +257,8 @@ def first_step(store: Store, folder: Path) -> float:
     )
     command = [sys.executable, "-c", code, "train", "--recipe", "tcn"]
     command += ["--store", str(store.path), "--out", str(folder / "run"), str(time.time())]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return float(said.splitlines()[-1])
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(printed.splitlines()[-1])
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from benchmarks.chromium import PROGRAM, Chromium
 
 needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="needs Chromium")
 
-# The least contrast of any text with what is behind it, and that text.
+# The least contrast of any text with its background, and that text.
 CONTRAST = """
 (() => {
   const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });

@@ -193,11 +193,11 @@ def why(stores: tuple[str, ...], as_json: bool, **given: Any) -> None:
     if len(paths) < 2:
         _why_build(paths[0] if paths else None, given, as_json)
         return
-    found = between(*map(open_store, paths))
+    difference = between(*map(open_store, paths))
     if as_json:
-        say_json({"stores": paths, **asdict(found)})
+        say_json({"stores": paths, **asdict(difference)})
         return
-    for line in found.lines():
+    for line in difference.lines():
         say(line)
 
 

@@ -136,9 +136,9 @@ def _with_folds(source: str, path: Path, videos: Sequence[Path]) -> Look:
     flags: dict[str, tuple[Any, str]] = {"data": (str(path), "")}
     names = [video.relative_to(path).as_posix() for video in videos]
     for pattern in _subject_patterns(names[0]):
-        found = [re.search(pattern, name) for name in names]
-        subjects = {match[1] for match in found if match}
-        if all(found) and len(subjects) >= LEAST_FOLDS:
+        matches = [re.search(pattern, name) for name in names]
+        subjects = {match[1] for match in matches if match}
+        if all(matches) and len(subjects) >= LEAST_FOLDS:
             flags["subject"] = (pattern, f"guessed from the names: {len(subjects)} subjects")
             return _folds(source, flags, len(subjects), known=True)
     return _folds(source, flags, len(videos), known=False)

@@ -32,7 +32,7 @@ SOME_FOLDS: dict[str, Any] = {
 def lists_in(folder: Path) -> Flags | None:
     """Return the flags of lists of paths and labels, which are here or in a folder below.
 
-    None if there are none, if two files could be the same list, or if listed videos do not exist.
+    None without lists, if two files could be the same list, or if listed videos do not exist.
     """
     folders = [folder, *(entry for entry in visible_entries(folder) if entry.is_dir())]
     for place in folders:

@@ -183,8 +183,9 @@ class Learner:
         means = means_of(self.feed, self.clips, batch_size=self.recipe.train.batch_size)
         labels = torch.from_numpy(self.store.labels[self.clips]).to(self.device)
         self.head.remember(means, labels)
-        found = self.predict(self.clips)
-        return found.loss, float((found.predicted == found.labels).mean())
+        predictions = self.predict(self.clips)
+        right = predictions.predicted == predictions.labels
+        return predictions.loss, float(right.mean())
 
     def _step(self, batch: TensorBatch) -> Tensor:
         """Learn from one batch; return the loss and the target mass of this process's clips."""

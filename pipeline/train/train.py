@@ -116,14 +116,14 @@ def train(
                 "portfolio": config["portfolio"]
             }
             started = time.perf_counter()
-        given = {"seed": seed, "device": where.type, "baseline": compared, "portfolio": chosen}
+        facts = {"seed": seed, "device": where.type, "baseline": compared, "portfolio": chosen}
         names = trackers if group.first else ()
         with (
             tracking(names, folder, config, log, name=out.name) as tracked,
             reproducible(seed, where) as threads,
         ):
             _train(
-                store, recipe, parts, folder, config, given, started, where, threads, tracked, log
+                store, recipe, parts, folder, config, facts, started, where, threads, tracked, log
             )
     group.meet()  # the run is finished for all processes
     return out
@@ -135,7 +135,7 @@ def _train(
     parts: Parts,
     folder: Path,
     config: dict[str, Any],
-    given: dict[str, Any],
+    facts: dict[str, Any],
     started: float,
     where: torch.device,
     threads: int,
@@ -147,9 +147,9 @@ def _train(
     head = make_heads(store, recipe).to(where)
     size = sum(tensor.numel() for tensor in head.parameters())
     worries = concerns(store, parts, recipe) if group.first else []
-    said = [*introduction(store, recipe, parts, size=size), *worries]
-    said += labels_of(store.classes).notes
-    for line in said + other_store(given["baseline"], store):
+    lines = [*introduction(store, recipe, parts, size=size), *worries]
+    lines += labels_of(store.classes).notes
+    for line in lines + other_store(facts["baseline"], store):
         log(line)
     if folds > 1:
         checkpoints = [fold_checkpoint(folder.parent, number) for number in range(folds)]
@@ -158,7 +158,7 @@ def _train(
             recipe,
             parts,
             checkpoints,
-            seed=given["seed"],
+            seed=facts["seed"],
             device=where,
             threads=threads,
             log=log,
@@ -171,7 +171,7 @@ def _train(
             store,
             recipe,
             parts["train"],
-            seed=given["seed"],
+            seed=facts["seed"],
             val_clips=parts["val"],
             threads=threads,
         )
@@ -196,7 +196,7 @@ def _train(
     worse = no_better(scored.metrics.scores, plain, part)
     for line in [*baseline_log(plain), *worse, conclusion(training, test.metrics)]:
         log(line)
-    training = given | training | {"concerns": worries, "baselines": plain}
+    training = facts | training | {"concerns": worries, "baselines": plain}
     weights, standardise = head.state_dict(), learner.standardise
     if group.first and standardise is not None:
         write_training(folder, standardise.training)

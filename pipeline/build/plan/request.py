@@ -123,7 +123,7 @@ def each_view(
             "store of each view with --like."
         )
     if flip and count == 1:
-        raise InputError("--view-flip flips augmented views, and there are none; give --views 2.")
+        raise InputError("--view-flip flips augmented views; pass --views 2 or more with it.")
     return [{}, *({"view_number": number, "view_flip": flip} for number in range(1, count))]
 
 

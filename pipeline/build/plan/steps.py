@@ -116,7 +116,7 @@ def segments(
 ) -> list[Segment]:
     """Return the work of the unit that holds rows `first` to `last`, a video after the other.
 
-    The rows of the clips in `without` are no work. With `apart`, a clip that overlaps the one
+    The rows of the clips in `without` are left out. With `apart`, a clip that overlaps the one
     before it begins another segment, because an augmented view changes its frames in another way.
     """
     parts_of: dict[tuple[int, int], list[tuple[Frames, Clip]]] = {}

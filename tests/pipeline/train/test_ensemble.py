@@ -59,8 +59,8 @@ def test_val_is_scored_by_the_head_that_did_not_learn_from_it_and_test_by_the_me
         ) as learner:
             fit(learner, scored, log=quiet)
             held_out = [clip for clip in parts["val"] if clip not in learnt]
-            found = learner.predict(np.array(held_out))
-            val |= dict(zip(held_out, found.log_probabilities, strict=True))
+            predictions = learner.predict(np.array(held_out))
+            val |= dict(zip(held_out, predictions.log_probabilities, strict=True))
             test.append(np.exp(learner.predict(parts["test"]).log_probabilities))
     written = load_file(run / "predictions.safetensors")
     np.testing.assert_allclose(written["val"], [val[clip] for clip in parts["val"]], atol=1e-6)
