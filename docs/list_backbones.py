@@ -44,7 +44,7 @@ def table() -> str:
     rows.append(
         (
             *("timm:NAME", "as with `num_classes=0`", "by model"),
-            *(f"{KINDS}; cls of ViTs", "by model", "", "a file", "by model", "timm"),
+            *(f"{KINDS}, stages; cls of ViTs", "by model", "", "a file", "by model", "timm"),
         )
     )
     rows += [_of_transformers(family) for family in FAMILIES.values()]
@@ -78,7 +78,7 @@ def _sizes(only: int | None, least: int) -> str:
 def _of_package(name: str) -> tuple[str, ...]:
     package = package_of(name)
     return (
-        *(name, "as with `num_classes=0`", "1280", KINDS, "any", ""),
+        *(name, "as with `num_classes=0`", "1280", f"{KINDS}, stages", "any", ""),
         *(f"**package {package}**", "Apache-2.0", "timm"),
     )
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from models.backbones import Backbone
 from models.catalogue import BACKBONES, TIMM
-from models.feature_kinds import CLS, MEAN, POOLED, TOKENS, grid_side
+from models.feature_kinds import CLS, MEAN, POOLED, STAGES, TOKENS, grid_side, stage_numbers
 from models.hf import HfNetwork
 
 
@@ -89,6 +89,11 @@ def with_features(backbone: Backbone, name: str, kind: str) -> Backbone:
         return backbone
     network = backbone.network
     trunk: nn.Module
+    if kind.startswith(STAGES):
+        if not name.startswith(TIMM):
+            raise ValueError("only models of timm have stages")
+        stages = _TimmStages(network, stage_numbers(kind))
+        return Backbone(stages, backbone.classifier, backbone.channels)
     if isinstance(network, HfNetwork):
         trunk = _HfTrunk(network)
     elif name.startswith(TIMM):
@@ -182,6 +187,25 @@ class _TimmTrunk(nn.Module):
             return of_tokens(values, getattr(network, "num_prefix_tokens", 0))
         dim = network.num_features
         return of_map(values, channels_last=values.shape[1] != dim and values.shape[-1] == dim)
+
+
+class _TimmStages(nn.Module):
+    """The means over places of the maps of some stages, one after the other."""
+
+    own_channels = True
+
+    def __init__(self, network: Any, stages: list[int]) -> None:
+        super().__init__()
+        if not hasattr(network, "forward_intermediates"):
+            raise ValueError("this model of timm does not give the maps of its stages")
+        if stages[-1] >= (count := len(network.feature_info)):
+            raise ValueError(f"its stages are 0 to {count - 1}")
+        self.network, self.stages = network, stages
+
+    def forward(self, x: Tensor) -> Tensor:
+        network: Any = self.network
+        maps = network.forward_intermediates(x, indices=self.stages, intermediates_only=True)
+        return torch.cat([values.mean(dim=(2, 3)) for values in maps], dim=1)
 
 
 class _HfTrunk(nn.Module):

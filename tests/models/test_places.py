@@ -143,3 +143,31 @@ def test_the_table_of_backbones_is_that_of_the_code() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.PAGE.read_text("utf-8") == module.page(), "run `python docs/list_backbones.py`"
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "tf_efficientnet_lite0", "vit_tiny_patch16_224"])
+@torch.inference_mode()
+def test_stages_of_timm_are_the_means_of_its_maps(name: str) -> None:
+    backbone = fold_batch_norm(build_backbone(f"timm:{name}"))
+    maps: dict[int, Tensor] = {}
+    network: Any = backbone.network
+    modules = {info["module"]: number for number, info in enumerate(network.feature_info)}
+    for module, number in modules.items():
+        network.get_submodule(module).register_forward_hook(
+            lambda _, __, values, number=number: maps.__setitem__(number, values)
+        )
+    x = torch.rand(2, 3, 224, 224)
+    network(x)
+    places = (1,) if name.startswith("vit") else (2, 3)
+    first = 1 if name.startswith("vit") else 0  # tokens: the class token is no place
+    expected = [maps[stage][:, first:].mean(dim=places) for stage in (2, 3)]
+    features = with_features(backbone, f"timm:{name}", "stages:2,3")(x)
+    torch.testing.assert_close(features, torch.cat(expected, dim=1))
+
+
+def test_stages_that_do_not_exist_are_refused() -> None:
+    backbone = build_backbone("timm:resnet10t")
+    with pytest.raises(ValueError, match="stages are 0 to 4"):
+        with_features(backbone, "timm:resnet10t", "stages:2,5")
+    with pytest.raises(ValueError, match="only models of timm"):
+        with_features(build_backbone("resnet18"), "resnet18", "stages:1")

@@ -62,7 +62,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 def _feature_kind(name: str, value: Any) -> str:
     if not isinstance(value, str) or not is_feature_kind(value):
         raise InputError(
-            f"--{name} is {value!r}; it is pooled, cls, mean, tokens, or grid:SIDE such as grid:2."
+            f"--{name} is {value!r}; it is pooled, cls, mean, tokens, grid:SIDE such as grid:2, "
+            "or stages:N,N such as stages:2,3 of a timm model."
         )
     return value
 
@@ -127,7 +128,8 @@ class BuildOptions:
     weights : str
         A file, ``default`` or the name of torchvision's weights, ``random`` or ``random:SEED``.
     features : str
-        ``pooled``, ``cls``, ``mean``, ``grid:SIDE`` or ``tokens``; see `models.feature_kinds`.
+        ``pooled``, ``cls``, ``mean``, ``grid:SIDE``, ``tokens`` or ``stages:N,N``; see
+        `models.feature_kinds`.
     pixels : {"luma", "rgb"} or None
         None takes the source's advice, as do `fps` and `min_frames`.
     decoder : {"pyav", "torchcodec:cpu", "torchcodec:cuda"}
