@@ -15,7 +15,8 @@ from models.heads.base import Head, HeadOutput
 class Ensemble(Head):
     """Average the probabilities of heads that were trained separately.
 
-    Breiman, "Bagging predictors", Machine Learning 24, 1996. The logits are the logarithm of the
+    Parmanto, Munro and Doyle, "Improving committee diagnosis with resampling techniques", NIPS
+    1995: committees of networks that learn from other folds. The logits are the logarithm of the
     mean. Attention is averaged too, if the heads return it.
 
     Parameters

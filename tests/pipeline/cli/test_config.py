@@ -134,8 +134,8 @@ def test_flags_of_another_source_in_the_file_are_left_out() -> None:
     result = run("build", "--source", "table", "--data", "none.csv")
     assert "featstore.yaml: --folds, --fold, --subject left out, because --source" in result.stderr
     assert "none.csv" in result.stderr.splitlines()[-2]
-    found = values("build", "--source", "table")
-    assert found.keys() & {"--folds", "--subject", "--data"} == set()
+    settings = values("build", "--source", "table")
+    assert settings.keys() & {"--folds", "--subject", "--data"} == set()
     assert values("build", "--source", "folders")["--folds"] == (5, "file featstore.yaml")
 
 

@@ -193,28 +193,28 @@ def test_reliability_of_probabilities() -> None:
 
 PROBE = """
 (() => {
-  const said = [];
+  const shown = [];
   const cells = () => [...document.querySelectorAll("#matrix tbody tr")]
     .map((row) => row.cells[0].textContent).join();
-  said.push(cells());
+  shown.push(cells());
   const order = document.getElementById("order");
   order.value = "recall";
   order.dispatchEvent(new Event("change"));
-  said.push(cells());
+  shown.push(cells());
   const wrong = document.querySelector("#matrix td.wrong button");
-  said.push(wrong.title);
+  shown.push(wrong.title);
   wrong.click();
-  said.push(document.querySelector("dialog[open] ol").textContent);
-  said.push(document.querySelectorAll("dialog[open] img").length);
+  shown.push(document.querySelector("dialog[open] ol").textContent);
+  shown.push(document.querySelectorAll("dialog[open] img").length);
   document.querySelector("dialog").close();
   const start = document.querySelector("#matrix button");
   start.focus();
   start.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
-  said.push(document.activeElement.title);
-  said.push(document.querySelectorAll("#matrix [tabindex='0']").length);
+  shown.push(document.activeElement.title);
+  shown.push(document.querySelectorAll("#matrix [tabindex='0']").length);
   document.querySelectorAll("#classes-on-test thead button")[3].click();
-  said.push(document.querySelector("#classes-on-test tbody th").textContent);
-  return said;
+  shown.push(document.querySelector("#classes-on-test tbody th").textContent);
+  return shown;
 })()
 """
 
@@ -224,10 +224,10 @@ PROBE = """
 def test_a_browser_shows_it_without_complaint(tmp_path: Path, dark: bool, width: int) -> None:
     """Light on a desk, dark on a phone: sorting, clips, keys; frames are part of the page."""
     page = written(tmp_path, ("walking", "b" * 90, "c_" * 40, "none"), strips)
-    said = browse(page, PROBE, tmp_path, width=width, dark=dark)
+    shown = browse(page, PROBE, tmp_path, width=width, dark=dark)
     names = ["walking", "b" * 90, "c_" * 40, "none"]
     recall = {"walking": 6 / 8, "b" * 90: 6 / 8, "c_" * 40: 6 / 7, "none": 6 / 7}
-    assert said == [
+    assert shown == [
         ",".join(names),
         ",".join(sorted(names, key=recall.__getitem__)),
         f"walking: 2 of 8 clips taken for {'b' * 90}",

@@ -87,9 +87,9 @@ def test_a_browser_sorts_it_on_a_phone_in_the_dark(tmp_path: Path) -> None:
         write_run(tmp_path / (name * 30), rights(30, share=0.5, seed=seed))
         for seed, name in enumerate("ab")
     )
-    said = browse(compared(str(a), str(b)), PROBE, tmp_path, width=500, dark=True)
+    shown = browse(compared(str(a), str(b)), PROBE, tmp_path, width=500, dark=True)
     moved = int((rights(30, share=0.5, seed=0) != rights(30, share=0.5, seed=1)).sum())
-    assert said == [moved, True]
+    assert shown == [moved, True]
 
 
 @needs_chromium

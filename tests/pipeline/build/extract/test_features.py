@@ -40,8 +40,9 @@ def test_a_grid_is_built_trained_on_and_predicted_with(data: Path, tmp_path: Pat
 
     small = {"train.epochs": 1, "head.hidden": 8, "head.feedforward": 8}
     run = featstore.train(store, "attentive", out=tmp_path / "run", set=small, log=silent)
-    found = featstore.predict(run, data.parent / "test.avi", out=tmp_path / "out", log=silent)
-    assert len(found.segments()) > 0
+    out = tmp_path / "out"
+    predictions = featstore.predict(run, data.parent / "test.avi", out=out, log=silent)
+    assert len(predictions.segments()) > 0
 
 
 def test_kinds_that_a_backbone_lacks_are_refused(data: Path, tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def test_recordings_are_predicted_from_the_plain_picture(built: Path, tmp_path: 
     recipe = load_recipe("linear", ["train.epochs=1", "data.standardise=train", "data.steps=null"])
     whole = featstore.fuse([featstore.open(path) for path in paths])
     run = train(whole, recipe, out=tmp_path / "run", log=silent)
-    found = featstore.predict(
+    predictions = featstore.predict(
         run, built.parent / "data" / "clips.csv", out=tmp_path / "out", intervals=True,
         pictures=False, log=silent,
     )  # fmt: skip
@@ -253,7 +253,7 @@ def test_recordings_are_predicted_from_the_plain_picture(built: Path, tmp_path: 
         logits = head(
             torch.from_numpy(features).float()[None], torch.ones(1, len(features), dtype=torch.bool)
         ).logits
-    (row,) = [row for row in found.windows() if row["recording"] == video.name]
+    (row,) = [row for row in predictions.windows() if row["recording"] == video.name]
     expected = logits.softmax(1)[0].numpy()
     np.testing.assert_allclose([row[f"p:{name}"] for name in plain.classes], expected, atol=1e-5)
 
