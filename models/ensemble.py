@@ -17,7 +17,7 @@ class Ensemble(Head):
 
     Parmanto, Munro and Doyle, "Improving committee diagnosis with resampling techniques", NIPS
     1995: committees of networks that learn from other folds. The logits are the logarithm of the
-    mean. Attention is averaged too, if the heads return it.
+    mean. Attention is averaged over the heads that return it.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Ensemble(Head):
     def __init__(self, heads: Sequence[Head]) -> None:
         super().__init__()
         self.heads = nn.ModuleList(heads)
-        self.learns = all(head.learns for head in heads)
+        self.learns = any(head.learns for head in heads)
 
     def read(self, steps: Tensor, mask: Tensor, lengths: Tensor) -> HeadOutput:
         """Classify clips with zeros as padding."""

@@ -111,12 +111,7 @@ def observations(metrics: dict[str, Any]) -> list[str]:
         f"The best epoch was {metrics['best_epoch']} of {metrics['epochs']}; training ended "
         f"because {metrics['why_stopped']}."
     ]
-    if (folds := metrics.get("folds", 1)) > 1:
-        lines.append(
-            f"The run is the mean of {folds} heads. Each learned from train and val without one "
-            "fold. A val clip is scored by the head that did not learn from it, a test clip by the "
-            "mean."
-        )
+    lines += _on_heads(metrics.get("mean_of") or [metrics["recipe"]], metrics.get("folds", 1))
     if metrics["mixup"]:
         lines.append(
             "Trained with mixup: the training score in the history is the mean target mass of the "
@@ -127,6 +122,20 @@ def observations(metrics: dict[str, Any]) -> list[str]:
     lines += _on_classes(metrics, part)
     lines += _on_data(metrics)
     return [*lines, ONE_SEED] if metrics["epochs"] > 1 else lines
+
+
+def _on_heads(recipes: list[str], folds: int) -> list[str]:
+    """Return how the heads of a run were trained; nothing on a single one."""
+    lines = []
+    if (heads := folds * len(recipes)) > 1:
+        kinds = f" of {listed([plain(name) for name in recipes])}" if len(recipes) > 1 else ""
+        lines.append(f"The run is the mean of {heads} heads{kinds}.")
+    if folds > 1:
+        lines.append(
+            f"There are {folds} folds of train and val, and each head learned without one of them. "
+            "A val clip is scored by heads that did not learn from it, a test clip by all."
+        )
+    return lines
 
 
 def _on_attention(metrics: dict[str, Any]) -> list[str]:

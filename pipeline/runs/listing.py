@@ -57,8 +57,12 @@ def read_run(path: Path) -> ListedRun:
         raise InputError(f"{path / 'config.yaml'}: expected a mapping, got {short(config)}")
     check_fields(RunConfig, config, path / "config.yaml")
     metrics = read_metrics(path)
-    recipe = dict(config["recipe"])
-    settings = {"recipe": recipe.pop("name", None), **leaves(recipe)}
+    recipe = {
+        field: value
+        for field, value in config["recipe"].items()
+        if field not in ("name", "mean_with")
+    }
+    settings = {"recipe": metrics["recipe"], **leaves(recipe)}
     settings |= {name: config.get(name) for name in ("seed", "device")}
     settings |= {"title": metrics["title"], **leaves(metrics.get("features", {}))}
     return ListedRun(path=path, settings=settings, store_key=metrics["store_key"], metrics=metrics)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def make_heads(store: Store, recipe: Recipe) -> Head:
-    """Return the head of a run: that of the recipe, or an `Ensemble` of one for each fold.
+    """Return the head of a run: that of the recipe, or an `Ensemble` of all heads it averages.
 
     Parameters
     ----------
@@ -46,7 +46,9 @@ def make_heads(store: Store, recipe: Recipe) -> Head:
     """
     from models.ensemble import Ensemble
 
-    heads = [make_head(store, recipe) for _ in range(recipe.train.folds)]
+    heads = [
+        make_head(store, member) for member in recipe.members for _ in range(member.train.folds)
+    ]
     return Ensemble(heads) if len(heads) > 1 else heads[0]
 
 

@@ -32,7 +32,7 @@ def introduction(store: Store, recipe: Recipe, parts: Parts, *, size: int) -> li
     lines = [
         f"clips: {counts}; {len(store.classes)} classes, {store.dim // views} features a step"
         + (f", {views} views of every clip" if views > 1 else ""),
-        f"recipe {recipe.name}: {size:,} weights",
+        f"recipe {recipe.full_name}: {size:,} weights",
     ]
     if absent := classes_without_clips(store.labels[parts["train"]], store.classes):
         lines.append(f"classes without training clips: {listed(absent)}")
@@ -42,9 +42,9 @@ def introduction(store: Store, recipe: Recipe, parts: Parts, *, size: int) -> li
         lines.append("subjects are unknown: parts may share people")
     if store.attributes.get("untrained"):
         lines.append("the backbone is untrained: its features are those of random weights")
-    if recipe.train.imbalance.startswith("sampler"):
+    if any(member.train.imbalance.startswith("sampler") for member in recipe.members):
         lines.append("sampler: train scores are over the drawn clips")
-    if recipe.augment.mixup:
+    if any(member.augment.mixup for member in recipe.members):
         lines.append(
             "mixup: train mass, the target mass of the predicted class, is not an accuracy"
         )

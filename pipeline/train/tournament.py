@@ -198,7 +198,7 @@ class Tournament:
             left = self._rung(left, most)
         if not untrained and not left:
             raise InputError(self.candidates[0].why)
-        winner = self._ranked([*untrained, *left])[0]
+        winner = self.ranked([*untrained, *left])[0]
         return winner, self._reason(winner, untrained, left, rungs)
 
     def _rung(self, candidates: Sequence[Candidate], until: int) -> list[Candidate]:
@@ -206,7 +206,7 @@ class Tournament:
         with closing(self._trained(candidates, until)) as trained:  # an interrupt ends processes
             for one in trained:
                 self._note(one, until)
-        return self._ranked([one for one in candidates if not one.why])
+        return self.ranked([one for one in candidates if not one.why])
 
     def _note(self, one: Candidate, until: int) -> None:
         """Train a candidate up to an epoch, unless processes did, and log its scores."""
@@ -266,7 +266,8 @@ class Tournament:
         """Return where the training of one fold is kept."""
         return self.unfinished / f"{one.recipe.name}-fold{number}-{CHECKPOINT}"
 
-    def _ranked(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def ranked(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return candidates by score, the best first; of equal ones the simpler first."""
         return sorted(candidates, key=lambda one: (-one.best(self.folds), one.number))
 
     def _reason(
@@ -287,11 +288,11 @@ class Tournament:
             text += f". Trained recipes compared: {', '.join(rungs)}"
         return text + "."
 
-    def rows(self, winner: Candidate) -> list[dict[str, Any]]:
+    def rows(self, chosen: Sequence[Candidate]) -> list[dict[str, Any]]:
         """Tabulate the candidates, the best first, those that failed last."""
-        ranked = self._ranked([one for one in self.candidates if not one.why])
+        ranked = self.ranked([one for one in self.candidates if not one.why])
         failed = [one for one in self.candidates if one.why]
-        return [self._row(one) | {"won": one is winner} for one in [*ranked, *failed]]
+        return [self._row(one) | {"won": one in chosen} for one in [*ranked, *failed]]
 
     def _row(self, one: Candidate) -> dict[str, Any]:
         row = {"recipe": one.recipe.name, "standardise": one.recipe.data.standardise}

@@ -22,7 +22,7 @@ from pipeline.train.baselines import baselines_of
 from pipeline.train.choose import choose
 from pipeline.train.data.checks import Parts, checked_parts, concerns, other_store
 from pipeline.train.data.standardise import write_training
-from pipeline.train.ensemble import fit_folds, fold_checkpoint
+from pipeline.train.ensemble import fit_heads, head_checkpoints
 from pipeline.train.epochs import Fitted, fit
 from pipeline.train.folds import learnt_clips
 from pipeline.train.learner import Learner, device_of, make_heads, reproducible
@@ -143,7 +143,7 @@ def _train(
     log: Log,
 ) -> None:
     """Train one recipe and write its run."""
-    group, folds = processes(), recipe.train.folds
+    group, members, folds = processes(), len(recipe.members), recipe.train.folds
     head = make_heads(store, recipe).to(where)
     size = sum(tensor.numel() for tensor in head.parameters())
     worries = concerns(store, parts, recipe) if group.first else []
@@ -151,9 +151,9 @@ def _train(
     lines += labels_of(store.classes).notes
     for line in lines + other_store(facts["baseline"], store):
         log(line)
-    if folds > 1:
-        checkpoints = [fold_checkpoint(folder.parent, number) for number in range(folds)]
-        learner, fitted, best_epochs = fit_folds(
+    if members * folds > 1:
+        checkpoints = head_checkpoints(folder.parent, recipe)
+        learner, fitted, best_epochs = fit_heads(
             store,
             recipe,
             parts,
@@ -189,9 +189,9 @@ def _train(
     training = training_of(fitted, recipe, time.perf_counter() - started)
     if not head.learns:
         training["why_stopped"] = "this recipe needs one pass over the training clips"
-    elif folds > 1:
+    elif members * folds > 1:
         best = listed([str(epoch) for epoch in best_epochs])
-        training["why_stopped"] = f"the heads of all {folds} folds had ended (best epochs {best})"
+        training["why_stopped"] = f"all {members * folds} heads had ended (best epochs {best})"
     part, scored = ("test", test) if len(test.clips) else ("val", fitted.val)
     worse = no_better(scored.metrics.scores, plain, part)
     for line in [*baseline_log(plain), *worse, conclusion(training, test.metrics)]:

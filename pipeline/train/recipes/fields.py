@@ -17,7 +17,9 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SerializeAsAny,
+    SerializerFunctionWrapHandler,
     create_model,
+    model_serializer,
 )
 
 NotNegative = Annotated[float, Field(ge=0)]
@@ -199,10 +201,37 @@ class Train(_Section):
 
 
 class Recipe(_Section):
-    """A named training configuration."""
+    """A named training configuration.
+
+    Attributes
+    ----------
+    name : str
+    data, head, augment, train
+        The sections above.
+    mean_with : tuple of Recipe
+        Recipes that are trained too; the run is the mean of the probabilities of all. They have
+        the same `data` and the same number of folds.
+    """
 
     name: str
     data: Data = Data()
     head: SerializeAsAny[Head] = Head()
     augment: Augment = Augment()
     train: Train = Train()
+    mean_with: tuple[Recipe, ...] = ()
+
+    @property
+    def members(self) -> tuple[Recipe, ...]:
+        """The recipes whose heads are averaged; a single one if it is not a mean."""
+        return self.model_copy(update={"mean_with": ()}), *self.mean_with
+
+    @property
+    def full_name(self) -> str:
+        """The names of all members."""
+        return "+".join(member.name for member in self.members)
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_mean(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        others = list(values.pop("mean_with"))
+        return values | {"mean_with": others} if others else values

@@ -69,7 +69,29 @@ def recipe_of(tree: Mapping[str, Any], label: str) -> Recipe:
     kind = _kind(tree, label)
     head = validated(head_section(kind), tree.get("head", {}), label, "head")
     _check_together(head, label)
-    return validated(Recipe, {**tree, "head": head}, label)
+    others = tuple(_others(tree, label))
+    recipe = validated(Recipe, {**tree, "head": head, "mean_with": others}, label)
+    for other in others:
+        if (other.data, other.train.folds) != (recipe.data, recipe.train.folds):
+            raise InputError(
+                f"{label}: mean_with: {other.name} has other data or train.folds than "
+                f"{recipe.name}; make them equal"
+            )
+    return recipe
+
+
+def _others(tree: Mapping[str, Any], label: str) -> Iterator[Recipe]:
+    """Yield the recipes under ``mean_with``."""
+    others = tree.get("mean_with") or ()
+    if not isinstance(others, Sequence) or not all(isinstance(one, Mapping) for one in others):
+        raise InputError(f"{label}: mean_with = {short(others)}: expected a list of recipes")
+    for number, other in enumerate(others, 1):
+        name = f"{label}: mean_with {number}"
+        if other.get("mean_with"):
+            raise InputError(f"{name} has a mean_with too; list its recipes in the first one")
+        named = {"name": f"recipe {number}", **other}
+        check_names(named, name)
+        yield recipe_of(named, name)
 
 
 def recipe_names() -> list[str]:
@@ -152,7 +174,7 @@ def check_names(tree: Mapping[str, Any], label: str, *, kind: str | None = None)
     kind = kind or _kind(tree, label)
     leaves = list(_leaves(Recipe(name="", head=head_section(kind)()).model_dump()))
     sections = {name.split(".")[0] for name, _ in leaves if "." in name}
-    names = [name for name, _ in leaves]
+    names = [*(name for name, _ in leaves), "mean_with"]
     for name, value in _leaves(tree):
         if name in sections:
             raise InputError(f"{label}: {name} = {short(value)}, but {name} is a section of fields")

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import featstore
@@ -10,11 +11,13 @@ from pipeline.runs.files import read_config, read_metrics
 from pipeline.runs.folder import unfinished_of
 from pipeline.train import choose as choose_module
 from pipeline.train import folds as folds_module
+from pipeline.train.choose import MOST_AVERAGED, close_to
 from pipeline.train.evaluate import rescore
 from pipeline.train.folds import FEW_CLIPS, FOLDS, folds_of
 from pipeline.train.learner import Learner
 from pipeline.train.recipes.load import load_recipe, recipe_of
 from pipeline.train.recipes.portfolio import Portfolio, load_recipes
+from pipeline.train.tournament import Candidate, Tournament
 from pipeline.train.train import train
 from tests.fakes import FakeStore, ordered_store
 from tests.sweeps import saved
@@ -107,6 +110,59 @@ def test_a_class_with_one_clip_does_not_count_in_its_own_fold() -> None:
     store = clusters([0, 1, 2])
     for learnt, held_out in folds_of(store, parts_of(store))[0]:
         assert set(store.labels[held_out]) <= set(store.labels[learnt])
+
+
+def tournament_of(*scores: tuple[str, str, float], folds: int = 2) -> Tournament:
+    """Candidates with a recipe, a standardisation and a score on 50 clips a fold."""
+    clips = [(np.arange(50), np.arange(50))] * folds
+    recipes = [load_recipe(name, [f"data.standardise={how}"]) for name, how, _ in scores]
+    ended = Tournament(
+        ordered_store(60), recipes, clips, clips[0][0], 0, torch.device("cpu"), Path(), quiet
+    )
+    for number, (recipe, (*_, score)) in enumerate(zip(recipes, scores, strict=True)):
+        row = {"val_top1": score, "val_mean_class_accuracy": score}
+        ended.candidates.append(Candidate(recipe, number, True, [[row]] * folds))
+    return ended
+
+
+def test_recipes_within_a_standard_error_of_the_winner_are_averaged_with_it() -> None:
+    scores = [
+        ("linear", "none", 0.46),
+        ("mlp", "none", 0.44),
+        ("bilstm", "none", 0.48),
+        ("attentive", "train", 0.49),
+        ("tcn", "none", 0.5),  # 0.05 is the standard error of 0.5 on 100 clips
+    ]
+    ended = tournament_of(*scores)
+    close = close_to(ended.candidates[-1], ended, ended.folds)
+    assert [one.recipe.name for one in close] == ["bilstm", "linear"]
+    ended.candidates[2].why = "out of memory"
+    close = close_to(ended.candidates[-1], ended, ended.folds)
+    assert [one.recipe.name for one in close] == ["linear"]
+
+
+def test_a_large_val_tells_recipes_apart_and_a_perfect_winner_stands_alone() -> None:
+    single = tournament_of(("linear", "none", 0.5), ("mlp", "none", 0.5), folds=1)
+    assert not close_to(single.candidates[0], single, single.folds)
+    perfect = tournament_of(("linear", "none", 1.0), ("mlp", "none", 1.0))
+    assert not close_to(perfect.candidates[0], perfect, perfect.folds)
+
+
+def test_a_few_recipes_are_averaged_at_most() -> None:
+    ended = tournament_of(*[("linear", "none", 0.5)] * 9)
+    assert len(close_to(ended.candidates[0], ended, ended.folds)) == MOST_AVERAGED - 1
+
+
+def test_the_report_says_which_recipes_are_averaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose_module, "standard_error", lambda *_: 1.0)
+    names = ["linear", "mlp", "nearest_class_mean"]
+    run = train(ordered_store(90), portfolio(*names), out=tmp_path / "run", log=quiet)
+    metrics = read_metrics(run)
+    assert sorted(metrics["mean_of"]) == names
+    assert all(row["won"] for row in metrics["portfolio"]["candidates"])
+    assert "within one standard error" in (run / "report.md").read_text()
 
 
 def test_test_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,17 @@
-"""Runs with one head for each fold of train and val."""
+"""Runs that average heads: one for each fold of train and val, or of several recipes."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.numpy import load_file
 
 from featstore import InputError
 from models.ensemble import Ensemble
 from models.heads import build_head
-from pipeline.runs.files import read_history, read_metrics
+from pipeline.runs.files import read_config, read_history, read_metrics
 from pipeline.runs.folder import unfinished_of
 from pipeline.train.data.standardise import read_training, standardiser
 from pipeline.train.epochs import fit
@@ -108,6 +109,62 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     for name in ("weights.safetensors", "predictions.csv"):
         assert (out / name).read_bytes() == (run / name).read_bytes()
     assert not unfinished_of(out).exists()
+
+
+def mean_recipe(*names: str, folds: int = 1) -> Recipe:
+    fields = ["train.epochs=3", f"train.folds={folds}", "data.standardise=train"]
+    first, *others = (load_recipe(name, fields) for name in names)
+    return first.model_copy(update={"mean_with": tuple(others)})
+
+
+@pytest.mark.parametrize("folds", [1, FOLDS])
+def test_a_mean_of_recipes_is_that_of_their_runs(
+    store: FakeStore, tmp_path: Path, folds: int
+) -> None:
+    recipe = mean_recipe("attentive", "mlp", "nearest_class_mean", folds=folds)
+    runs = [
+        train(store, one, out=tmp_path / str(number), device="cpu", log=quiet)
+        for number, one in enumerate((recipe, *recipe.members))
+    ]
+    written, *alone = (load_file(run / "predictions.safetensors") for run in runs)
+    for part in ("val", "test"):
+        expected = np.mean([np.exp(one[part]) for one in alone], axis=0)
+        np.testing.assert_allclose(np.exp(written[part]), expected, atol=1e-6)
+    again = rescore(runs[0], store, "test", device="cpu")
+    np.testing.assert_allclose(again.log_probabilities, written["test"], atol=1e-5)
+    metrics = read_metrics(runs[0])
+    assert metrics["recipe"] == "attentive+mlp+nearest_class_mean"
+    assert metrics["test"]["top1"] == np.mean(again.predicted == again.labels)
+    report = (runs[0] / "report.md").read_text()
+    assert f"mean of {3 * folds} heads of attentive, mlp, nearest" in report
+
+
+@pytest.mark.parametrize("lines", [4, 9])
+def test_an_interrupted_mean_of_recipes_ends_with_the_same_bytes(
+    store: FakeStore, tmp_path: Path, lines: int
+) -> None:
+    left = iter(range(lines))
+
+    def log(line: str) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    recipe = mean_recipe("mlp", "linear")
+    whole = train(store, recipe, out=tmp_path / "whole", device="cpu", log=quiet)
+    with pytest.raises(KeyboardInterrupt):
+        train(store, recipe, out=tmp_path / "run", device="cpu", log=log)
+    train(store, recipe, out=tmp_path / "run", device="cpu", log=quiet)
+    for name in ("weights.safetensors", "predictions.csv", "config.yaml"):
+        assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_config_trains_a_mean_of_recipes_again(store: FakeStore, tmp_path: Path) -> None:
+    first = train(store, mean_recipe("mlp", "linear"), out=tmp_path / "1", device="cpu", log=quiet)
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(read_config(first)["recipe"]))
+    recipe = load_recipe(tmp_path / "again.yaml")
+    second = train(store, recipe, out=tmp_path / "2", device="cpu", log=quiet)
+    weights = [(run / "weights.safetensors").read_bytes() for run in (first, second)]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.parametrize("name", ["nearest_class_mean", "nearest_neighbours"])

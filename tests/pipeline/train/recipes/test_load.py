@@ -186,6 +186,39 @@ def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
         load_recipe(path)
 
 
+def mean_file(folder: Path, *others: object) -> Path:
+    path = folder / "mean.yaml"
+    path.write_text(yaml.safe_dump({"head": {"kind": "tcn"}, "mean_with": list(others)}))
+    return path
+
+
+def test_a_file_may_name_recipes_to_average(tmp_path: Path) -> None:
+    linear = {"name": "plain", "head": {"kind": "linear"}}
+    recipe = load_recipe(mean_file(tmp_path, linear, {"train": {"lr": 0.5}}))
+    assert recipe.full_name == "mean+plain+recipe 2"
+    assert [member.head.kind for member in recipe.members] == ["tcn", "linear", "recurrent"]
+    assert [member.train.lr for member in recipe.members] == [1e-3, 1e-3, 0.5]
+    assert not any(member.mean_with for member in recipe.members)
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ([3], r"mean_with = \[3\]: expected a list of recipes"),
+        ([{"lr": 0.5}], r"mean_with 1: unknown field lr .*did you mean train\.lr"),
+        ([{}, {"train": {"lr": -1}}], r"mean_with 2: train\.lr = -1"),
+        ([{"data": {"steps": 8}}], "recipe 1 has other data or train.folds than mean; make them"),
+        ([{"train": {"folds": 3}}], "recipe 1 has other data or train.folds than mean; make them"),
+        ([{"mean_with": [{}]}], "mean_with 1 has a mean_with too; list its recipes in the first"),
+    ],
+)
+def test_recipes_that_cannot_be_averaged(
+    tmp_path: Path, others: list[object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        load_recipe(mean_file(tmp_path, *others))
+
+
 def test_binary_file(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_bytes(b"\xff\xfe\x80")
