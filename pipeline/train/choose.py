@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from featstore import InputError, Store
@@ -26,11 +27,11 @@ from pipeline.train.recipes.load import Recipe
 from pipeline.train.recipes.portfolio import Portfolio
 from pipeline.train.tournament import Candidate, Tournament, learns
 from pipeline.train.trial import FIRST_RUNG
-from pipeline.types import Log
+from pipeline.types import Floats, Log
 
 # Weights have hardly moved before so many steps; with few clips that takes many epochs.
 FIRST_STEPS = 200
-MOST_AVERAGED = 5  # recipes, which bounds the cost of training and of predictions
+MOST_AVERAGED = 3  # recipes; each costs another training
 MOST_NEIGHBOURS = 50_000  # training clips that every clip is compared with
 
 
@@ -86,9 +87,8 @@ def choose(
     tournament = Tournament(store, recipes, folds, measured, seed, device, unfinished, log, workers)
     first = max(FIRST_RUNG, math.ceil(FIRST_STEPS / _steps_an_epoch(folds, recipes)))
     winner, reason = tournament.run(first)
-    chosen = [winner, *close_to(winner, tournament, folds)]
-    if len(chosen) > 1:
-        reason += f" {_why_several(chosen, folds)}"
+    chosen, why_several = averaged(winner, tournament)
+    reason += why_several
     recipe = mean_of_recipes([one.recipe for one in chosen], folds=len(folds))
     kept = [tournament.checkpoint(one, number) for one in chosen for number in range(len(folds))]
     begun = [unfinished / CHECKPOINT] if len(kept) == 1 else head_checkpoints(unfinished, recipe)
@@ -108,29 +108,41 @@ def choose(
     return recipe, about
 
 
-def close_to(winner: Candidate, tournament: Tournament, folds: Sequence[Fold]) -> list[Candidate]:
-    """Return the candidates that cross-validation cannot tell from the winner, the best first.
+def averaged(winner: Candidate, tournament: Tournament) -> tuple[list[Candidate], str]:
+    """Return the winner with the recipes that improve it, at most three, and a sentence on them.
 
-    Their scores are within one standard error of its accuracy, as in the one-standard-error rule
-    of Breiman et al., "Classification and regression trees", 1984. They are standardised as the
-    winner is, so that one input serves all heads. With a large val there are none: it tells them
-    apart, and each would cost another training.
+    Forward selection: the recipe comes next whose probabilities lower the cross entropy of the mean
+    the most, on the clips that recipes are compared on, as long as one does. Caruana et al.,
+    "Ensemble selection from libraries of models", ICML 2004, without replacement. All are
+    standardised as the winner is, so that one input serves all heads.
     """
-    if len(folds) == 1:
-        return []
-    least = winner.best(folds) - standard_error(winner, folds)
-    close = [
+    rest = [
         one
-        for one in tournament.ranked([one for one in tournament.candidates if not one.why])
-        if one is not winner and one.recipe.data == winner.recipe.data and one.best(folds) > least
+        for one in tournament.candidates
+        if one is not winner and not one.why and one.recipe.data == winner.recipe.data
     ]
-    return close[: MOST_AVERAGED - 1]
+    logs = {one.number: tournament.log_probabilities(one) for one in (winner, *rest)}
+    chosen = [winner]
+    loss = alone = _loss(logs, chosen)
+    while rest and len(chosen) < MOST_AVERAGED:
+        losses = [_loss(logs, [*chosen, one]) for one in rest]
+        if min(losses) >= loss:
+            break
+        loss = min(losses)
+        chosen.append(rest.pop(losses.index(loss)))
+    if len(chosen) == 1:
+        return chosen, ""
+    others = listed([one.recipe.name for one in chosen[1:]])
+    return chosen, (
+        f" The run is the mean of its probabilities and those of {others}: the cross entropy of "
+        f"the mean is {loss:.3f}, and {alone:.3f} without the others."
+    )
 
 
-def standard_error(candidate: Candidate, folds: Sequence[Fold]) -> float:
-    """Return the standard error of a candidate's top-1 on the clips that all folds score."""
-    top1 = max(candidate.curve(folds, "top1"))
-    return math.sqrt(top1 * (1 - top1) / sum(len(val) for _, val in folds))
+def _loss(logs: Mapping[int, Floats], candidates: Sequence[Candidate]) -> float:
+    """Return the cross entropy of the mean, from log-probabilities of the true classes."""
+    rows = np.stack([logs[one.number] for one in candidates])
+    return float(np.log(len(rows)) - np.logaddexp.reduce(rows, axis=0).mean())
 
 
 def mean_of_recipes(recipes: Sequence[Recipe], *, folds: int) -> Recipe:
@@ -140,15 +152,6 @@ def mean_of_recipes(recipes: Sequence[Recipe], *, folds: int) -> Recipe:
         for one in recipes
     )
     return first.model_copy(update={"mean_with": tuple(others)})
-
-
-def _why_several(chosen: Sequence[Candidate], folds: Sequence[Fold]) -> str:
-    error = f"{100 * standard_error(chosen[0], folds):.1f} points"
-    others = listed([one.recipe.name for one in chosen[1:]])
-    return (
-        f"The run is the mean of its probabilities and those of {others}: within one standard "
-        f"error ({error}), and standardised alike."
-    )
 
 
 def fitting(store: Store, portfolio: Portfolio, parts: Parts) -> list[Recipe]:

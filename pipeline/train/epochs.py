@@ -31,7 +31,7 @@ from pipeline.train.log import progress
 from pipeline.train.optimizer import Schedule
 from pipeline.train.predict import refuse_odd_features
 from pipeline.train.recipes.load import Train
-from pipeline.types import Clips
+from pipeline.types import Clips, Floats
 
 if TYPE_CHECKING:
     from pipeline.train.learner import Learner
@@ -214,6 +214,12 @@ def _restore(path: Path, learner: Learner, schedule: Schedule, val_clips: Clips)
         best_val=_as_predictions(under("val", tensors), val_clips, labels),
         best_weights={k: v.to(learner.device) for k, v in under("best", tensors).items()},
     )
+
+
+def best_val_logs(checkpoint: Path) -> Floats:
+    """Return the log-probabilities of the val clips at the best epoch so far, (n, classes)."""
+    logs: Floats = read_checkpoint(checkpoint)[0]["val.log_probabilities"].numpy()
+    return logs
 
 
 def _as_tensors(val: Predictions) -> Tensors:

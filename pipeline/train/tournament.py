@@ -25,12 +25,12 @@ from pipeline.runs.folder import CHECKPOINT
 from pipeline.system.out_of_memory import is_out_of_memory
 from pipeline.system.processes import call_in_processes
 from pipeline.train.checkpoint import read_checkpoint
-from pipeline.train.epochs import fit
+from pipeline.train.epochs import best_val_logs, fit
 from pipeline.train.folds import Fold
 from pipeline.train.recipes.load import Recipe
 from pipeline.train.trial import REDUCTION, best_of, learner_of, promoted
 from pipeline.train.workers import OPTION, processes_for
-from pipeline.types import Clips, Log
+from pipeline.types import Clips, Floats, Log
 
 TRAIN = "pipeline.train.tournament:train_in_worker"
 
@@ -265,6 +265,14 @@ class Tournament:
     def checkpoint(self, one: Candidate, number: int) -> Path:
         """Return where the training of one fold is kept."""
         return self.unfinished / f"{one.recipe.name}-fold{number}-{CHECKPOINT}"
+
+    def log_probabilities(self, one: Candidate) -> Floats:
+        """Return those of the true classes of the held-out clips of all folds, float64 (n,)."""
+        rows = []
+        for number, (_, val) in enumerate(self.folds):
+            logs = best_val_logs(self.checkpoint(one, number))
+            rows.append(logs[np.arange(len(val)), self.store.labels[val]])
+        return np.concatenate(rows)
 
     def ranked(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return candidates by score, the best first; of equal ones the simpler first."""

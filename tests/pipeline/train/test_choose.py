@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import load_file
 
 import featstore
@@ -11,7 +10,7 @@ from pipeline.runs.files import read_config, read_metrics
 from pipeline.runs.folder import unfinished_of
 from pipeline.train import choose as choose_module
 from pipeline.train import folds as folds_module
-from pipeline.train.choose import MOST_AVERAGED, close_to
+from pipeline.train.choose import averaged
 from pipeline.train.evaluate import rescore
 from pipeline.train.folds import FEW_CLIPS, FOLDS, folds_of
 from pipeline.train.learner import Learner
@@ -112,57 +111,58 @@ def test_a_class_with_one_clip_does_not_count_in_its_own_fold() -> None:
         assert set(store.labels[held_out]) <= set(store.labels[learnt])
 
 
-def tournament_of(*scores: tuple[str, str, float], folds: int = 2) -> Tournament:
-    """Candidates with a recipe, a standardisation and a score on 50 clips a fold."""
-    clips = [(np.arange(50), np.arange(50))] * folds
-    recipes = [load_recipe(name, [f"data.standardise={how}"]) for name, how, _ in scores]
-    ended = Tournament(
-        ordered_store(60), recipes, clips, clips[0][0], 0, torch.device("cpu"), Path(), quiet
+class Ended(Tournament):
+    """A tournament with known probabilities of the true classes."""
+
+    def __init__(self, *candidates: tuple[str, str, list[float]]) -> None:
+        self.candidates = [
+            Candidate(load_recipe(name, [f"data.standardise={how}"]), number, True)
+            for number, (name, how, _) in enumerate(candidates)
+        ]
+        self.probabilities = [probabilities for *_, probabilities in candidates]
+
+    def log_probabilities(self, one: Candidate) -> np.ndarray:
+        return np.log(self.probabilities[one.number])
+
+
+def test_recipes_that_are_right_where_the_winner_is_wrong_are_averaged_with_it() -> None:
+    ended = Ended(
+        ("linear", "none", [0.1, 0.9, 0.5]),
+        ("mlp", "none", [0.8, 0.1, 0.5]),
+        ("bilstm", "train", [0.9, 0.9, 0.9]),
+        ("attentive", "none", [0.9, 0.9, 0.9]),
+        ("tcn", "none", [0.9, 0.1, 0.5]),
     )
-    for number, (recipe, (*_, score)) in enumerate(zip(recipes, scores, strict=True)):
-        row = {"val_top1": score, "val_mean_class_accuracy": score}
-        ended.candidates.append(Candidate(recipe, number, True, [[row]] * folds))
-    return ended
+    ended.candidates[3].why = "out of memory"
+    chosen, why = averaged(ended.candidates[-1], ended)
+    assert [one.recipe.name for one in chosen] == ["tcn", "linear"]
+    # -log(0.5), and -(log 0.9 + log 0.1 + log 0.5) / 3
+    assert "those of linear: the cross entropy of the mean is 0.693, and 1.034 without" in why
 
 
-def test_recipes_within_a_standard_error_of_the_winner_are_averaged_with_it() -> None:
-    scores = [
-        ("linear", "none", 0.46),
-        ("mlp", "none", 0.44),
-        ("bilstm", "none", 0.48),
-        ("attentive", "train", 0.49),
-        ("tcn", "none", 0.5),  # 0.05 is the standard error of 0.5 on 100 clips
-    ]
-    ended = tournament_of(*scores)
-    close = close_to(ended.candidates[-1], ended, ended.folds)
-    assert [one.recipe.name for one in close] == ["bilstm", "linear"]
-    ended.candidates[2].why = "out of memory"
-    close = close_to(ended.candidates[-1], ended, ended.folds)
-    assert [one.recipe.name for one in close] == ["linear"]
+def test_no_recipe_is_averaged_with_one_that_is_better_alone() -> None:
+    ended = Ended(("linear", "none", [0.6, 0.5]), ("mlp", "none", [0.5, 0.5]))
+    assert averaged(ended.candidates[0], ended) == ([ended.candidates[0]], "")
 
 
-def test_a_large_val_tells_recipes_apart_and_a_perfect_winner_stands_alone() -> None:
-    single = tournament_of(("linear", "none", 0.5), ("mlp", "none", 0.5), folds=1)
-    assert not close_to(single.candidates[0], single, single.folds)
-    perfect = tournament_of(("linear", "none", 1.0), ("mlp", "none", 1.0))
-    assert not close_to(perfect.candidates[0], perfect, perfect.folds)
+def test_three_recipes_are_averaged_at_most() -> None:
+    rows = 0.1 + 0.8 * np.eye(5)
+    ended = Ended(*[("linear", "none", row.tolist()) for row in rows])
+    assert len(averaged(ended.candidates[0], ended)[0]) == 3
 
 
-def test_a_few_recipes_are_averaged_at_most() -> None:
-    ended = tournament_of(*[("linear", "none", 0.5)] * 9)
-    assert len(close_to(ended.candidates[0], ended, ended.folds)) == MOST_AVERAGED - 1
-
-
+@pytest.mark.parametrize("few", [0, 1000])
 def test_the_report_says_which_recipes_are_averaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(choose_module, "standard_error", lambda *_: 1.0)
+    monkeypatch.setattr(folds_module, "FEW_CLIPS", few)
+    monkeypatch.setattr(choose_module, "_loss", lambda _, candidates: -len(candidates))
     names = ["linear", "mlp", "nearest_class_mean"]
     run = train(ordered_store(90), portfolio(*names), out=tmp_path / "run", log=quiet)
     metrics = read_metrics(run)
     assert sorted(metrics["mean_of"]) == names
     assert all(row["won"] for row in metrics["portfolio"]["candidates"])
-    assert "within one standard error" in (run / "report.md").read_text()
+    assert metrics["portfolio"]["why"] in (run / "report.md").read_text()
 
 
 def test_test_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
