@@ -110,11 +110,12 @@ def curves(history: Sequence[Mapping[str, Any]], monitor: str) -> Figure:
     epochs = [row["epoch"] for row in history]
     monitored = [row[f"val_{monitor}"] for row in history]
     best = int(np.argmin(monitored) if monitor == "loss" else np.argmax(monitored))
-    train_score = next(key for key in ("train_target_mass", "train_top1") if key in history[0])
+    # A mean of recipes has neither if only some of them have mixup.
+    trained = [key for key in ("train_target_mass", "train_top1") if key in history[0]]
     lines: list[tuple[Axes, str, str, str]] = [
         (left, "train_loss", BLUE, "train"),
         (left, "val_loss", ORANGE, "val"),
-        (right, train_score, BLUE, train_score.replace("_", " ")),
+        *((right, key, BLUE, key.replace("_", " ")) for key in trained),
         (right, "val_top1", ORANGE, "val top-1"),
         (right, "val_mean_class_accuracy", GREEN, "val mean class accuracy"),
     ]
