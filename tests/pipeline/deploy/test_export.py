@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 
 import featstore
@@ -19,6 +20,7 @@ from pipeline.build.plan.fit import fitted_size
 from pipeline.cli import main
 from pipeline.deploy.export import TOLERANCE, export_model
 from pipeline.deploy.modules import resizing
+from pipeline.train.recipes.load import load_recipe
 from tests.builds import silent, write_dataset
 from tests.folders import DOCS
 from tests.videos import textured, write_video
@@ -111,6 +113,16 @@ def test_the_example_script_gives_the_windows_of_predict(exported, store, tmp_pa
 @pytest.mark.parametrize(("recipe", "how"), [("tcn", "clip"), ("nearest_class_mean", "none")])
 def test_other_heads(store, tmp_path, recipe: str, how: str) -> None:
     run = run_of(store, tmp_path / "run", recipe, **{"data.standardise": how})
+    video = Path(store.path).parents[1] / "data/test.avi"
+    facts = export_model(run, tmp_path / "out", video, window=LENGTH, log=silent)
+    assert max(facts["difference"].values()) <= TOLERANCE
+
+
+def test_a_mean_of_recipes(store, tmp_path) -> None:
+    names = ("tcn", "nearest_neighbours", "attentive")
+    first, *others = (load_recipe(name, ["data.standardise=none"]).model_dump() for name in names)
+    (tmp_path / "mean.yaml").write_text(yaml.safe_dump(first | {"mean_with": others}))
+    run = run_of(store, tmp_path / "run", str(tmp_path / "mean.yaml"))
     video = Path(store.path).parents[1] / "data/test.avi"
     facts = export_model(run, tmp_path / "out", video, window=LENGTH, log=silent)
     assert max(facts["difference"].values()) <= TOLERANCE
