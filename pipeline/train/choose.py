@@ -158,9 +158,11 @@ def fitting(store: Store, portfolio: Portfolio, parts: Parts) -> list[Recipe]:
     """Return the recipes of a portfolio that make sense on a store.
 
     Left out are those that standardise each clip by itself where most clips have a single step,
-    and nearest neighbours of more than `MOST_NEIGHBOURS` training clips.
+    and nearest neighbours of more than `MOST_NEIGHBOURS` training clips. Where all clips have a
+    single step, they are not resampled to several equal ones.
     """
-    single = float((store.row_size[store.usable] == 1).mean()) > 0.5
+    steps = store.row_size[store.usable]
+    single = float((steps == 1).mean()) > 0.5
     many = len(parts["train"]) > MOST_NEIGHBOURS
     kept = [
         recipe
@@ -168,7 +170,13 @@ def fitting(store: Store, portfolio: Portfolio, parts: Parts) -> list[Recipe]:
         if not (single and recipe.data.standardise == "clip")
         and not (many and recipe.head.model_dump().get("neighbours"))
     ]
-    return kept or list(portfolio.recipes)
+    kept = kept or list(portfolio.recipes)
+    if steps.max() > 1:
+        return kept
+    return [
+        recipe.model_copy(update={"data": recipe.data.model_copy(update={"steps": 1})})
+        for recipe in kept
+    ]
 
 
 def _steps_an_epoch(folds: Sequence[Fold], recipes: Sequence[Recipe]) -> int:

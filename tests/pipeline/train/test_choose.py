@@ -89,6 +89,7 @@ def test_one_step_a_clip_and_one_clip_a_class_work(
     rows = read_metrics(run)["portfolio"]["candidates"]
     assert not any("failed" in row for row in rows)
     assert any(row["standardise"] == "clip" for row in rows) == (steps > 1)
+    assert read_config(run)["recipe"]["data"]["steps"] == (1 if steps == 1 else 16)
 
 
 def test_val_alone_compares_where_it_is_large_and_folds_where_it_is_small() -> None:
