@@ -132,10 +132,10 @@ def averaged(winner: Candidate, tournament: Tournament) -> tuple[list[Candidate]
         chosen.append(rest.pop(losses.index(loss)))
     if len(chosen) == 1:
         return chosen, ""
-    others = listed([one.recipe.name for one in chosen[1:]])
+    names = listed([one.recipe.name for one in chosen])
     return chosen, (
-        f" The run is the mean of its probabilities and those of {others}: the cross entropy of "
-        f"the mean is {loss:.3f}, and {alone:.3f} without the others."
+        f" The run is the mean of the probabilities of {names}: its cross entropy is {loss:.3f}, "
+        f"and {alone:.3f} with {winner.recipe.name} alone."
     )
 
 

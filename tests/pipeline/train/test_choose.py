@@ -138,7 +138,7 @@ def test_recipes_that_are_right_where_the_winner_is_wrong_are_averaged_with_it()
     chosen, why = averaged(ended.candidates[-1], ended)
     assert [one.recipe.name for one in chosen] == ["tcn", "linear"]
     # -log(0.5), and -(log 0.9 + log 0.1 + log 0.5) / 3
-    assert "those of linear: the cross entropy of the mean is 0.693, and 1.034 without" in why
+    assert "of tcn, linear: its cross entropy is 0.693, and 1.034 with tcn alone" in why
 
 
 def test_no_recipe_is_averaged_with_one_that_is_better_alone() -> None:
