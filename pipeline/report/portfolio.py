@@ -50,6 +50,6 @@ def portfolio_lines(portfolio: Mapping[str, Any] | None) -> list[str]:
     header = ["recipe", "standardised", "epochs", *scores, "mean of both"]
     about = (
         f"{plain(portfolio['protocol'])} {plain(portfolio['why'])} Test was not looked at. Scores "
-        "are those of each recipe's best epoch; recipes with few epochs were left behind then."
+        "are those of each recipe's best epoch; recipes with fewer epochs were eliminated."
     )
     return ["## Choice of the recipe", "", about, "", *table(header, rows)]

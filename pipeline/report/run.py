@@ -107,11 +107,11 @@ def observations(metrics: dict[str, Any]) -> list[str]:
         The result of `pipeline.runs.files.read_metrics`.
     """
     part = "test" if metrics["test"]["clips"] else "val"
-    lines = [
-        f"The best epoch was {metrics['best_epoch']} of {metrics['epochs']}; training ended "
-        f"because {metrics['why_stopped']}."
-    ]
-    lines += _on_heads(metrics.get("mean_of") or [metrics["recipe"]], metrics.get("folds", 1))
+    heads = _on_heads(metrics.get("mean_of") or [metrics["recipe"]], metrics.get("folds", 1))
+    best = f"The best epoch was {metrics['best_epoch']} of {metrics['epochs']}; training"
+    ended = f"ended because {metrics['why_stopped']}."
+    # Each of several heads has a best epoch.
+    lines = [f"{'Training' if heads else best} {ended}", *heads]
     if metrics["mixup"]:
         lines.append(
             "Trained with mixup: the training score in the history is the mean target mass of the "
