@@ -165,6 +165,11 @@ def space_of(tree: Mapping[str, Any], label: str = "the space") -> Space:
     """
     file = validated(_File, tree, label)
     base = load_recipe(file.recipe)
+    if base.mean_with:
+        raise InputError(
+            f"{label}: recipe {file.recipe} averages several recipes, and a sweep changes one; "
+            "remove its mean_with"
+        )
     fields = {name: _options(base, name, entry, label) for name, entry in file.space.items()}
     space = Space(label=label, base=base, trials=file.trials, fields=fields)
     for name, options in fields.items():

@@ -1,7 +1,8 @@
 """Choose a recipe of a portfolio by successive halving on val, or by cross-validation.
 
 Every recipe is trained for some epochs, the best third for three times as many, and so on, until
-one is left. It then competes with the recipes that need no training. Test is never looked at.
+one is left. It then competes with the recipes that need no training. Recipes that improve the
+winner are averaged with it. Test is never looked at.
 """
 
 from __future__ import annotations

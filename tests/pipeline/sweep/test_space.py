@@ -94,3 +94,10 @@ def test_a_wrong_file_is_said(tmp_path: Path, text: str, said: str) -> None:
         load_space(tmp_path / "s.yaml")
     with pytest.raises(InputError, match="no such file"):
         load_space(tmp_path / "none.yaml")
+
+
+def test_a_mean_of_recipes_is_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / "mean.yaml"
+    recipe.write_text("mean_with: [{}]\n")
+    with pytest.raises(InputError, match=r"mean\.yaml averages several recipes.*mean_with"):
+        space_of({"recipe": str(recipe), "space": {"train.lr": {"low": 1e-4, "high": 1e-2}}})
