@@ -112,10 +112,10 @@ def choose(
 def averaged(winner: Candidate, tournament: Tournament) -> tuple[list[Candidate], str]:
     """Return the winner with the recipes that improve it, at most three, and a sentence on them.
 
-    Forward selection: the recipe comes next whose probabilities lower the cross entropy of the mean
-    the most, on the clips that recipes are compared on, as long as one does. Caruana et al.,
-    "Ensemble selection from libraries of models", ICML 2004, without replacement. All are
-    standardised as the winner is, so that one input serves all heads.
+    Forward selection: each step adds the recipe that lowers the cross entropy of the mean the most,
+    on the clips that compare the recipes, and ends if none does. Caruana et al., "Ensemble
+    selection from libraries of models", ICML 2004, without replacement. All are standardised as the
+    winner is, so that one input serves all heads.
     """
     rest = [
         one
